@@ -13,15 +13,13 @@
  */
 import { assert } from './assert.ts'
 import { FormatError } from './errors.ts'
+import { decodeAscii, encodeAscii } from './text.ts'
 
 const KIND_SECTION = 1
 const KIND_U32 = 2
 const KIND_U64 = 3
 const KIND_BYTES = 4
 const KIND_END = 5
-
-const ascii = new TextEncoder()
-const fromAscii = new TextDecoder()
 
 export class StateWriter {
   #buffer = new Uint8Array(1024)
@@ -39,7 +37,10 @@ export class StateWriter {
   }
 
   u32(name: string, value: number): void {
-    assert(Number.isInteger(value) && value >= 0 && value <= 0xffff_ffff, `state field ${name} is not a u32: ${value}`)
+    assert(
+      Number.isInteger(value) && value >= 0 && value <= 0xffff_ffff,
+      `state field ${name} is not a u32: ${value}`,
+    )
     this.#header(KIND_U32, name)
     this.#reserve(4)
     this.#view.setUint32(this.#length, value, true)
@@ -71,7 +72,7 @@ export class StateWriter {
   }
 
   #header(kind: number, name: string): void {
-    const encoded = ascii.encode(name)
+    const encoded = encodeAscii(name)
     assert(encoded.length < 256, `state field name too long: ${name}`)
     this.#reserve(2 + encoded.length)
     this.#buffer[this.#length] = kind
@@ -104,7 +105,8 @@ export class StateReader {
   section(name: string, version: number, body: () => void): void {
     this.#header(KIND_SECTION, name)
     const found = this.#view.getUint16(this.#take(2, name), true)
-    if (found !== version) throw this.#error(name, `has version ${found}, this program reads version ${version}`)
+    if (found !== version)
+      throw this.#error(name, `has version ${found}, this program reads version ${version}`)
     this.#path.push(name)
     body()
     this.#header(KIND_END, '')
@@ -136,14 +138,15 @@ export class StateReader {
 
   /** Throws unless everything has been read. */
   finish(): void {
-    if (this.#position !== this.#bytes.length) throw this.#error('end', 'is followed by bytes that do not belong')
+    if (this.#position !== this.#bytes.length)
+      throw this.#error('end', 'is followed by bytes that do not belong')
   }
 
   #header(kind: number, name: string): void {
     const start = this.#take(2, name)
     const length = this.#bytes[start + 1]!
     const nameStart = this.#take(length, name)
-    const found = fromAscii.decode(this.#bytes.subarray(nameStart, nameStart + length))
+    const found = decodeAscii(this.#bytes.subarray(nameStart, nameStart + length))
     if (this.#bytes[start] !== kind || found !== name) throw this.#error(name, `expected, found '${found}'`)
   }
 
@@ -173,7 +176,7 @@ export function* stateFields(bytes: Uint8Array): Generator<StateField> {
   while (position < bytes.length) {
     const kind = bytes[position]!
     const nameLength = bytes[position + 1]!
-    const name = fromAscii.decode(bytes.subarray(position + 2, position + 2 + nameLength))
+    const name = decodeAscii(bytes.subarray(position + 2, position + 2 + nameLength))
     position += 2 + nameLength
     if (kind === KIND_SECTION) {
       path.push(name)
@@ -192,9 +195,12 @@ export function* stateFields(bytes: Uint8Array): Generator<StateField> {
 function fieldValue(view: DataView, bytes: Uint8Array, kind: number, position: number): [string, number] {
   if (kind === KIND_U32) return [`0x${view.getUint32(position, true).toString(16)}`, 4]
   if (kind === KIND_U64) return [`0x${view.getBigUint64(position, true).toString(16)}`, 8]
-  if (kind !== KIND_BYTES) throw new FormatError(`machine state: unknown field kind ${kind} at byte ${position}`)
+  if (kind !== KIND_BYTES)
+    throw new FormatError(`machine state: unknown field kind ${kind} at byte ${position}`)
   const length = view.getUint32(position, true)
-  const hex = Array.from(bytes.subarray(position + 4, position + 4 + length), (b) => b.toString(16).padStart(2, '0'))
+  const hex = Array.from(bytes.subarray(position + 4, position + 4 + length), (b) =>
+    b.toString(16).padStart(2, '0'),
+  )
   return [hex.join(''), 4 + length]
 }
 
@@ -208,7 +214,11 @@ export function firstDifference(
     const other = fieldsRight.next().value
     if (other === undefined) return { path: field.path, left: field.value, right: '(absent)' }
     if (other.path !== field.path || other.value !== field.value) {
-      return { path: field.path, left: field.value, right: other.path === field.path ? other.value : `(${other.path})` }
+      return {
+        path: field.path,
+        left: field.value,
+        right: other.path === field.path ? other.value : `(${other.path})`,
+      }
     }
   }
   const extra = fieldsRight.next().value

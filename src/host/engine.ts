@@ -1,0 +1,24 @@
+/**
+ * The WebAssembly engine of Node.js, as the machine wants it.
+ *
+ * Branch hints are behind a flag in V8 but worth 1.3 to 2 times in the interpreter and in translated code (misses of
+ * the TLB leave the hot path), so the flag is set before anything is compiled.
+ */
+import { setFlagsFromString } from 'node:v8'
+import type { Engine, EngineFunction, EngineMemory } from '../wasm/engine.ts'
+
+setFlagsFromString('--experimental-wasm-branch-hinting')
+
+export const nodeEngine: Engine = {
+  memory({ initialPages, maximumPages, shared }) {
+    return new WebAssembly.Memory({ initial: initialPages, maximum: maximumPages, shared })
+  },
+  instantiate(module, imports) {
+    const compiled = new WebAssembly.Module(module)
+    const instance = new WebAssembly.Instance(
+      compiled,
+      imports as Record<string, Record<string, EngineMemory & EngineFunction>> as WebAssembly.Imports,
+    )
+    return instance.exports as Record<string, EngineFunction>
+  },
+}

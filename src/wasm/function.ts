@@ -1,0 +1,263 @@
+/**
+ * Builds the body of one WebAssembly function, statement by statement.
+ *
+ * Structured control flow takes closures: `f.if(condition, () => {...})`. A label is what `block` and `loop` hand to
+ * their closure; a branch to it is encoded relative to where it stands.
+ */
+import { assert } from '../base/assert.ts'
+import { type BranchHint, type Code, unsignedLeb } from './encoding.ts'
+import {
+  type Expr,
+  type MemoryPlace,
+  memoryArgument,
+  type Operand,
+  operand,
+  type ValueType,
+} from './expression.ts'
+
+/** A local variable or parameter; as an expression it reads the variable. */
+export interface Local<T extends ValueType = ValueType> extends Expr<T> {
+  readonly index: number
+}
+
+/** A function that can be called: imported or defined in this module. */
+export interface Callee {
+  readonly name: string
+  readonly index: number
+  readonly parameters: readonly ValueType[]
+  readonly results: readonly ValueType[]
+}
+
+/** A global variable; as an expression it reads the variable. */
+export interface Global<T extends ValueType = ValueType> extends Expr<T> {
+  readonly index: number
+}
+
+/** The target of a branch: the end of a block or the start of a loop. */
+export interface Label {
+  readonly depth: number
+}
+
+/** Which way a branch usually goes. */
+export type Likelihood = 'likely' | 'unlikely'
+
+type Arguments = readonly Operand<ValueType>[]
+
+/** An expression that calls `callee`, which must have exactly one result. */
+export function call<T extends ValueType = ValueType>(callee: Callee, ...args: Arguments): Expr<T> {
+  assert(callee.results.length === 1, `${callee.name} has ${callee.results.length} results`)
+  return { type: callee.results[0]! as T, code: callCode(0x10, callee, args) }
+}
+
+function callCode(opcode: number, callee: Callee, args: Arguments): Code {
+  const wanted = callee.parameters
+  assert(args.length === wanted.length, `${callee.name} takes ${wanted.length} arguments, got ${args.length}`)
+  return [args.map((arg, i) => checked(wanted[i]!, arg, callee.name).code), opcode, unsignedLeb(callee.index)]
+}
+
+function checked(type: ValueType, value: Operand<ValueType>, place: string): Expr {
+  const expr = operand(type, value as Operand<typeof type>)
+  assert(expr.type === type, `${place}: expected ${type}, got ${expr.type}`)
+  return expr
+}
+
+export class FunctionBuilder {
+  readonly parameters: readonly ValueType[]
+  readonly localTypes: ValueType[] = []
+  #sequence: Code[] = []
+  #depth = 0
+
+  constructor(parameters: readonly ValueType[]) {
+    this.parameters = parameters
+  }
+
+  /** The body so far, without the final `end`. */
+  get code(): Code {
+    return this.#sequence
+  }
+
+  /** The parameter at `index`. */
+  parameter<T extends ValueType>(index: number, type: T): Local<T> {
+    assert(this.parameters[index] === type, `parameter ${index} is ${this.parameters[index]}, not ${type}`)
+    return { type, index, code: [0x20, ...unsignedLeb(index)] }
+  }
+
+  /** A new local variable, optionally set to `initial` here. */
+  local<T extends ValueType>(type: T, initial?: Operand<T>): Local<T> {
+    const index = this.parameters.length + this.localTypes.length
+    this.localTypes.push(type)
+    const local = { type, index, code: [0x20, ...unsignedLeb(index)] }
+    if (initial !== undefined) this.set(local, initial)
+    return local
+  }
+
+  /** Evaluates `value` now, into a new local. */
+  let<T extends ValueType>(value: Expr<T>): Local<T> {
+    return this.local<T>(value.type, value as Operand<T>)
+  }
+
+  set<T extends ValueType>(local: Local<T>, value: Operand<T>): void {
+    this.#sequence.push(checked(local.type, value, 'set').code, [0x21, ...unsignedLeb(local.index)])
+  }
+
+  setGlobal<T extends ValueType>(global: Global<T>, value: Operand<T>): void {
+    this.#sequence.push(checked(global.type, value, 'setGlobal').code, [0x24, ...unsignedLeb(global.index)])
+  }
+
+  /** Stores `value` with `width` bits (8, 16, 32, 64; the type's own width by default). */
+  store<T extends ValueType>(
+    type: T,
+    address: Operand<'i32'>,
+    value: Operand<T>,
+    place: MemoryPlace = {},
+    width?: number,
+  ): void {
+    const opcode = storeOpcode(type, width ?? (type === 'i32' || type === 'f32' ? 32 : 64))
+    this.#sequence.push(
+      operand('i32', address).code,
+      checked(type, value, 'store').code,
+      opcode,
+      memoryArgument(place),
+    )
+  }
+
+  /** Calls a function for its effect; results are dropped. */
+  call(callee: Callee, ...args: Arguments): void {
+    this.#sequence.push(
+      callCode(0x10, callee, args),
+      callee.results.map(() => 0x1a),
+    )
+  }
+
+  /** Calls a function and stores its results, in order, into `locals`. */
+  callInto(locals: readonly Local[], callee: Callee, ...args: Arguments): void {
+    assert(locals.length === callee.results.length, `${callee.name} has ${callee.results.length} results`)
+    const sets = locals.map((local) => [0x21, ...unsignedLeb(local.index)]).reverse()
+    this.#sequence.push(callCode(0x10, callee, args), sets)
+  }
+
+  /** Leaves this function by a call to `callee`, whose results become its own. */
+  returnCall(callee: Callee, ...args: Arguments): void {
+    this.#sequence.push(callCode(0x12, callee, args))
+  }
+
+  /** Leaves this function by a call through `table`, at `index`, of a function with signature `typeIndex`. */
+  returnCallIndirect(
+    typeIndex: number,
+    table: number,
+    index: Operand<'i32'>,
+    ...args: readonly Expr[]
+  ): void {
+    const code = [args.map((a) => a.code), operand('i32', index).code, 0x13]
+    this.#sequence.push(code, unsignedLeb(typeIndex), unsignedLeb(table))
+  }
+
+  return(...values: readonly Expr[]): void {
+    this.#sequence.push(
+      values.map((value) => value.code),
+      0x0f,
+    )
+  }
+
+  drop(value: Expr): void {
+    this.#sequence.push(value.code, 0x1a)
+  }
+
+  unreachable(): void {
+    this.#sequence.push(0x00)
+  }
+
+  if(condition: Operand<'i32'>, then: () => void, otherwise?: () => void): void {
+    this.#if(condition, [], then, otherwise)
+  }
+
+  ifUnlikely(condition: Operand<'i32'>, then: () => void, otherwise?: () => void): void {
+    this.#if(condition, { hint: 0 }, then, otherwise)
+  }
+
+  ifLikely(condition: Operand<'i32'>, then: () => void, otherwise?: () => void): void {
+    this.#if(condition, { hint: 1 }, then, otherwise)
+  }
+
+  block(body: (end: Label) => void): void {
+    this.#nest([0x02, 0x40], body)
+  }
+
+  loop(body: (start: Label) => void): void {
+    this.#nest([0x03, 0x40], body)
+  }
+
+  br(label: Label): void {
+    this.#sequence.push([0x0c, ...unsignedLeb(this.#distance(label))])
+  }
+
+  brIf(label: Label, condition: Operand<'i32'>, likelihood?: Likelihood): void {
+    const hint: BranchHint | [] = likelihood === undefined ? [] : { hint: likelihood === 'likely' ? 1 : 0 }
+    this.#sequence.push(operand('i32', condition).code, hint, [0x0d, ...unsignedLeb(this.#distance(label))])
+  }
+
+  /** Jumps to `labels[index]`, or to `otherwise` where the index is beyond them. */
+  brTable(index: Operand<'i32'>, labels: readonly Label[], otherwise: Label): void {
+    this.#sequence.push(operand('i32', index).code, 0x0e, unsignedLeb(labels.length))
+    for (const label of [...labels, otherwise]) this.#sequence.push(unsignedLeb(this.#distance(label)))
+  }
+
+  /** Nested blocks, one for each case: `cases[i]` runs when `index` is i and falls out of the switch at its end. */
+  switch(
+    index: Operand<'i32'>,
+    cases: readonly ((end: Label) => void)[],
+    otherwise: (end: Label) => void,
+  ): void {
+    this.block((end) => {
+      const labels: Label[] = []
+      // The block of case i encloses those of the cases before it; the innermost one holds the jump.
+      const open = (position: number): void => {
+        this.block((label) => {
+          labels[position] = label
+          if (position > 0) open(position - 1)
+          else this.brTable(index, labels.slice(0, cases.length), labels[cases.length]!)
+        })
+        const body = cases[position] ?? otherwise
+        body(end)
+        this.br(end)
+      }
+      open(cases.length)
+    })
+  }
+
+  #if(condition: Operand<'i32'>, hint: Code, then: () => void, otherwise: (() => void) | undefined): void {
+    this.#sequence.push(operand('i32', condition).code, hint)
+    this.#nest([0x04, 0x40], then, otherwise)
+  }
+
+  #nest(opening: Code, body: (label: Label) => void, otherwise?: () => void): void {
+    const outer = this.#sequence
+    const inner: Code[] = []
+    outer.push(opening, inner)
+    this.#sequence = inner
+    this.#depth++
+    body({ depth: this.#depth })
+    if (otherwise !== undefined) {
+      inner.push(0x05)
+      otherwise()
+    }
+    inner.push(0x0b)
+    this.#depth--
+    this.#sequence = outer
+  }
+
+  #distance(label: Label): number {
+    assert(label.depth <= this.#depth, 'a branch to a label that is not in scope')
+    return this.#depth - label.depth
+  }
+}
+
+function storeOpcode(type: ValueType, width: number): number {
+  if (type === 'f32') return 0x38
+  if (type === 'f64') return 0x39
+  const opcodes: Record<number, number> =
+    type === 'i32' ? { 8: 0x3a, 16: 0x3b, 32: 0x36 } : { 8: 0x3c, 16: 0x3d, 32: 0x3e, 64: 0x37 }
+  const opcode = opcodes[width]
+  assert(opcode !== undefined, `${type} cannot be stored with ${width} bits`)
+  return opcode
+}
