@@ -70,15 +70,24 @@ function bucketOf(word: number): number {
 }
 
 function fillBuckets(): Uint16Array {
-  const ops: number[] = []
-  const masks = instructions.map(({ pattern }) => bucketOf(pattern.mask))
-  const keys = instructions.map(({ pattern }) => bucketOf(pattern.match))
-  for (let bucket = 0; bucket < 1 << 15; bucket++) {
-    bucketStart[bucket] = ops.length
-    for (let op = 0; op < keys.length; op++) if ((bucket & masks[op]!) === keys[op]) ops.push(op)
+  const buckets: number[][] = Array.from({ length: 1 << 15 }, () => [])
+  for (const { op, pattern } of instructions) {
+    const key = bucketOf(pattern.match)
+    const free = bucketOf(~pattern.mask)
+    // Counts through all values of the free bits: subtracting `free` carries over the bits that are not free.
+    let bits = 0
+    do {
+      buckets[key | bits]!.push(op)
+      bits = (bits - free) & free
+    } while (bits !== 0)
   }
-  bucketStart[1 << 15] = ops.length
-  return Uint16Array.from(ops)
+  let start = 0
+  for (const [bucket, ops] of buckets.entries()) {
+    bucketStart[bucket] = start
+    start += ops.length
+  }
+  bucketStart[1 << 15] = start
+  return Uint16Array.from(buckets.flat())
 }
 
 /**

@@ -14,7 +14,7 @@
  * No two lines may match the same word; the one exception is in `overlaps`. A line's number is its op.
  */
 import { assert } from '../base/assert.ts'
-import { type FieldName, overlap, type Pattern, parsePattern } from './pattern.ts'
+import { assertDisjoint, type FieldName, type Pattern, parsePattern } from './pattern.ts'
 
 const table = `
 # RV64I: integer register-immediate, register-register, control transfer, loads and stores
@@ -332,13 +332,7 @@ export function registerOperand(operand: string): readonly [FieldName, RegisterF
 export function parseTable(text: string): Instruction[] {
   const lines = text.split('\n').filter((line) => line.trim() !== '' && !line.startsWith('#'))
   const parsed = lines.map(parseLine)
-  for (const [index, right] of parsed.entries()) {
-    for (const left of parsed.slice(0, index)) {
-      assert(left.name !== right.name, `two instructions are named ${left.name}`)
-      const clash = overlap(left.pattern, right.pattern) && !overlaps.has(`${left.name} ${right.name}`)
-      assert(!clash, `the encodings of ${left.name} and ${right.name} overlap`)
-    }
-  }
+  assertDisjoint(parsed, overlaps)
   return parsed
 }
 

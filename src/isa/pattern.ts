@@ -162,8 +162,25 @@ export function encodePattern(pattern: Pattern, name: string, values: FieldValue
   return word >>> 0
 }
 
+/**
+ * Asserts that no two lines of a table have one name, or encodings in common. `overlaps` lists the exceptions as
+ * `first second`: there the first, standing earlier, wins.
+ */
+export function assertDisjoint(
+  lines: readonly { readonly name: string; readonly pattern: Pattern }[],
+  overlaps: ReadonlySet<string>,
+): void {
+  for (const [index, right] of lines.entries()) {
+    for (const left of lines.slice(0, index)) {
+      assert(left.name !== right.name, `two instructions are named ${left.name}`)
+      const clash = overlap(left.pattern, right.pattern) && !overlaps.has(`${left.name} ${right.name}`)
+      assert(!clash, `the encodings of ${left.name} and ${right.name} overlap`)
+    }
+  }
+}
+
 /** Whether some word belongs to both patterns, as far as their constant bits and excluded values tell. */
-export function overlap(left: Pattern, right: Pattern): boolean {
+function overlap(left: Pattern, right: Pattern): boolean {
   if (((left.match ^ right.match) & left.mask & right.mask) !== 0) return false
   return !excludes(left, right) && !excludes(right, left)
 }
