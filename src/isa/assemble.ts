@@ -1,20 +1,20 @@
 /**
- * A small assembler for bare programs and tests: instructions as in the tables, pseudo-instructions (pseudo.ts), labels,
- * and data. The first pass lays statements out, the second encodes them, when all labels are known; so what decides a
- * size (`li`, `.zero`, `.align`, `.equ`) may use only what stands before it.
+ * A small assembler for bare programs and tests: instructions as in the tables, pseudo-instructions
+ * (pseudo.ts), labels, and data. The first pass lays statements out, the second encodes them, when all
+ * labels are known; so what decides a size (`li`, `.zero`, `.align`, `.equ`) may use only what stands before
+ * it.
  *
  *     loop:   amoadd.w a0, a1, (a2)      # or // to the end of the line; `;` separates statements
  *     1:      bnez a0, 1b                numbered labels, nearest backwards (b) and forwards (f)
  *     .byte .half .word .dword (.2byte .4byte .8byte)   .ascii .asciz   .zero n   .align n (to 2^n)   .equ name, value
  */
 import { UserError } from '../base/errors.ts'
-import { findCsr } from './csr.ts'
 import { instructionNamed } from './encode.ts'
-import { evaluate, unescapeText } from './expression.ts'
-import { findInstruction, registerOperand } from './instructions.ts'
-import { encodePattern, type FieldName } from './pattern.ts'
+import { evaluate, type SymbolLookup, unescapeText } from './expression.ts'
+import { findInstruction } from './instructions.ts'
+import { OperandReader, type Ordering } from './operands.ts'
+import { encodePattern } from './pattern.ts'
 import { expandPseudo, loadConstant } from './pseudo.ts'
-import { fenceSet, registerNumber, roundingModes } from './registers.ts'
 
 export interface Assembly {
   readonly bytes: Uint8Array
@@ -39,7 +39,7 @@ interface Chunk {
   readonly line: number
   readonly address: bigint
   readonly size: number
-  readonly value: (symbol: (name: string) => bigint) => bigint
+  readonly value: (symbol: SymbolLookup) => bigint
 }
 
 interface NumberedLabel {
@@ -201,8 +201,6 @@ class Assembler {
   }
 }
 
-type Ordering = { aq: number; rl: number }
-
 /** Takes `.aq`, `.rl` or `.aqrl` off the name of an atomic instruction. */
 function splitOrdering(name: string): { base: string; ordering: Ordering } {
   const [, base = name, suffix = ''] = /^(.*?)(?:\.(aq|rl|aqrl))?$/.exec(name) ?? []
@@ -216,83 +214,6 @@ function checkedData(value: bigint, size: number): bigint {
     throw new UserError(`${value} does not fit into ${size} bytes`)
   }
   return value
-}
-
-/** Reads the operands of one instruction into the fields of its encoding. */
-class OperandReader {
-  readonly #symbol: (name: string) => bigint
-  readonly #address: bigint
-  readonly #values: { [name in FieldName]?: number }
-
-  constructor(symbol: (name: string) => bigint, address: bigint, ordering: Ordering) {
-    this.#symbol = symbol
-    this.#address = address
-    this.#values = { ...ordering }
-  }
-
-  read(name: string, template: string, texts: readonly string[]): { [name in FieldName]?: number } {
-    const operands = template === '' ? [] : template.split(', ')
-    const last = operands.at(-1)
-    const given = [...texts]
-    if ((last === 'rm' || last === 'exact') && given.length === operands.length - 1) {
-      given.push(last === 'rm' ? 'dyn' : 'rne')
-    }
-    if (given.length !== operands.length) {
-      throw new UserError(`${name} takes ${template === '' ? 'no operands' : `the operands ${template}`}`)
-    }
-    for (const [index, operand] of operands.entries()) this.#operand(operand, given[index]!)
-    return this.#values
-  }
-
-  #operand(operand: string, text: string): void {
-    const memory = /^(\w*)\((\w+)\)$/.exec(operand)
-    if (!memory) {
-      this.#single(operand, text)
-      return
-    }
-    const given = /^(.*)\(\s*(\w+)\s*\)$/s.exec(text)
-    if (!given) throw new UserError(`expected ${operand}, found '${text}'`)
-    const offset = given[1]!.trim() || '0'
-    if (memory[1]) this.#single(memory[1], offset)
-    else if (this.#value(offset) !== 0) throw new UserError(`expected ${operand}, without an offset`)
-    this.#single(memory[2]!, given[2]!)
-  }
-
-  #single(operand: string, text: string): void {
-    const register = registerOperand(operand)
-    if (register) this.#values[register[0]] = this.#found(registerNumber(register[1], text), operand, text)
-    else if (operand === 'sp') this.#found(registerNumber('x', text) === 2 ? 2 : undefined, operand, text)
-    else if (operand === 'zimm') this.#values.rs1 = this.#value(text)
-    else if (operand === 'rm' || operand === 'exact') {
-      this.#values.rm = this.#found(foundIndex(roundingModes.indexOf(text)), 'a rounding mode', text)
-    } else if (operand === 'pred') {
-      this.#values.imm = this.#found(fenceSet(text), 'a set of i, o, r, w', text) << 4
-    } else if (operand === 'succ') {
-      this.#values.imm = (this.#values.imm ?? 0) | this.#found(fenceSet(text), 'a set of i, o, r, w', text)
-    } else this.#values.imm = this.#immediate(operand, text)
-  }
-
-  #immediate(operand: string, text: string): number {
-    if (operand === 'csr') return findCsr(text) ?? this.#value(text)
-    if (operand === 'target') return Number(BigInt.asIntN(64, evaluate(text, this.#symbol) - this.#address))
-    const value = this.#value(text)
-    if (operand !== 'hi') return value
-    if (value < -0x80000 || value > 0xfffff) throw new UserError(`${value} does not fit into 20 bits`)
-    return (value << 12) | 0
-  }
-
-  #value(text: string): number {
-    return Number(evaluate(text, this.#symbol))
-  }
-
-  #found(value: number | undefined, what: string, text: string): number {
-    if (value === undefined) throw new UserError(`expected ${what}, found '${text}'`)
-    return value
-  }
-}
-
-function foundIndex(index: number): number | undefined {
-  return index < 0 ? undefined : index
 }
 
 function stripComment(line: string): string {

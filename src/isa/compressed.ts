@@ -1,7 +1,8 @@
 /**
- * The compressed instructions (RV64C) as one table: name, bit pattern (see pattern.ts), operands in assembly order (as in
- * instructions.ts), and the 32-bit instruction that it stands for, written with the fields of the pattern and registers
- * x0..x31. Hints have no lines of their own: they expand to instructions that write x0. Reserved encodings match no line.
+ * The compressed instructions (RV64C) as one table: name, bit pattern (see pattern.ts), operands in assembly
+ * order (as in instructions.ts), and the 32-bit instruction that it stands for, written with the fields of
+ * the pattern and registers x0..x31. Hints have no lines of their own: they expand to instructions that
+ * write x0. Reserved encodings match no line.
  */
 import { assert } from '../base/assert.ts'
 import { findInstruction, type Instruction } from './instructions.ts'
@@ -77,7 +78,10 @@ export function findCompressed(name: string): CompressedInstruction | undefined 
   return compressedInstructions.find((instruction) => instruction.name === name)
 }
 
-/** The compressed instruction that the 16 bits of `halfword` encode, or undefined if they are illegal or reserved. */
+/**
+ * The compressed instruction that the 16 bits of `halfword` encode, or undefined if they are illegal or
+ * reserved.
+ */
 export function matchCompressed(halfword: number): CompressedInstruction | undefined {
   return compressedInstructions.find(({ pattern }) => matches(pattern, halfword))
 }

@@ -146,6 +146,10 @@ test('an operand that does not fit is refused', () => {
   assert.throws(() => encode('frobnicate', {}), /no instruction 'frobnicate'/)
 })
 
+test('encodings longer than 32 bits are illegal', () => {
+  fc.assert(fc.property(word32, (bits) => decode(bits | 0x1f, emptyDecoded()) === false))
+})
+
 test('every compressed line is met by some halfword', () => {
   const met = new Set<string>()
   for (let halfword = 0; halfword < 1 << 16; halfword++) {

@@ -1,6 +1,7 @@
 /**
- * From instruction words to ops and operands. 32-bit words are looked up by opcode, funct3 and funct7, which leaves one
- * candidate for nearly every instruction; the 65536 compressed ones are expanded once each, when first met.
+ * From instruction words to ops and operands. 32-bit words are looked up by opcode, funct3 and funct7, which
+ * leaves one candidate for nearly every instruction; the 65536 compressed ones are expanded once each, when
+ * first met.
  */
 import { matchCompressed, type Source } from './compressed.ts'
 import { type Format, instructions } from './instructions.ts'
@@ -19,8 +20,9 @@ export interface Decoded {
   rs2: number
   rs3: number
   /**
-   * Signed 32-bit. Of lui and auipc the number with its twelve low zero bits; of branches and jumps the distance in
-   * bytes; of shifts the amount; of csr instructions the csr's number; of fence the bits fm, pred, succ.
+   * Signed 32-bit. Of lui and auipc the number with its twelve low zero bits; of branches and jumps the
+   * distance in bytes; of shifts the amount; of csr instructions the csr's number; of fence the bits fm,
+   * pred, succ.
    */
   imm: number
   /** The rounding mode as encoded, 0..7; 5 and 6 are reserved, and refused when they are executed. */
@@ -60,7 +62,10 @@ function fieldMask(name: string, mask: number): Uint8Array {
   })
 }
 
-/** Bucket b of the candidates is bucketOps[bucketStart[b]] up to bucketOps[bucketStart[b + 1]], in table order. */
+/**
+ * Bucket b of the candidates is bucketOps[bucketStart[b]] up to bucketOps[bucketStart[b + 1]], in table
+ * order.
+ */
 const bucketStart = new Uint16Array((1 << 15) + 1)
 const bucketOps = fillBuckets()
 
@@ -91,8 +96,9 @@ function fillBuckets(): Uint16Array {
 }
 
 /**
- * Decodes the instruction at the start of `word`, the 32 bits at the pc; if its low two bits are not both set, only the
- * low 16 bits count. Fills `out` and returns true; an illegal or reserved encoding returns false and leaves it undefined.
+ * Decodes the instruction at the start of `word`, the 32 bits at the pc; if its low two bits are not both
+ * set, only the low 16 bits count. Fills `out` and returns true; an illegal or reserved encoding returns
+ * false and leaves it undefined.
  */
 export function decode(word: number, out: Decoded): boolean {
   if ((word & 3) !== 3) return decodeCompressed(word & 0xffff, out)
@@ -135,7 +141,10 @@ function immediate(format: number, word: number): number {
   }
 }
 
-/** Expansions by halfword: the op + 1, 0 if not met yet, ILLEGAL; rd, rs1, rs2 in five bits each; the immediate. */
+/**
+ * Expansions by halfword: the op + 1, 0 if not met yet, ILLEGAL; rd, rs1, rs2 in five bits each; the
+ * immediate.
+ */
 const expandedOp = new Uint16Array(1 << 16)
 const expandedRegisters = new Uint16Array(1 << 16)
 const expandedImmediate = new Int32Array(1 << 16)

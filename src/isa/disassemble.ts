@@ -1,6 +1,7 @@
 /**
- * From instruction words to text, in the syntax of the GNU tools without pseudo-instructions: `addi a0,sp,16`. Whatever
- * comes out can be assembled again (assemble.ts) to the same word, but for ignored bits of fences.
+ * From instruction words to text, in the syntax of the GNU tools without pseudo-instructions: `addi
+ * a0,sp,16`. Whatever comes out can be assembled again (assemble.ts) to the same word, but for ignored bits
+ * of fences.
  */
 import { matchCompressed } from './compressed.ts'
 import { csrName } from './csr.ts'
@@ -10,8 +11,8 @@ import { extractField, type FieldName, type FieldValues, type Pattern } from './
 import { fenceSetName, registerName, roundingModes } from './registers.ts'
 
 /**
- * The instruction at the start of `word` (see `decode`) as text. Branch targets are absolute addresses for an instruction
- * at `pc`. What is not an instruction becomes `.2byte` or `.4byte`.
+ * The instruction at the start of `word` (see `decode`) as text. Branch targets are absolute addresses for
+ * an instruction at `pc`. What is not an instruction becomes `.2byte` or `.4byte`.
  */
 export function disassemble(word: number, pc: bigint = 0n): string {
   if ((word & 3) !== 3) {

@@ -12,8 +12,9 @@ export function instructionNamed(name: string): Instruction | CompressedInstruct
 }
 
 /**
- * The word of an instruction, with operands as `decode` returns them (and `aq`, `rl`); for a compressed one (`c.addi`)
- * the fields of its own encoding. What is not given is zero. Throws UserError for a value that does not fit.
+ * The word of an instruction, with operands as `decode` returns them (and `aq`, `rl`); for a compressed one
+ * (`c.addi`) the fields of its own encoding. What is not given is zero. Throws UserError for a value that
+ * does not fit.
  */
 export function encode(name: string, values: FieldValues): number {
   return encodePattern(instructionNamed(name).pattern, name, values)

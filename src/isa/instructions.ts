@@ -1,8 +1,8 @@
 /**
  * The instruction set: RV64GC with Zba, Zbb, Zbs, Zihintpause and the privileged instructions, as one table.
  *
- * A line is: name, bit pattern (see pattern.ts; laid out as in the manual, funct7 | rs2 | rs1 | funct3 | rd | opcode),
- * extension, operands in assembly order. The operands say what the register numbers name:
+ * A line is: name, bit pattern (see pattern.ts; laid out as in the manual, funct7 | rs2 | rs1 | funct3 | rd
+ * | opcode), extension, operands in assembly order. The operands say what the register numbers name:
  *
  *     rd rs1 rs2          integer registers            fd fs1 fs2 fs3   floating-point registers
  *     imm  shamt  zimm    numbers, as they are         hi               upper 20 bits of a U-immediate
@@ -68,7 +68,7 @@ sllw        0000000      rs2     rs1     001   rd           0111011 | I         
 srlw        0000000      rs2     rs1     101   rd           0111011 | I           | rd, rs1, rs2
 sraw        0100000      rs2     rs1     101   rd           0111011 | I           | rd, rs1, rs2
 
-# Fences. The reserved fields of FENCE and FENCE.I are ignored. PAUSE is a hint within FENCE and stands before it.
+# Fences. Reserved fields of FENCE and FENCE.I are ignored; PAUSE is a hint within FENCE.
 pause       0000000      10000   00000   000   00000        0001111 | Zihintpause |
 fence       fm   pred  succ      -----   000   -----        0001111 | I           | pred, succ
 fence.i     ------------         -----   001   -----        0001111 | Zifencei    |
@@ -259,8 +259,8 @@ export type Extension =
   | 'Priv'
 
 /**
- * The layout of the immediate: the manual's formats, with I split by what the twelve bits hold (a signed number; a
- * shift amount; twelve unsigned bits: a csr number or FENCE's fm, pred and succ).
+ * The layout of the immediate: the manual's formats, with I split by what the twelve bits hold (a signed
+ * number; a shift amount; twelve unsigned bits: a csr number or FENCE's fm, pred and succ).
  */
 export type Format = 'R' | 'R4' | 'I' | 'shift' | 'unsigned' | 'S' | 'B' | 'U' | 'J'
 
@@ -310,7 +310,9 @@ export const instructions: readonly Instruction[] = parseTable(table)
 
 const opByName = new Map(instructions.map((instruction) => [instruction.name, instruction.op]))
 
-/** The op of the instruction of this name. An unknown name is a mistake in our code and fails an assertion. */
+/**
+ * The op of the instruction of this name. An unknown name is a mistake in our code and fails an assertion.
+ */
 export function opOf(name: string): number {
   const op = opByName.get(name)
   assert(op !== undefined, `no instruction is named ${name}`)

@@ -1,6 +1,6 @@
 /**
- * The GNU tools as the oracle of the tables: objdump must read every halfword and many words as we do, and as must
- * assemble as we do. UNDERSTUDY_ORACLE_WORDS sets the number of words (default 60,000).
+ * The GNU tools as the oracle of the tables: objdump must read every halfword and many words as we do, and
+ * as must assemble as we do. UNDERSTUDY_ORACLE_WORDS sets the number of words (default 60,000).
  */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
@@ -40,8 +40,8 @@ function tool(name: string, args: string[]): string {
 const march = '-march=rv64imafdc_zicsr_zifencei_zihintpause_zba_zbb_zbs'
 
 /**
- * Each instruction of `code` as objdump reads it, by address. It reads the extensions from an object file, so the code
- * takes the place of a nop in one.
+ * Each instruction of `code` as objdump reads it, by address. It reads the extensions from an object file,
+ * so the code takes the place of a nop in one.
  */
 function objdump(code: Uint8Array): Map<number, string> {
   const path = join(folder, 'code.bin')
@@ -89,7 +89,9 @@ test('objdump reads every halfword as we do', { skip }, () => {
   }
 })
 
-/** Pseudo-random words of full length: half of them anything, half an instruction with up to one bit changed. */
+/**
+ * Pseudo-random words of full length: half of them anything, half an instruction with up to one bit changed.
+ */
 function* someWords(count: number): Generator<number> {
   let state = 0x9e37_79b9
   const next = () => {

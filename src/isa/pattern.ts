@@ -1,6 +1,6 @@
 /**
- * Bit patterns, written as the RISC-V manual writes them in its instruction listings: from the highest bit to the
- * lowest, constant bits as digits, `-` for bits that are ignored, and fields by name:
+ * Bit patterns, written as the RISC-V manual writes them in its instruction listings: from the highest bit
+ * to the lowest, constant bits as digits, `-` for bits that are ignored, and fields by name:
  *
  *     rd rs1 rs2 rs3         a register number (5 bits)
  *     rd' rs1' rs2'          one of x8..x15 (3 bits)
@@ -163,8 +163,8 @@ export function encodePattern(pattern: Pattern, name: string, values: FieldValue
 }
 
 /**
- * Asserts that no two lines of a table have one name, or encodings in common. `overlaps` lists the exceptions as
- * `first second`: there the first, standing earlier, wins.
+ * Asserts that no two lines of a table have one name, or encodings in common. `overlaps` lists the
+ * exceptions as `first second`: there the first, standing earlier, wins.
  */
 export function assertDisjoint(
   lines: readonly { readonly name: string; readonly pattern: Pattern }[],

@@ -1,8 +1,8 @@
 /** The assembler's pseudo-instructions: what each stands for (assembly manual, "pseudoinstructions"). */
 
 /**
- * Name/number of operands, and the instructions it stands for; $1, $2, $3 are its operands. A second instruction of
- * an auipc pair is four bytes further on, hence `. - 4`.
+ * Name/number of operands, and the instructions it stands for; $1, $2, $3 are its operands. A second
+ * instruction of an auipc pair is four bytes further on, hence `. - 4`.
  */
 const table = `
 nop/0           addi zero, zero, 0
@@ -80,8 +80,8 @@ function substitute(operands: readonly string[], index: string): string {
 }
 
 /**
- * The instructions that load a 64-bit constant into a register, as `li` does: the low twelve bits are added last, and what
- * remains, without its trailing zeros, is loaded the same way.
+ * The instructions that load a 64-bit constant into a register, as `li` does: the low twelve bits are added
+ * last, and what remains, without its trailing zeros, is loaded the same way.
  */
 export function loadConstant(register: string, value: bigint): string[] {
   const constant = BigInt.asIntN(64, value)

@@ -1,14 +1,19 @@
-/** Names of registers, rounding modes and fence sets, as assembly writes them (RISC-V ABI specification, chapter 1). */
+/**
+ * Names of registers, rounding modes and fence sets, as assembly writes them (RISC-V ABI specification,
+ * chapter 1).
+ */
 import type { RegisterFile } from './instructions.ts'
 
-const integerNames =
-  'zero ra sp gp tp t0 t1 t2 s0 s1 a0 a1 a2 a3 a4 a5 a6 a7 s2 s3 s4 s5 s6 s7 s8 s9 s10 s11 t3 t4 t5 t6'.split(
-    ' ',
-  )
-const floatNames =
-  'ft0 ft1 ft2 ft3 ft4 ft5 ft6 ft7 fs0 fs1 fa0 fa1 fa2 fa3 fa4 fa5 fa6 fa7 fs2 fs3 fs4 fs5 fs6 fs7 fs8 fs9 fs10 fs11 ft8 ft9 ft10 ft11'.split(
-    ' ',
-  )
+const integerNames = [
+  ...['zero', 'ra', 'sp', 'gp', 'tp', 't0', 't1', 't2', 's0', 's1'],
+  ...['a0', 'a1', 'a2', 'a3', 'a4', 'a5', 'a6', 'a7'],
+  ...['s2', 's3', 's4', 's5', 's6', 's7', 's8', 's9', 's10', 's11', 't3', 't4', 't5', 't6'],
+]
+const floatNames = [
+  ...['ft0', 'ft1', 'ft2', 'ft3', 'ft4', 'ft5', 'ft6', 'ft7', 'fs0', 'fs1'],
+  ...['fa0', 'fa1', 'fa2', 'fa3', 'fa4', 'fa5', 'fa6', 'fa7'],
+  ...['fs2', 'fs3', 'fs4', 'fs5', 'fs6', 'fs7', 'fs8', 'fs9', 'fs10', 'fs11', 'ft8', 'ft9', 'ft10', 'ft11'],
+]
 
 const numbers = new Map<string, readonly [RegisterFile, number]>([['fp', ['x', 8]]])
 for (let number = 0; number < 32; number++) {
@@ -21,7 +26,10 @@ export function registerName(file: RegisterFile, number: number): string {
   return (file === 'x' ? integerNames : floatNames)[number]!
 }
 
-/** The number of a register of `file` by its ABI name or as `x10`, `f10`; undefined if there is none of that name. */
+/**
+ * The number of a register of `file` by its ABI name or as `x10`, `f10`; undefined if there is none of that
+ * name.
+ */
 export function registerNumber(file: RegisterFile, name: string): number | undefined {
   const found = numbers.get(name)
   return found?.[0] === file ? found[1] : undefined
