@@ -1,12 +1,13 @@
 /**
  * A small assembler for bare programs and tests: instructions as in the tables, pseudo-instructions
  * (pseudo.ts), labels, and data. The first pass lays statements out, the second encodes them, when all
- * labels are known; so what decides a size (`li`, `.zero`, `.align`, `.equ`) may use only what stands before
- * it.
+ * labels are known; so what decides a size (`li`, `.zero`, `.align`, `.equ`) may use only what comes
+ * before it.
  *
  *     loop:   amoadd.w a0, a1, (a2)      # or // to the end of the line; `;` separates statements
  *     1:      bnez a0, 1b                numbered labels, nearest backwards (b) and forwards (f)
- *     .byte .half .word .dword (.2byte .4byte .8byte)   .ascii .asciz   .zero n   .align n (to 2^n)   .equ name, value
+ *     .byte .half .word .dword .2byte .4byte .8byte .ascii .asciz
+ *     .zero n   .align n (to 2^n bytes)   .equ name, value
  */
 import { UserError } from '../base/errors.ts'
 import { instructionNamed } from './encode.ts'

@@ -1,7 +1,7 @@
 /**
  * Constant expressions of the assembler, over integers of any size:
  *
- *     numbers 12, 0x1f, 0b101, 'a'     labels and `.` (the address of the statement)     1b 1f (numbered labels)
+ *     numbers 12, 0x1f, 0b101, 'a'     labels, numbered labels 1b 1f, and `.` (this address)
  *     ( )   unary - ~   * / %   + -   << >>   &   ^   |, binding as in C
  *     %hi(x) and %lo(x), the parts of x for lui or auipc and for the twelve bits that are added afterwards
  */
