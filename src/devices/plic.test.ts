@@ -126,5 +126,6 @@ test('a restored controller has the same wires, claims and lines', () => {
   assert.equal(copy.plic.read(CLAIM + 0x1000, 4), 3)
   copy.plic.reset()
   assert.equal(copy.levels.get('0S'), false)
+  for (const irq of [3, 4]) copy.plic.source(irq)(false)
   assert.deepEqual(stateOf(copy.plic), stateOf(rig().plic))
 })

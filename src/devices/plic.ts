@@ -95,10 +95,13 @@ export class Plic implements Device {
     else if (offset >= ENABLE_BASE) this.#setEnable(offset, value)
   }
 
-  /** Forgets the wires' levels too: on a reset of the board every device lets its line fall. */
+  /**
+   * Forgets everything but the wires, which belong to the devices. A board resets all devices together, in any order,
+   * and their lines fall; therefore a wire that is still high now does not pend again.
+   */
   reset(): void {
-    for (const words of [this.#priority, this.#threshold, this.#level, this.#pending]) words.fill(0)
-    for (const words of [this.#claimed, this.#enable]) words.fill(0)
+    for (const bytes of [this.#priority, this.#threshold]) bytes.fill(0)
+    for (const words of [this.#pending, this.#claimed, this.#enable]) words.fill(0)
     this.#update()
   }
 

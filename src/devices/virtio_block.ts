@@ -209,13 +209,13 @@ export class VirtioBlock implements VirtioFunction {
   }
 
   #takeRequests(): void {
+    if (this.#bytesInFlight >= IN_FLIGHT_BYTES_MAX) return
     const queue = this.#transport.queue(0)
-    while (this.#bytesInFlight < IN_FLIGHT_BYTES_MAX) {
-      const chain = queue.take()
-      if (chain === undefined) return
+    for (const chain of queue.takeAll()) {
       // Without a byte for the status there is no way to answer.
       if (chain.writableBytes === 0) queue.break()
       else this.#start(chain)
+      if (this.#bytesInFlight >= IN_FLIGHT_BYTES_MAX) return
     }
   }
 

@@ -10,7 +10,7 @@ import {
   VirtioMmio,
   type VirtioTransport,
 } from './virtio_mmio.ts'
-import { type Chain, gather, scatter } from './virtqueue.ts'
+import { type Chain, gather, scatter, Virtqueue } from './virtqueue.ts'
 
 const RAM_BYTES = 0x4_0000
 const DATA = RAM_BASE + 0x2_0000
@@ -382,6 +382,28 @@ describe('a hostile driver only gets NEEDS_RESET:', () => {
     const before = ram.bytes.slice()
     collector.transport.queue(1).giveBack([{ head: 0, written: 0 }])
     assert.deepEqual(ram.bytes, before)
+  })
+
+  test('a used ring laid over the available ring, so that each chain given back makes another', () => {
+    const memory = new TestRam(0x100)
+    let faults = 0
+    const features = () => ({ indirect: false, eventIndex: false })
+    const fault = () => faults++
+    const overlaid = new Virtqueue(1, memory, features, () => {}, fault)
+    overlaid.size = 1
+    overlaid.descriptors = BigInt(RAM_BASE)
+    overlaid.used = BigInt(RAM_BASE + 0x20)
+    // The length in the used ring's only entry is the available index, then the only available entry.
+    overlaid.available = BigInt(RAM_BASE + 0x26)
+    memory.store16(RAM_BASE + 0x28, 1)
+    overlaid.enable()
+    let taken = 0
+    for (const { head } of overlaid.takeAll()) {
+      taken++
+      overlaid.giveBack([{ head, written: taken + 1 }])
+    }
+    assert.equal(taken, 1)
+    assert.equal(faults, 1)
   })
 
   const misplaced: [string, (write: (offset: number, value: number) => void) => void][] = [

@@ -154,6 +154,22 @@ export class Virtqueue {
     return chain
   }
 
+  /**
+   * Takes every available chain, one at a time. There are never more than `size` of them while the driver stands
+   * still, unless its used ring lies over its available ring, which could keep a device busy for ever: that breaks.
+   */
+  *takeAll(): Generator<Chain> {
+    for (let count = 0; ; count++) {
+      const chain = this.take()
+      if (chain === undefined) return
+      if (count === this.size) {
+        this.break()
+        return
+      }
+      yield chain
+    }
+  }
+
   /** Puts the last `count` chains taken back into the available ring, as if they had not been taken. */
   putBack(count: number): void {
     assert(count <= this.#held, 'more chains put back than held')

@@ -7,6 +7,8 @@ export const RAM_BASE = 0x8000_0000
 export class TestRam implements GuestMemory {
   readonly bytes: Uint8Array
   readonly #view: DataView
+  /** How many bytes were read and written so far: the measure of a device's work. */
+  bytesTouched = 0
 
   constructor(size: number) {
     this.bytes = new Uint8Array(size)
@@ -52,6 +54,7 @@ export class TestRam implements GuestMemory {
 
   #at(address: number, length: number): number {
     assert(this.contains(address, length), `access outside RAM: ${length} bytes at 0x${address.toString(16)}`)
+    this.bytesTouched += length
     return address - RAM_BASE
   }
 }
