@@ -1,15 +1,16 @@
 /**
- * Timer and software interrupts of the harts in M-mode, in the layout of SiFive's CLINT (the ACLINT specification's
- * MSWI at 0x0 and MTIMER at 0x4000).
+ * Timer and software interrupts of the harts in M-mode, in the layout of SiFive's CLINT (the ACLINT
+ * specification's MSWI at 0x0 and MTIMER at 0x4000).
  *
  *     0x0000 + 4 x hart     msip, bit 0
  *     0x4000 + 8 x hart     mtimecmp, 64 bits
  *     0xbff8                mtime, 64 bits, read only
  *
- * The device only keeps the registers. The machine compares time with mtimecmp itself, since only it knows at which
- * position time reaches a value. Writes to mtime are ignored: time belongs to the machine and is a pure function of
- * the position and the clock events; a guest that could set it would move the timers of all harts and of the
- * replicated clock. The ACLINT specification lets mtime be reset by the platform, and no supervisor writes it.
+ * The device only keeps the registers. The machine compares time with mtimecmp itself, since only it knows at
+ * which position time reaches a value. Writes to mtime are ignored: time belongs to the machine and is a pure
+ * function of the position and the clock events; a guest that could set it would move the timers of all harts
+ * and of the replicated clock. The ACLINT specification lets mtime be reset by the platform, and no
+ * supervisor writes it.
  *
  * Registers are accessed in 32-bit halves; narrower accesses read as zero and write nothing.
  */

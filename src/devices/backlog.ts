@@ -1,6 +1,7 @@
 /**
- * Input that has arrived but that the guest has not made room for yet. It is bounded, so that an outside that sends
- * more than the guest reads cannot grow a snapshot without end, and it is state, since the guest will read it.
+ * Input that has arrived but that the guest has not made room for yet. It is bounded, so that an outside that
+ * sends more than the guest reads cannot grow a snapshot without end, and it is state, since the guest will
+ * read it.
  */
 import { assert } from '../base/assert.ts'
 import type { StateReader, StateWriter } from '../base/state.ts'

@@ -1,6 +1,6 @@
 /**
- * Fields of device states that come in fixed-size arrays. The size belongs to the configuration, so a state of
- * another size comes from another board and is refused.
+ * Fields of device states that come in fixed-size arrays. The size belongs to the configuration, so a state
+ * of another size comes from another board and is refused.
  */
 import { FormatError } from '../base/errors.ts'
 import type { StateReader, StateWriter } from '../base/state.ts'

@@ -1,7 +1,7 @@
 /**
- * Random register accesses, ring contents and outside events against all devices at once, by seed. Nothing may throw
- * or leave RAM (the test's RAM asserts that), one access does bounded work, and a board that was saved and loaded in
- * the middle does from there on exactly what the original does.
+ * Random register accesses, ring contents and outside events against all devices at once, by seed. Nothing
+ * may throw or leave RAM (the test's RAM asserts that), one access does bounded work, and a board that was
+ * saved and loaded in the middle does from there on exactly what the original does.
  *
  *     FUZZ_SEED=7 FUZZ_OPERATIONS=1000000 node --test src/devices/fuzz.test.ts
  */
@@ -109,7 +109,10 @@ function queueOf(board: TestBoard, device: number, index: number): TestQueue {
   return new TestQueue(board.ram, chip, index, QUEUE_SIZES.includes(size) ? size : 8)
 }
 
-/** Resets a virtio device and brings it up, mostly properly. Both of a device's queues share RAM with the others'. */
+/**
+ * Resets a virtio device and brings it up, mostly properly. Both of a device's queues share RAM with the
+ * others'.
+ */
 function start(dice: Dice): Operation {
   const device = dice.below(4)
   const size = dice.pick(QUEUE_SIZES)
@@ -162,7 +165,9 @@ function scribble(dice: Dice): Operation {
   }
 }
 
-/** Offers a chain that a device can serve: header, something readable, something writable; direct or indirect. */
+/**
+ * Offers a chain that a device can serve: header, something readable, something writable; direct or indirect.
+ */
 function offer(dice: Dice): Operation {
   const [device, index] = [dice.below(4), dice.below(2)]
   const type = dice.pick([0, 0, 1, 1, 4, 8, 11, 13, 99])

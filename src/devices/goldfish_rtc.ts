@@ -3,9 +3,9 @@
  *
  *     time = guest clock x 100 ns + offset + adjustment          (modulo 2^64)
  *
- * The *offset* comes from outside with clock events; it is how the calendar jumps after a pause while guest time
- * does not. The *adjustment* is what the guest has set the clock by (`hwclock --systohc`); it is kept apart, so that
- * the next clock event does not undo it.
+ * The *offset* comes from outside with clock events; it is how the calendar jumps after a pause while guest
+ * time does not. The *adjustment* is what the guest has set the clock by (`hwclock --systohc`); it is kept
+ * apart, so that the next clock event does not undo it.
  *
  *     0x00 TIME_LOW       reading latches the high half for TIME_HIGH; writing sets that half
  *     0x04 TIME_HIGH
@@ -16,8 +16,8 @@
  *     0x18 ALARM_STATUS   1 while armed
  *     0x1c CLEAR_INTERRUPT
  *
- * The machine knows only the timers of harts, so it asks `alarmTicks` after every access to this device, after
- * `setOffset` and after `load`, and calls `checkAlarm` once the guest clock has reached that instant.
+ * The machine knows only the timers of harts, so it asks `alarmTicks` after every access to this device,
+ * after `setOffset` and after `load`, and calls `checkAlarm` once the guest clock has reached that instant.
  */
 import type { StateReader, StateWriter } from '../base/state.ts'
 import type { AccessSize, Device, GuestClock, InterruptLine } from '../machine/device.ts'
@@ -58,7 +58,9 @@ export class GoldfishRtc implements Device {
     this.#line = options.line
   }
 
-  /** Sets what is added to the guest clock, in nanoseconds. An alarm that has thereby passed fires at once. */
+  /**
+   * Sets what is added to the guest clock, in nanoseconds. An alarm that has thereby passed fires at once.
+   */
   setOffset(offsetNs: bigint): void {
     this.#offset = BigInt.asUintN(64, offsetNs)
     this.checkAlarm()

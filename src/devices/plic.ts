@@ -1,16 +1,17 @@
 /**
- * The platform-level interrupt controller, as the RISC-V PLIC specification 1.0.0 and SiFive's memory map have it.
+ * The platform-level interrupt controller, as the RISC-V PLIC specification 1.0.0 and SiFive's memory map
+ * have it.
  *
- * Every source passes a gateway with three bits: the wire's level, *pending* (waiting to be claimed) and *claimed*
- * (being served).
+ * Every source passes a gateway with three bits: the wire's level, *pending* (waiting to be claimed) and
+ * *claimed* (being served).
  *
  *     level rises, not claimed            -> pending
  *     claim                               -> claimed, no longer pending
  *     complete, wire still high           -> pending again
- *     wire falls while pending            -> stays pending: the request was accepted, the handler finds nothing to do
+ *     wire falls while pending            -> stays pending: the request was accepted
  *
- * Contexts are numbered hart 0 M, hart 0 S, hart 1 M, hart 1 S and so on. Registers are 32 bits wide; narrower
- * accesses read as zero and write nothing.
+ * Contexts are numbered hart 0 M, hart 0 S, hart 1 M, hart 1 S and so on. Registers are 32 bits wide;
+ * narrower accesses read as zero and write nothing.
  *
  *     0x000000 + 4 x source             priority, 0 (never) to 7
  *     0x001000 + 4 x word               pending bits, read only
@@ -96,8 +97,8 @@ export class Plic implements Device {
   }
 
   /**
-   * Forgets everything but the wires, which belong to the devices. A board resets all devices together, in any order,
-   * and their lines fall; therefore a wire that is still high now does not pend again.
+   * Forgets everything but the wires, which belong to the devices. A board resets all devices together, in
+   * any order, and their lines fall; therefore a wire that is still high now does not pend again.
    */
   reset(): void {
     for (const bytes of [this.#priority, this.#threshold]) bytes.fill(0)

@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { type PowerRequest, Syscon } from './syscon.ts'
 import { restore, stateOf } from './testing/state.ts'
 
-test('the three commands ask for power-off, failure with a code, and reset; nothing else does anything', () => {
+test('three commands ask for power-off, failure and reset, and nothing else does anything', () => {
   const requests: PowerRequest[] = []
   const syscon = new Syscon({ request: (request) => requests.push(request) })
   syscon.write(0, 4, 0x5555)

@@ -2,8 +2,8 @@
  * Power control: the one register of SiFive's test finisher, which device trees describe as `syscon` with
  * `syscon-poweroff` and `syscon-reboot`.
  *
- * The low 16 bits of a write to register 0 choose, the high 16 bits are the exit code of a failure. Any other value
- * does nothing, and the register reads as zero.
+ * The low 16 bits of a write to register 0 choose, the high 16 bits are the exit code of a failure. Any other
+ * value does nothing, and the register reads as zero.
  */
 import type { StateReader, StateWriter } from '../base/state.ts'
 import type { AccessSize, Device } from '../machine/device.ts'

@@ -1,14 +1,16 @@
 /**
- * A 16550A serial port with 16-byte FIFOs, registers one byte apart, as `ns16550a` in a device tree describes it.
+ * A 16550A serial port with 16-byte FIFOs, registers one byte apart, as `ns16550a` in a device tree describes
+ * it.
  *
- * A byte takes no time: what the guest writes is transmitted at once, so that the transmitter is always empty, and
- * the receiver's character timeout has always run out. Whatever waits below the trigger level is therefore reported
- * as the timeout (IIR 0x0c), which drivers serve like received data; no clock is involved.
+ * A byte takes no time: what the guest writes is transmitted at once, so that the transmitter is always
+ * empty, and the receiver's character timeout has always run out. Whatever waits below the trigger level is
+ * therefore reported as the timeout (IIR 0x0c), which drivers serve like received data; no clock is involved.
  *
  *     receive() -> backlog (bounded) -> receiver FIFO (16; 1 while FIFOs are off) -> RBR
  *
- * The backlog stands for a sender that obeys flow control: it refills the FIFO whenever the guest makes room, so
- * input never overruns. Only loopback can, as there the guest is the sender. While loopback is on, the backlog waits.
+ * The backlog stands for a sender that obeys flow control: it refills the FIFO whenever the guest makes room,
+ * so input never overruns. Only loopback can, as there the guest is the sender. While loopback is on, the
+ * backlog waits.
  */
 import type { StateReader, StateWriter } from '../base/state.ts'
 import type { AccessSize, Device, InterruptLine } from '../machine/device.ts'
@@ -241,7 +243,10 @@ export class Uart16550 implements Device {
     this.#modemChanges |= counted >> 4
   }
 
-  /** The high half of MSR. In loopback the outputs are its inputs: DTR to DSR, RTS to CTS, OUT1 to RI, OUT2 to DCD. */
+  /**
+   * The high half of MSR. In loopback the outputs are its inputs: DTR to DSR, RTS to CTS, OUT1 to RI, OUT2 to
+   * DCD.
+   */
   #modemLines(): number {
     if (!this.#loopback()) return MSR_CONNECTED
     const control = this.#modemControl

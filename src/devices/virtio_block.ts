@@ -1,17 +1,18 @@
 /**
  * The virtio block device (virtio 1.2, section 5.2), without the disk behind it.
  *
- * A driver's request becomes one disk request (one for each range of a discard or write-zeroes), with the data to
- * write copied at that moment. The outside answers each, in any order and at any later position, by `complete`;
- * when all parts of a driver's request are answered, its status byte is written and the chain is given back.
+ * A driver's request becomes one disk request (one for each range of a discard or write-zeroes), with the
+ * data to write copied at that moment. The outside answers each, in any order and at any later position, by
+ * `complete`; when all parts of a driver's request are answered, its status byte is written and the chain is
+ * given back.
  *
  *     taken -> refused at once (IOERR, UNSUPP), or answered at once (GET_ID)
  *           -> parts in flight -> all complete -> status byte, used ring, interrupt
  *
- * Requests in flight are state, data included, so that a restored machine can submit them again (`inFlight`). They
- * hold at most about 24 MiB: beyond IN_FLIGHT_BYTES_MAX no further chain is taken until some complete, which also
- * bounds the work of one notification. Ids keep counting over resets, so that a completion from before a reset
- * cannot be taken for a later request's.
+ * Requests in flight are state, data included, so that a restored machine can submit them again (`inFlight`).
+ * They hold at most about 24 MiB: beyond IN_FLIGHT_BYTES_MAX no further chain is taken until some complete,
+ * which also bounds the work of one notification. Ids keep counting over resets, so that a completion from
+ * before a reset cannot be taken for a later request's.
  */
 import { assert } from '../base/assert.ts'
 import { FormatError } from '../base/errors.ts'
@@ -131,8 +132,8 @@ export class VirtioBlock implements VirtioFunction {
   }
 
   /**
-   * Answers a request; a read that went well brings its data. False if no such request is in flight any more, which
-   * a reset of the device explains.
+   * Answers a request; a read that went well brings its data. False if no such request is in flight any more,
+   * which a reset of the device explains.
    */
   complete(id: number, status: 'ok' | 'error', data?: Uint8Array): boolean {
     const request = this.#requests.find(({ parts }) => parts.some((part) => part.id === id))
@@ -322,7 +323,7 @@ export class VirtioBlock implements VirtioFunction {
     const queue = this.#transport.queue(0)
     if (!queue.ready) return
     scatter(this.#transport.memory, chain.writable, chain.writableBytes - 1, Uint8Array.of(status))
-    // The length written counts from the start of the chain: the status only if nothing before it was left out.
+    // The length counts from the chain's start: the status only if nothing before it was left out.
     const contiguous = dataBytes === chain.writableBytes - 1
     queue.giveBack([{ head: chain.head, written: dataBytes + (contiguous ? 1 : 0) }])
   }

@@ -3,8 +3,8 @@
  *
  *     receive() -> backlog (bounded) -> buffers of the receive queue
  *
- * Input that comes before the driver is up waits; a reset of the device, also the one with which a driver begins,
- * drops it.
+ * Input that comes before the driver is up waits; a reset of the device, also the one with which a driver
+ * begins, drops it.
  */
 import type { StateReader, StateWriter } from '../base/state.ts'
 import { ByteBacklog, INPUT_BACKLOG_MAX } from './backlog.ts'

@@ -2,8 +2,8 @@
  * The virtio entropy device (virtio 1.2, section 5.4). It has no randomness of its own: every byte comes from
  * outside, at a logged position, so that all copies of a machine read the same.
  *
- * Each chain that the driver offers is asked for by `request` and waits until `supply` brings bytes. Waiting chains
- * are state; a restored machine asks again for `wanted` bytes.
+ * Each chain that the driver offers is asked for by `request` and waits until `supply` brings bytes. Waiting
+ * chains are state; a restored machine asks again for `wanted` bytes.
  */
 import type { StateReader, StateWriter } from '../base/state.ts'
 import { loadLimited } from './fields.ts'
@@ -49,8 +49,8 @@ export class VirtioEntropy implements VirtioFunction {
   }
 
   /**
-   * Brings random bytes, which go to the waiting chains in order. A chain that gets only a part is given back with
-   * that part. Returns how many bytes nobody waited for; they are discarded.
+   * Brings random bytes, which go to the waiting chains in order. A chain that gets only a part is given back
+   * with that part. Returns how many bytes nobody waited for; they are discarded.
    */
   supply(bytes: Uint8Array): number {
     let position = 0

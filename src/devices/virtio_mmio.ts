@@ -1,13 +1,13 @@
 /**
  * The virtio-mmio transport, version 2 (virtio 1.2, section 4.2), generic over the function behind it.
  *
- * The driver walks the status register up: ACKNOWLEDGE, DRIVER, feature words, FEATURES_OK (which the device refuses
- * by leaving the bit clear), queues, DRIVER_OK. Bits are only added; writing 0 resets. When a queue breaks, the
- * device sets NEEDS_RESET, tells the driver by a configuration interrupt if it is running, and the function gets no
- * more chains until reset.
+ * The driver walks the status register up: ACKNOWLEDGE, DRIVER, feature words, FEATURES_OK (which the device
+ * refuses by leaving the bit clear), queues, DRIVER_OK. Bits are only added; writing 0 resets. When a queue
+ * breaks, the device sets NEEDS_RESET, tells the driver by a configuration interrupt if it is running, and
+ * the function gets no more chains until reset.
  *
- * Registers are 32 bits wide; narrower accesses there read as zero and write nothing. The configuration space from
- * 0x100 on is read at any width; no function here has writable fields, so writes to it are ignored.
+ * Registers are 32 bits wide; narrower accesses there read as zero and write nothing. The configuration space
+ * from 0x100 on is read at any width; no function here has writable fields, so writes to it are ignored.
  */
 import { assert } from '../base/assert.ts'
 import type { StateReader, StateWriter } from '../base/state.ts'
@@ -292,8 +292,8 @@ export class VirtioMmio implements Device, VirtioTransport {
   }
 
   /**
-   * One queue broke: all stop, so that nothing touches memory until reset. The driver hears of it by a configuration
-   * interrupt, once it has said DRIVER_OK (section 2.1.2).
+   * One queue broke: all stop, so that nothing touches memory until reset. The driver hears of it by a
+   * configuration interrupt, once it has said DRIVER_OK (section 2.1.2).
    */
   #needReset(): void {
     if (this.#has(STATUS.needsReset)) return

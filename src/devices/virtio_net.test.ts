@@ -161,7 +161,7 @@ test('the configuration carries address, link and, if asked for, MTU', () => {
   assert.equal(new DataView(jumbo.config().buffer).getUint16(10, true), 9000)
 })
 
-test('a chain of buffers without room breaks nothing else than itself', () => {
+test('buffers without any room leave the frame waiting', () => {
   for (let head = 0; head < SIZE; head++) {
     receive.chain(head, [{ address: DATA, length: 4 }])
     receive.offer(head)

@@ -1,11 +1,11 @@
 /**
  * The virtio network device (virtio 1.2, section 5.1): one receive and one transmit queue, no offloads.
  *
- * Every frame is preceded by a 12-byte header. On transmit it is skipped (nothing was negotiated that it could ask
- * for); on receive it is zero but for `num_buffers`, which counts the chains that a frame is spread over when
- * MRG_RXBUF was negotiated, and is 1 otherwise.
+ * Every frame is preceded by a 12-byte header. On transmit it is skipped (nothing was negotiated that it
+ * could ask for); on receive it is zero but for `num_buffers`, which counts the chains that a frame is spread
+ * over when MRG_RXBUF was negotiated, and is 1 otherwise.
  *
- *     receive() -> backlog (256 frames) -> as soon as the driver has buffers for the whole frame -> receive queue
+ *     receive() -> backlog (256 frames) -> once there are buffers for the whole frame -> receive queue
  */
 import { assert } from '../base/assert.ts'
 import { FormatError } from '../base/errors.ts'
@@ -79,8 +79,8 @@ export class VirtioNet implements VirtioFunction {
   }
 
   /**
-   * Takes a frame from outside. It is dropped, and counted, while the driver is not running or the link is down,
-   * when the backlog is full, and when its length is none that a frame can have.
+   * Takes a frame from outside. It is dropped, and counted, while the driver is not running or the link is
+   * down, when the backlog is full, and when its length is none that a frame can have.
    */
   receive(frame: Uint8Array): void {
     const valid = frame.length >= FRAME_BYTES_MIN && frame.length <= FRAME_BYTES_MAX
@@ -155,8 +155,8 @@ export class VirtioNet implements VirtioFunction {
   }
 
   /**
-   * Takes chains with room for `bytes`. Without mergeable buffers a frame has one chain, and is lost if that is too
-   * small; the chain stays available. With them the frame waits until there are enough.
+   * Takes chains with room for `bytes`. Without mergeable buffers a frame has one chain, and is lost if that
+   * is too small; the chain stays available. With them the frame waits until there are enough.
    */
   #takeBuffers(bytes: number): Chain[] | 'wait' | 'too-small' {
     const queue = this.#transport.queue(RECEIVE_QUEUE)

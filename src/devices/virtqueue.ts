@@ -1,12 +1,13 @@
 /**
  * A split virtqueue, version 1 (virtio 1.2, section 2.7), seen from the device.
  *
- * Everything in guest memory is hostile. A queue that finds something a driver must not do breaks: it reports the
- * fault once, and from then on touches memory no more until the device is reset. What it checks: the size and the
- * three areas when the queue is enabled; how far the available index runs ahead; every descriptor's index, address
- * and order; loops and overlong chains (at most `size` descriptors, those of an indirect table included); and the
- * number of chains the device holds at once. A chain is read once, when it is taken, so that a driver that changes
- * it afterwards changes nothing. Taking one chain reads at most 16 x (size + 1) bytes.
+ * Everything in guest memory is hostile. A queue that finds something a driver must not do breaks: it reports
+ * the fault once, and from then on touches memory no more until the device is reset. What it checks: the size
+ * and the three areas when the queue is enabled; how far the available index runs ahead; every descriptor's
+ * index, address and order; loops and overlong chains (at most `size` descriptors, those of an indirect table
+ * included); and the number of chains the device holds at once. A chain is read once, when it is taken, so
+ * that a driver that changes it afterwards changes nothing. Taking one chain reads at most 32 x size
+ * bytes.
  *
  *     idle --enable--> ready --disable--> stopped          any --fault--> broken          reset: back to idle
  *
@@ -77,8 +78,8 @@ export class Virtqueue {
   #held = 0
 
   /**
-   * `sizeMax` is a power of two. `interrupt` is called when the driver wants to know of used chains, `fault` once
-   * when the queue breaks.
+   * `sizeMax` is a power of two. `interrupt` is called when the driver wants to know of used chains, `fault`
+   * once when the queue breaks.
    */
   constructor(
     sizeMax: number,
@@ -134,8 +135,8 @@ export class Virtqueue {
   }
 
   /**
-   * Takes the next available chain. Undefined if there is none, or the queue is not ready or just broke. When the
-   * ring is empty, the driver is asked to notify the device of the next chain.
+   * Takes the next available chain. Undefined if there is none, or the queue is not ready or just broke. When
+   * the ring is empty, the driver is asked to notify the device of the next chain.
    */
   take(): Chain | undefined {
     if (this.#state !== 'ready') return undefined
@@ -155,8 +156,9 @@ export class Virtqueue {
   }
 
   /**
-   * Takes every available chain, one at a time. There are never more than `size` of them while the driver stands
-   * still, unless its used ring lies over its available ring, which could keep a device busy for ever: that breaks.
+   * Takes every available chain, one at a time. There are never more than `size` of them while the driver
+   * stands still, unless its used ring lies over its available ring, which could keep a device busy for ever:
+   * that breaks.
    */
   *takeAll(): Generator<Chain> {
     for (let count = 0; ; count++) {
@@ -178,8 +180,8 @@ export class Virtqueue {
   }
 
   /**
-   * Gives chains back to the driver, all visible at once, and interrupts it if it wants that. Does nothing on a
-   * queue that is not ready any more.
+   * Gives chains back to the driver, all visible at once, and interrupts it if it wants that. Does nothing on
+   * a queue that is not ready any more.
    */
   giveBack(chains: readonly UsedChain[]): void {
     if (this.#state !== 'ready') return
@@ -245,13 +247,18 @@ export class Virtqueue {
     return this.#memory.contains(Number(address), length)
   }
 
-  /** Section 2.7.10: `avail_event`, at the end of the used ring, names the entry whose arrival we want to hear of. */
+  /**
+   * Section 2.7.10: `avail_event`, at the end of the used ring, names the entry whose arrival we want to hear
+   * of.
+   */
   #requestNotification(): void {
     if (!this.#features().eventIndex) return
     this.#memory.store16(Number(this.used) + 4 + 8 * this.size, this.#nextAvailable)
   }
 
-  /** Section 2.7.7: whether giving back the chains from `before` on is something the driver wants to hear of. */
+  /**
+   * Section 2.7.7: whether giving back the chains from `before` on is something the driver wants to hear of.
+   */
   #interruptWanted(before: number): boolean {
     const available = Number(this.available)
     if (!this.#features().eventIndex) {
@@ -369,8 +376,8 @@ function descriptorAt(table: Uint8Array, index: number): Descriptor {
 }
 
 /**
- * Copies at most `length` bytes out of segments, starting `skip` bytes into them. The result is shorter where the
- * segments end. The caller bounds `length`.
+ * Copies at most `length` bytes out of segments, starting `skip` bytes into them. The result is shorter where
+ * the segments end. The caller bounds `length`.
  */
 export function gather(
   memory: GuestMemory,
