@@ -30,6 +30,7 @@ import {
   INVALID_BYTE,
   INVALID_TAG,
   type Layout,
+  PAGE_BYTES,
   PAGE_CODE,
   PAGE_HOST,
   PAGE_TABLE,
@@ -41,6 +42,7 @@ import {
   TLB_ENTRY_BYTES,
   WRITE_REFERENCE_MANY,
 } from './layout.ts'
+import { HANDLER } from './predecode.ts'
 
 /** Stores to a code page since it was last decoded after which it is data again. */
 const CODE_STORES_MAX = 256
@@ -219,7 +221,10 @@ function buildCode(
     f.store('i32', i32.shl(next, 2), 0, { offset: layout.codeSlotStores })
     setSlotOf(f, page, i32.add(next, 1))
     const address = f.let(addressOf(next))
-    f.fill(address, 0, (4096 / 2) * CODE_ENTRY_BYTES)
+    f.fill(address, 0, (PAGE_BYTES / 2) * CODE_ENTRY_BYTES)
+    for (const sentinel of [0, 1]) {
+      f.store('i64', address, HANDLER.pageEnd, { offset: (PAGE_BYTES / 2 + sentinel) * CODE_ENTRY_BYTES })
+    }
     f.call(watchPage, page, PAGE_CODE)
     f.return(address)
   })
