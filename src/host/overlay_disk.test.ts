@@ -216,6 +216,20 @@ test('after a crash at any time every block has its flushed content or a later o
   )
 })
 
+test('the room of a discarded block is not used again before the discard is durable', async () => {
+  const disk = await newOverlay()
+  await disk.write(0, filled(8, 1))
+  await disk.flush()
+  await disk.discard(0, 8)
+  await disk.write(8, filled(8, 2))
+  await withDisk(await crashed(disk), async (found) => assert.equal((await found.read(0, 1))[0], 1))
+  await disk.flush()
+  const { length } = await readFile(join(disk.path, 'data'))
+  await disk.write(16, filled(8, 3))
+  assert.equal((await readFile(join(disk.path, 'data'))).length, length, 'then it is')
+  await disk.close()
+})
+
 test('damage before the last frame is refused, since no crash can leave it', async () => {
   const disk = await newOverlay()
   const start = (await readFile(join(disk.path, 'index'))).length
