@@ -9,97 +9,7 @@ import { FormatError, UserError } from '../base/errors.ts'
 import { encodeAscii } from '../base/text.ts'
 import type { GuestMemory } from '../machine/device.ts'
 import { loadSegments, readElf, symbolAddress } from './elf.ts'
-
-const CODE_ADDRESS = 0x8000_0000n
-const CODE = Uint8Array.of(0x13, 0x05, 0x10, 0x00, 0x82, 0x80)
-
-/** A symbol as the file holds it: name, address, info (binding and type), section. */
-type SymbolEntry = readonly [name: string, address: bigint, info: number, section: number]
-
-/** The offsets of what tests damage in the file that `smallElf` makes. */
-const AT = { programHeader: 64, code: 128, symbols: 136 } as const
-
-/** One code segment of 6 bytes in a memory of 0x100, its section, and symbols. */
-function smallElf(symbols: readonly SymbolEntry[] = []): Uint8Array {
-  const sectionNames = encodeAscii('\0.text\0.symtab\0.strtab\0.shstrtab\0')
-  const symbolNames = encodeAscii(`\0${symbols.map(([name]) => `${name}\0`).join('')}`)
-  const symbolBytes = 24 * (symbols.length + 1)
-  const symbolNamesAt = AT.symbols + symbolBytes
-  const sectionNamesAt = symbolNamesAt + symbolNames.length
-  const sectionsAt = sectionNamesAt + sectionNames.length
-  const file = new Uint8Array(sectionsAt + 5 * 64)
-  const view = new DataView(file.buffer)
-  const put = (offset: number, values: readonly (readonly [bytes: 2 | 4 | 8, value: bigint])[]): void => {
-    for (const [bytes, value] of values) {
-      if (bytes === 2) view.setUint16(offset, Number(value), true)
-      else if (bytes === 4) view.setUint32(offset, Number(value), true)
-      else view.setBigUint64(offset, value, true)
-      offset += bytes
-    }
-  }
-  file.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1])
-  put(16, [
-    [2, 2n],
-    [2, 243n],
-    [4, 1n],
-    [8, CODE_ADDRESS + 4n],
-    [8, 64n],
-    [8, BigInt(sectionsAt)],
-  ])
-  put(52, [
-    [2, 64n],
-    [2, 56n],
-    [2, 1n],
-    [2, 64n],
-    [2, 5n],
-    [2, 4n],
-  ])
-  const position: [8, bigint][] = [
-    [8, BigInt(AT.code)],
-    [8, CODE_ADDRESS],
-    [8, CODE_ADDRESS],
-  ]
-  put(AT.programHeader, [[4, 1n], [4, 5n], ...position, [8, BigInt(CODE.length)], [8, 0x100n], [8, 4n]])
-  file.set(CODE, AT.code)
-  let nameAt = 1
-  for (const [index, [name, address, info, section]] of symbols.entries()) {
-    put(AT.symbols + 24 * (index + 1), [
-      [4, BigInt(nameAt)],
-      [2, BigInt(info)],
-      [2, BigInt(section)],
-      [8, address],
-    ])
-    nameAt += name.length + 1
-  }
-  file.set(symbolNames, symbolNamesAt)
-  file.set(sectionNames, sectionNamesAt)
-  const section = (
-    index: number,
-    name: number,
-    type: number,
-    flags: bigint,
-    at: number,
-    length: number,
-    link = 0,
-  ) =>
-    put(sectionsAt + 64 * index, [
-      [4, BigInt(name)],
-      [4, BigInt(type)],
-      [8, flags],
-      [8, type === 1 ? CODE_ADDRESS : 0n],
-      [8, BigInt(at)],
-      [8, BigInt(length)],
-      [4, BigInt(link)],
-      [4, 1n],
-      [8, 1n],
-      [8, type === 2 ? 24n : 0n],
-    ])
-  section(1, 1, 1, 6n, AT.code, CODE.length)
-  section(2, 7, 2, 0n, AT.symbols, symbolBytes, 3)
-  section(3, 15, 3, 0n, symbolNamesAt, symbolNames.length)
-  section(4, 23, 3, 0n, sectionNamesAt, sectionNames.length)
-  return file
-}
+import { SMALL_ELF as AT, CODE, CODE_ADDRESS, SECTION_COUNT, smallElf } from './testing/small_elf.ts'
 
 const LOCAL_FUNCTION = 0x02
 const LOCAL_FILE = 0x04
@@ -174,7 +84,7 @@ test('what is not an RV64 program is refused by name', () => {
 test('a damaged field is named with its place', () => {
   const file = withSymbols()
   const size = file.length
-  const sections = size - 5 * 64
+  const sections = size - SECTION_COUNT * 64
   const cases: [offset: number, bytes: 2 | 4 | 8, value: bigint, message: string][] = [
     [
       32,
