@@ -105,7 +105,9 @@ export class Machine {
     const environment = { ...this.#imports(predecoder), tables, ram }
     const imports = environment as unknown as Record<string, typeof tables>
     this.#core = options.engine.instantiate(core.bytes, { environment: imports }) as unknown as CoreExports
-    core.csrNumbers.forEach((number, i) => this.#block.setUint8(this.layout.csrIndex + number, i + 1))
+    for (const [i, number] of core.csrNumbers.entries()) {
+      this.#block.setUint8(this.layout.csrIndex + number, i + 1)
+    }
     this.harts = Array.from({ length: options.harts }, (_, id) => new Hart(id, tables.buffer))
     for (const hart of this.harts) hart.reset(BigInt(RAM_BASE))
     this.#pmps = this.harts.map((hart) => new Pmp(hart))
