@@ -42,7 +42,12 @@ export function define(command: Command): void {
     .description('Runs a bare-metal RV64 program, and ends with its status.')
     .argument('<FILE.elf>', 'the program, an ELF file')
     .option('--max-instructions <N>', 'stop after N instructions, taken by all harts together', parseCount)
-    .option('--memory <SIZE>', 'RAM', parseRam, parseRam(MEMORY_DEFAULT))
+    .addOption(
+      command
+        .createOption('--memory <SIZE>', 'RAM, as 64M or 1G')
+        .argParser(parseRam)
+        .default(parseRam(MEMORY_DEFAULT), MEMORY_DEFAULT),
+    )
     .option('--harts <N>', 'number of harts', parseHarts, 1)
     .option('--signature <FILE>', 'write the memory from begin_signature to end_signature there')
     .option('--report <FILE.json>', 'write there how the run ended, its speed and its digest')

@@ -9,22 +9,22 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { dirname } from 'node:path'
-import { UserError } from '../base/errors.ts'
+import { FormatError } from '../base/errors.ts'
 import { writeFileAtomically } from '../host/atomic_file.ts'
 import { fileError } from '../host/file_error.ts'
 
 /** What one read can return. */
 const READ_BYTES_MAX = 2 ** 31 - 1
 
-/** Reads a whole file. Throws a UserError that names it and the remedy. */
+/** Reads a whole file. Throws a UserError (a FormatError for what is no file) that names it and the remedy. */
 export function readInputFile(path: string): Uint8Array {
   try {
     const found = statSync(path)
     if (found.isFile() && found.size > READ_BYTES_MAX) {
-      throw new UserError(`cannot read ${path}: it has ${found.size} bytes, more than ${READ_BYTES_MAX}`)
+      throw new FormatError(`cannot read ${path}: it has ${found.size} bytes, more than ${READ_BYTES_MAX}`)
     }
     // A device such as /dev/zero never ends.
-    if (found.isCharacterDevice()) throw new UserError(`cannot read ${path}: it is a device: name a file`)
+    if (found.isCharacterDevice()) throw new FormatError(`cannot read ${path}: it is a device: name a file`)
     return readFileSync(path)
   } catch (error) {
     throw fileError(error, 'read', path)
@@ -34,10 +34,9 @@ export function readInputFile(path: string): Uint8Array {
 /** Throws a UserError now if a file at `path` could not be written later, after hours of work. */
 export function checkOutputFile(path: string): void {
   try {
-    const found = statSync(path, { throwIfNoEntry: false })
-    if (found?.isDirectory()) throw new UserError(`cannot write ${path}: it is a directory: name a file`)
-    if (found && !isReplaceable(path)) accessSync(path, constants.W_OK)
-    else accessSync(dirname(path), constants.W_OK)
+    // Opening tells more than access rights do: a directory, for one, cannot be opened for writing.
+    if (existsSync(path)) closeSync(openSync(path, 'r+'))
+    if (isReplaceable(path)) accessSync(dirname(path), constants.W_OK)
   } catch (error) {
     throw fileError(error, 'write', path)
   }
