@@ -147,15 +147,44 @@ export class Machine {
     return { reason: 'limit' }
   }
 
+  /** A stopped hart whose registers have been set begins to run. */
+  restartHart(hartId: number): void {
+    this.#pmps[hartId]!.update()
+    this.harts[hartId]!.set32('state', HART_STATE.running)
+  }
+
   /** Ends `run` after the present step; for devices and SBI. */
   requestStop(): void {
     this.#setBlock('stop', EXIT.stop)
   }
 
-  /** Applies a clock event between runs. `idleUntil` is what the last run said, if the machine idles. */
-  correctClock(event: ClockEvent, idle?: { readonly until: bigint | undefined }): void {
-    const limit = idle === undefined ? this.now + TIMEBASE_HZ : this.#idleLimit(idle.until)
-    this.time.correct(event, this.#position, limit)
+  /**
+   * Applies a clock event between runs. One that ends an idle period moves time to at most a second behind the timer
+   * that is waited for, any other by at most a second: after a longer absence no watchdog of the guest fires.
+   */
+  correctClock(event: ClockEvent): void {
+    this.time.correct(event, this.#position, this.clockLimit())
+  }
+
+  /** Jumps over an idle period to the guest time `ticks`, as programs without a wall clock do. */
+  skipTime(ticks: bigint): void {
+    this.time.skipTo(ticks, this.#position)
+  }
+
+  /** The latest time that a clock event can move the clock to now. */
+  clockLimit(): bigint {
+    if (!this.isIdle) return this.now + TIMEBASE_HZ
+    const until = this.#nextWake()
+    return until === undefined ? TIMER_NEVER : until + TIMEBASE_HZ
+  }
+
+  /** Whether every hart waits, and for something that has not come yet. */
+  get isIdle(): boolean {
+    return this.harts.every((hart) => {
+      const state = hart.get32('state')
+      if (state === HART_STATE.running) return false
+      return state === HART_STATE.stopped || !hart.awake
+    })
   }
 
   /** Drives an interrupt line of a hart. */
@@ -386,11 +415,6 @@ export class Machine {
     }
     for (const timer of this.boardTimers) consider(timer.deadline() ?? TIMER_NEVER)
     return next
-  }
-
-  /** An event that ends an idle period moves time to at most one second behind the timer waited for. */
-  #idleLimit(until: bigint | undefined): bigint {
-    return until === undefined ? TIMER_NEVER : until + TIMEBASE_HZ
   }
 
   #requestExit(reason: number): void {
