@@ -218,6 +218,7 @@ export function enterSupervisor(hart: Hart, pc: bigint, argument: bigint): void 
   hart.set64('medeleg', DELEGATED_EXCEPTIONS)
   hart.set64('mideleg', DELEGATED_INTERRUPTS)
   hart.set64('mcounteren', COUNTERS_OPEN)
+  hart.set64('scounteren', COUNTERS_OPEN)
   hart.set64('menvcfg', STCE)
   hart.set64('pmpcfg0', PMP_ALL.config)
   hart.set64('pmpaddr0', PMP_ALL.address)
