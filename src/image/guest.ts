@@ -120,7 +120,7 @@ await_child() {
 keep_shell() {
   [ -z "$size" ] || $bb stty -F "$tty" cols "\${size%x*}" rows "\${size#*x}"
   while :; do
-    (cd /root && exec $bb setsid -c env --default-signal=INT,QUIT /bin/bash --login) <"$tty" >"$tty" 2>&1 &
+    (cd /root && exec $bb setsid -c /usr/bin/env --default-signal=INT,QUIT /bin/bash --login) <"$tty" >"$tty" 2>&1 &
     shell=$!
     await_child $shell
     # A console that cannot be opened must not keep the machine busy.
@@ -146,7 +146,7 @@ run_command() {
   await_services
   open_output
   text=$(echo "$command" | $bb base64 -d)
-  (cd /root && exec $bb setsid env --default-signal=INT,QUIT /bin/sh -c "$text") </dev/null >$output 2>&1 &
+  (cd /root && exec $bb setsid /usr/bin/env --default-signal=INT,QUIT /bin/sh -c "$text") </dev/null >$output 2>&1 &
   await_child $!
   stop_processes
   printf '\\036understudy-exit %d\\n' $status >$output

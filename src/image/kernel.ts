@@ -54,7 +54,6 @@ export async function readKernel(root: string): Promise<Kernel> {
 /** The dependencies that a module's .modinfo names. */
 export function moduleDependencies(content: Uint8Array): string[] {
   const text = Buffer.from(content.buffer, content.byteOffset, content.byteLength).toString('latin1')
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: .modinfo is a list of NUL-terminated strings
   const match = /(?:^|\0)depends=([^\0]*)\0/.exec(text)
   return (match?.[1] ?? '').split(',').filter(Boolean).map(canonicalName)
 }
