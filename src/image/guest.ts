@@ -139,17 +139,20 @@ open_output() {
     done
   done
   if [ -c /dev/hvc0 ]; then output=/dev/hvc0; else echo 1 >/proc/sys/kernel/printk; fi
-  $bb stty -F $output raw -echo
+  # Held open until the end: the last close of a terminal resets its settings, after it has drained.
+  exec 3<>$output
+  $bb stty raw -echo <&3
 }
 
 run_command() {
   await_services
   open_output
   text=$(echo "$command" | $bb base64 -d)
-  (cd /root && exec $bb setsid /usr/bin/env --default-signal=INT,QUIT /bin/sh -c "$text") </dev/null >$output 2>&1 &
+  (cd /root && exec $bb setsid /usr/bin/env --default-signal=INT,QUIT /bin/sh -c "$text") </dev/null >&3 2>&1 3>&- &
   await_child $!
   stop_processes
-  printf '\\036understudy-exit %d\\n' $status >$output
+  printf '\\036understudy-exit %d\\n' $status >&3
+  exec 3>&-
   power poweroff
 }
 

@@ -59,13 +59,14 @@ export function readSources(directory = '/etc/apt'): Source[] {
 }
 
 /**
- * The Debian mirror among the machine's sources: the first that carries the main component of a Debian release.
- * Throws a UserError if there is none, as on Ubuntu.
+ * The Debian mirror among the machine's sources: the first that carries the main component of a Debian release. Other
+ * vendors name their suites after Debian's too, so its path must have `debian` in it. Throws a UserError if there is
+ * none, as on Ubuntu.
  */
 export function chooseMirror(sources: readonly Source[]): string {
   const mirror = sources.find(
     (source) =>
-      /^(https?|file|copy):/.test(source.uri) &&
+      /^(https?|file|copy):(\/\/[^/]*)?\/(.*\/)?debian(\/|$)/.test(source.uri) &&
       source.components.includes('main') &&
       source.suites.some((suite) => DEBIAN_SUITES.test(suite)),
   )
