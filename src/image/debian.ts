@@ -1,7 +1,8 @@
 /**
  * Building a guest image from Debian packages, as an ordinary user: fetch and verify, unpack, add what a small guest
  * needs (guest.ts), and make a kernel, an initramfs and a disk of it. A build that fails leaves nothing behind but
- * downloaded packages.
+ * downloaded packages. With SOURCE_DATE_EPOCH set, equal packages give equal bytes on one machine; on another the order of
+ * files on the disk may differ, because mke2fs takes it from the directory.
  */
 import { createHash } from 'node:crypto'
 import { chmodSync, readFileSync, rmSync, writeFileSync } from 'node:fs'

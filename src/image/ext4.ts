@@ -3,7 +3,7 @@
  * owners that an ordinary user cannot give to files are written into the inodes afterwards by debugfs. The tables are
  * initialised here and not by a thread of the guest, which would keep it busy and its disk changing for minutes.
  */
-import { lstatSync, readdirSync, statSync } from 'node:fs'
+import { lstatSync, lutimesSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { UserError } from '../base/errors.ts'
 import { commandError, requireCommand, runCommand } from './command.ts'
@@ -40,6 +40,7 @@ export async function makeFileSystem(
   const { sizeBytes, uuid, epoch } = options
   const extended = `root_owner=0:0,hash_seed=${uuid},lazy_itable_init=0,lazy_journal_init=0`
   const environment = { SOURCE_DATE_EPOCH: `${epoch}`, E2FSPROGS_FAKE_TIME: `${epoch}` }
+  clampTimes(root.path, epoch)
   const result = await runCommand(
     'mke2fs',
     [
@@ -68,15 +69,24 @@ export async function makeFileSystem(
     throw new UserError(`the packages (${megabytes} MiB) do not fit on the disk: give a larger --size`)
   }
   if (result.status !== 0) throw commandError('mke2fs', result)
-  await requireCommand('debugfs', ['-w', '-f', '-', path], { environment, input: ownerCommands(root) })
+  await requireCommand('debugfs', ['-w', '-f', '-', path], { environment, input: inodeCommands(root, epoch) })
 }
 
-/** debugfs commands that give every file its owner, where the directory's own is another. */
-function ownerCommands(root: RootDirectory): string {
+/** Makes nothing in `root` younger than `epoch`, so that equal packages give equal files. */
+function clampTimes(root: string, epoch: number): void {
+  for (const path of [...pathsBelow(root)].reverse()) {
+    const found = lstatSync(join(root, path))
+    if (found.mtimeMs > epoch * 1000) lutimesSync(join(root, path), epoch, epoch)
+  }
+}
+
+/** debugfs commands that give every file its owner, where the directory's own is another, and the times of `epoch`. */
+function inodeCommands(root: RootDirectory, epoch: number): string {
   const commands: string[] = []
   for (const path of pathsBelow(root.path)) {
     const wanted = root.owners.get(path) ?? ROOT
     const found = lstatSync(join(root.path, path))
+    commands.push(`sif "${path}" atime @${epoch}`, `sif "${path}" ctime @${epoch}`)
     if (found.uid !== wanted.uid) commands.push(`sif "${path}" uid ${wanted.uid}`)
     if (found.gid !== wanted.gid) commands.push(`sif "${path}" gid ${wanted.gid}`)
   }
