@@ -78,16 +78,22 @@ keep_clock() {
 }
 
 start_services() {
+  services=
   for service in /etc/understudy/services/*; do
-    [ -x "$service" ] && $bb setsid "$service" </dev/null >>/var/log/services.log 2>&1 &
+    [ -x "$service" ] || continue
+    $bb setsid "$service" </dev/null >>/var/log/services.log 2>&1 &
+    process=$!
+    { read -r line && read -r line; } <"$service"
+    case $line in '# port '*) services="$services $process:\${line#\\# port }" ;; esac
   done
 }
 
-# Waits until the TCP port $1 is listened on (state 0A in the kernel's table), at most a minute.
+# Waits until a TCP port is listened on (state 0A in the kernel's table), as long as its service lives.
 await_port() {
-  port=$(printf ':%04X ' "$1")
+  process=$1
+  port=$(printf ':%04X ' "$2")
   tries=0
-  while [ $tries -lt 600 ]; do
+  while [ -e "/proc/$process/exe" ] && [ $tries -lt 600 ]; do
     while read -r entry; do
       case $entry in *"$port"*' 0A '*) return ;; esac
     done <<END
@@ -99,10 +105,8 @@ END
 }
 
 await_services() {
-  for service in /etc/understudy/services/*; do
-    [ -x "$service" ] || continue
-    { read -r line && read -r line; } <"$service"
-    case $line in '# port '*) await_port "\${line#\\# port }" ;; esac
+  for service in $services; do
+    await_port "\${service%:*}" "\${service#*:}"
   done
 }
 

@@ -45,6 +45,13 @@ appendfsync everysec
 save ""
 `
 
+const NGINX_SITE = `server {
+  listen 80;
+  listen [::]:80;
+  root /var/www/html;
+}
+`
+
 export const SERVICES: readonly Service[] = [
   {
     name: 'redis-server',
@@ -67,7 +74,10 @@ exec setpriv --reuid redis --regid redis --clear-groups /usr/bin/redis-server /e
     package: 'nginx',
     users: [],
     directories: [{ path: '/var/log/nginx', owner: 'root', permissions: 0o755 }],
-    files: {},
+    files: {
+      '/etc/nginx/conf.d/default.conf': NGINX_SITE,
+      '/var/www/html/index.html': '<!doctype html><title>nginx</title><p>This is nginx in the guest.</p>\n',
+    },
     port: 80,
     start: `exec /usr/sbin/nginx -g 'daemon off;'
 `,
