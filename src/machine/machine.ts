@@ -34,6 +34,8 @@ import { Pmp } from './pmp.ts'
 import { Predecoder } from './predecode.ts'
 import { Ram } from './ram.ts'
 
+export type { Engine } from '../wasm/engine.ts'
+
 /** Steps of one turn when several harts share the machine. */
 export const TURN_STEPS = 20_000
 /** A slice's count of steps is a 31-bit number. */
