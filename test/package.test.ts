@@ -59,6 +59,13 @@ function succeed(program: string, args: readonly string[], cwd: string): string 
   return stdout
 }
 
+/** The npm that runs this, under its own Node: one that a distribution has patched does not run under another. */
+function npm(args: readonly string[], cwd: string): void {
+  const { npm_execpath: path, npm_node_execpath: node } = process.env
+  if (path && node) succeed(node, [path, ...args], cwd)
+  else succeed('npm', args, cwd)
+}
+
 /** Starts the launcher at `path` with a PATH that has no Node, and expects the probe at `main`. */
 function startsProbe(path: string, main: string): void {
   const tools = join(folder, 'tools')
@@ -102,7 +109,7 @@ test('without node_modules the launcher says in one line what to do', () => {
 test('the packed package runs where npm installs it', () => {
   const target = join(folder, 'installed')
   mkdirSync(target)
-  succeed('npm', ['pack', '--pack-destination', target], checkout)
+  npm(['pack', '--pack-destination', target], checkout)
   const archive = readdirSync(target).find((name) => name.endsWith('.tgz'))!
   const files = succeed('tar', ['tzf', archive], target).trim().split('\n')
   const unexpected = files.filter(
@@ -110,7 +117,7 @@ test('the packed package runs where npm installs it', () => {
   )
   assert.deepEqual(unexpected, [])
   writeFileSync(join(target, 'package.json'), '{ "private": true }\n')
-  succeed('npm', ['install', '--prefer-offline', '--no-audit', '--no-fund', `./${archive}`], target)
+  npm(['install', '--prefer-offline', '--no-audit', '--no-fund', `./${archive}`], target)
   const main = join(target, 'node_modules', 'understudy', 'dist', 'cli', 'main.js')
   startsProbe(join(target, 'node_modules', '.bin', 'understudy'), main)
 })

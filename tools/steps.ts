@@ -45,7 +45,7 @@ export function testStep(files: readonly string[], options: readonly string[] = 
     `--test-concurrency=${availableParallelism()}`,
     `--test-timeout=${TEST_MILLISECONDS_MAX}`,
   ]
-  return { name: `tests in ${files.length} files`, program: ['--test', ...defaults, ...options, ...files] }
+  return { name: `tests (${files.length} files)`, program: ['--test', ...defaults, ...options, ...files] }
 }
 
 /** Runs all steps, also after one has failed, and sets the exit status of this process. */
