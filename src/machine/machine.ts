@@ -313,7 +313,8 @@ export class Machine {
       this.#isRunning = false
     }
     this.#position += BigInt(steps - left)
-    this.#turnLeft -= steps - left
+    // A lone hart has no turns: how far it came in one slice must not become state.
+    if (this.harts.length > 1) this.#turnLeft -= steps - left
     const exit = this.#block.getInt32(MACHINE.exit, true)
     this.#onExit(hart, exit)
     return exit
