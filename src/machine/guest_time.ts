@@ -69,6 +69,11 @@ export class GuestTime {
     this.#set('timeCap', event.cap > base ? event.cap : base)
   }
 
+  /** Moves time forward to `ticks`; rate and cap stay. */
+  skipTo(ticks: bigint, position: bigint): void {
+    this.correct({ base: ticks, rate: this.#get('timeRate'), cap: this.#get('timeCap') }, position, ticks)
+  }
+
   save(writer: StateWriter): void {
     writer.section('time', 1, () => {
       for (const field of FIELDS) writer.u64(field, this.#get(field))

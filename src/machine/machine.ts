@@ -34,6 +34,8 @@ import { Pmp } from './pmp.ts'
 import { Predecoder } from './predecode.ts'
 import { Ram } from './ram.ts'
 
+export type { Engine } from '../wasm/engine.ts'
+
 /** Steps of one turn when several harts share the machine. */
 export const TURN_STEPS = 20_000
 /** A slice's count of steps is a 31-bit number. */
@@ -147,15 +149,44 @@ export class Machine {
     return { reason: 'limit' }
   }
 
+  /** A stopped hart whose registers have been set begins to run. */
+  restartHart(hartId: number): void {
+    this.#pmps[hartId]!.update()
+    this.harts[hartId]!.set32('state', HART_STATE.running)
+  }
+
   /** Ends `run` after the present step; for devices and SBI. */
   requestStop(): void {
     this.#setBlock('stop', EXIT.stop)
   }
 
-  /** Applies a clock event between runs. `idleUntil` is what the last run said, if the machine idles. */
-  correctClock(event: ClockEvent, idle?: { readonly until: bigint | undefined }): void {
-    const limit = idle === undefined ? this.now + TIMEBASE_HZ : this.#idleLimit(idle.until)
-    this.time.correct(event, this.#position, limit)
+  /**
+   * Applies a clock event between runs. One that ends an idle period moves time to at most a second behind the timer
+   * that is waited for, any other by at most a second: after a longer absence no watchdog of the guest fires.
+   */
+  correctClock(event: ClockEvent): void {
+    this.time.correct(event, this.#position, this.clockLimit())
+  }
+
+  /** Jumps over an idle period to the guest time `ticks`, as programs without a wall clock do. */
+  skipTime(ticks: bigint): void {
+    this.time.skipTo(ticks, this.#position)
+  }
+
+  /** The latest time that a clock event can move the clock to now. */
+  clockLimit(): bigint {
+    if (!this.isIdle) return this.now + TIMEBASE_HZ
+    const until = this.#nextWake()
+    return until === undefined ? TIMER_NEVER : until + TIMEBASE_HZ
+  }
+
+  /** Whether every hart waits, and for something that has not come yet. */
+  get isIdle(): boolean {
+    return this.harts.every((hart) => {
+      const state = hart.get32('state')
+      if (state === HART_STATE.running) return false
+      return state === HART_STATE.stopped || !hart.awake
+    })
   }
 
   /** Drives an interrupt line of a hart. */
@@ -282,7 +313,8 @@ export class Machine {
       this.#isRunning = false
     }
     this.#position += BigInt(steps - left)
-    this.#turnLeft -= steps - left
+    // A lone hart has no turns: how far it came in one slice must not become state.
+    if (this.harts.length > 1) this.#turnLeft -= steps - left
     const exit = this.#block.getInt32(MACHINE.exit, true)
     this.#onExit(hart, exit)
     return exit
@@ -386,11 +418,6 @@ export class Machine {
     }
     for (const timer of this.boardTimers) consider(timer.deadline() ?? TIMER_NEVER)
     return next
-  }
-
-  /** An event that ends an idle period moves time to at most one second behind the timer waited for. */
-  #idleLimit(until: bigint | undefined): bigint {
-    return until === undefined ? TIMER_NEVER : until + TIMEBASE_HZ
   }
 
   #requestExit(reason: number): void {

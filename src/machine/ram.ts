@@ -115,6 +115,12 @@ export class Ram implements GuestMemory {
     return this.#hashes[page]!
   }
 
+  /** Puts a page of a snapshot in place, in RAM that has not been used; `Machine.loadState` then drops all caches. */
+  restorePage(page: number, bytes: Uint8Array): void {
+    this.bytes.set(bytes, page * PAGE_BYTES)
+    this.#dirty[page] = 0xff
+  }
+
   /** Pages that are not all zeros, as views. */
   *pages(): Generator<{ page: number; bytes: Uint8Array }> {
     this.hash()

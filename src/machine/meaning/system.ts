@@ -3,7 +3,7 @@ import { type I32, type I64, i32, i64 } from '../../wasm/expression.ts'
 import { call } from '../../wasm/function.ts'
 import { OPERATION, requestExit } from '../csr.ts'
 import type { Emitter, Meaning } from '../emitter.ts'
-import { anyBit, hart32, hart64, setHart64 } from '../fields.ts'
+import { anyBit, hart32, hart64, machine32, setHart64 } from '../fields.ts'
 import { EXIT, MSTATUS, PRIVILEGE } from '../layout.ts'
 import { STATUS } from '../memory.ts'
 
@@ -61,11 +61,13 @@ export const systemMeanings: Record<string, Meaning> = {
     requestExit(e.f, EXIT.wait)
     e.leave()
   },
-  // A hart that spins lets the next one have its turn.
+  // A hart that spins lets the next one have its turn, if there is a next one.
   pause: (e) => {
-    setHart64(e.f, e.hart, 'pc', e.nextPc())
-    requestExit(e.f, EXIT.turn)
-    e.leave()
+    e.f.if(i32.gt_u(machine32('hartCount'), 1), () => {
+      setHart64(e.f, e.hart, 'pc', e.nextPc())
+      requestExit(e.f, EXIT.turn)
+      e.leave()
+    })
   },
   // Watched page tables leave nothing to flush; the privilege rules still hold.
   'sfence.vma': (e) => requireSupervisor(e, MSTATUS.tvm),

@@ -1,0 +1,114 @@
+/**
+ * Recording: every event on its way into a computer becomes a log record, and so does every output on its way out.
+ *
+ * The bytes are those of the logging channel (src/log). A record stands at the position where its event was applied;
+ * an output record says that everything a port has put out up to there has this ordinal, and what the digest of it is
+ * since the port's last output record.
+ */
+import { hash64 } from '../base/hash64.ts'
+import { BatchEncoder, type LogPlace } from '../log/batch.ts'
+import type { NewRecord } from '../log/record.ts'
+import { type Computer, type ExternalEvent, type Output, PORT } from './computer.ts'
+
+export class Recorder {
+  readonly #computer: Computer
+  readonly #encoder: BatchEncoder
+  readonly #life: number
+
+  /** `place` says where the log goes on: life, and index of the next record. */
+  constructor(computer: Computer, place: LogPlace) {
+    this.#computer = computer
+    this.#encoder = new BatchEncoder(place)
+    this.#life = place.life
+  }
+
+  /** Where the next record will stand. */
+  get place(): LogPlace {
+    return { life: this.#life, nextIndex: this.#encoder.nextIndex, position: this.#computer.position }
+  }
+
+  /** Bytes of records that no batch has been taken of yet. */
+  get pendingBytes(): number {
+    return this.#encoder.payloadBytes
+  }
+
+  /** Whether a batch must be taken before anything more is delivered. */
+  get full(): boolean {
+    return this.#encoder.full
+  }
+
+  /** Records an event and applies it. */
+  deliver(event: ExternalEvent): void {
+    this.#encoder.append(recordOf(event, this.#computer.position))
+    this.#computer.deliver(event)
+  }
+
+  /** Takes what has left the computer, and records it. */
+  takeOutputs(): Output[] {
+    const outputs = this.#computer.takeOutputs()
+    const position = this.#computer.position
+    for (const { port, ordinal, bytes } of joinStreams(outputs)) {
+      this.#encoder.append({ kind: 'output', position, port, ordinal, digest: hash64(bytes) })
+    }
+    return outputs
+  }
+
+  /** Records the digest of the computer's state. */
+  recordDigest(): void {
+    const { position } = this.#computer
+    this.#encoder.append({ kind: 'digest', position, digest: this.#computer.digest(), slice: undefined })
+  }
+
+  /** The records since the last call, as one batch of bytes. */
+  takeBatch(): Uint8Array | undefined {
+    return this.#encoder.take()
+  }
+}
+
+function recordOf(event: ExternalEvent, position: bigint): NewRecord {
+  switch (event.kind) {
+    case 'input':
+      return { kind: 'input', position, port: event.port, bytes: event.bytes }
+    case 'clock': {
+      const { base, rate, cap, rtcOffsetNs } = event
+      return { kind: 'clock', position, base, rate, cap, rtcOffsetNs }
+    }
+    case 'completion': {
+      const digest = event.data === undefined ? undefined : hash64(event.data)
+      return { kind: 'completion', position, request: event.request, status: event.status, digest }
+    }
+    case 'control':
+      return { kind: 'control', position, operation: event.operation, argument: event.argument }
+  }
+}
+
+/**
+ * One output for all bytes of a console; frames stay what they are. Where a console's bytes were cut into pieces
+ * depends on where `run` was cut, and must not show in the log.
+ */
+export function joinStreams(outputs: readonly Output[]): Output[] {
+  const joined: Output[] = []
+  const streams = new Map<number, Output[]>()
+  for (const output of outputs) {
+    if (output.port === PORT.net) joined.push(output)
+    else streams.set(output.port, [...(streams.get(output.port) ?? []), output])
+  }
+  for (const [port, pieces] of [...streams].sort(([a], [b]) => a - b)) {
+    joined.push({
+      port,
+      ordinal: pieces.at(-1)!.ordinal,
+      bytes: concatenate(pieces.map(({ bytes }) => bytes)),
+    })
+  }
+  return joined
+}
+
+function concatenate(pieces: readonly Uint8Array[]): Uint8Array {
+  const whole = new Uint8Array(pieces.reduce((length, piece) => length + piece.length, 0))
+  let at = 0
+  for (const piece of pieces) {
+    whole.set(piece, at)
+    at += piece.length
+  }
+  return whole
+}

@@ -1,0 +1,134 @@
+/**
+ * Replaying: a computer goes through a recorded history again, without any outside world.
+ *
+ * For each record, `advance` executes up to its position and `apply` does what it says: events are delivered, outputs
+ * and digests are compared. The first thing that is not as recorded is a Divergence, after which nothing counts.
+ * Data read from the disk are not in the log; whoever replays has a disk of its own and hands them in.
+ */
+import { hash64 } from '../base/hash64.ts'
+import type { LogRecord } from '../log/record.ts'
+import { type Computer, type ExternalEvent, type Output, PORT_COUNT } from './computer.ts'
+import { joinStreams } from './recorder.ts'
+
+/** The first difference between a recording and its replay. */
+export interface Divergence {
+  readonly position: bigint
+  readonly index: bigint
+  /** Hart 0's. */
+  readonly pc: bigint
+  /** What was compared. */
+  readonly what: string
+  readonly recorded: string
+  readonly replayed: string
+}
+
+/** Data of a completed read, from the replay's own disk. */
+export interface CompletedRead {
+  readonly status: 'ok' | 'error'
+  readonly data: Uint8Array | undefined
+}
+
+const hex = (value: bigint): string => `0x${value.toString(16)}`
+
+export class Replayer {
+  readonly #computer: Computer
+  readonly #sliceSteps: bigint
+  readonly #pending: Output[][] = Array.from({ length: PORT_COUNT }, () => [])
+  #records = 0
+  #outputs = 0
+  #digests = 0
+
+  /** `sliceSteps` cuts execution into pieces of this length, which must not change anything. */
+  constructor(computer: Computer, sliceSteps = 1_000_000_000n) {
+    this.#computer = computer
+    this.#sliceSteps = sliceSteps
+  }
+
+  /** What has been checked so far. */
+  get counts(): { readonly records: number; readonly outputs: number; readonly digests: number } {
+    return { records: this.#records, outputs: this.#outputs, digests: this.#digests }
+  }
+
+  /** Executes up to at most `stepsMax` steps towards `position`; true when it is reached. */
+  advance(position: bigint, index: bigint, stepsMax: bigint): boolean | Divergence {
+    const end = this.#computer.position + stepsMax < position ? this.#computer.position + stepsMax : position
+    while (this.#computer.position < end) {
+      const next = this.#computer.position + this.#sliceSteps
+      const stop = this.#computer.run(next < end ? next : end)
+      this.#collect()
+      if (stop.reason !== 'limit' && this.#computer.position < position) {
+        const at = hex(this.#computer.position)
+        return this.#divergence(index, 'execution', `runs on to ${hex(position)}`, `${stop.reason} at ${at}`)
+      }
+    }
+    return this.#computer.position >= position
+  }
+
+  /** Carries out a record at the present position. `read` is needed for completions. */
+  apply(record: LogRecord, read?: CompletedRead): Divergence | undefined {
+    this.#records++
+    switch (record.kind) {
+      case 'output':
+        return this.#compareOutput(record)
+      case 'digest':
+        return this.#compareDigest(record)
+      case 'completion':
+        return this.#complete(record, read)
+      case 'input':
+      case 'clock':
+      case 'control':
+        this.#computer.deliver(record as ExternalEvent)
+        return undefined
+      default:
+        return undefined
+    }
+  }
+
+  #collect(): void {
+    for (const output of this.#computer.takeOutputs()) this.#pending[output.port]!.push(output)
+  }
+
+  #compareOutput(record: LogRecord & { kind: 'output' }): Divergence | undefined {
+    this.#outputs++
+    this.#collect()
+    const { port } = record
+    const outputs = joinStreams(this.#pending[port] ?? [])
+    const found = outputs.shift()
+    this.#pending[port] = outputs
+    const describe = (ordinal: bigint, digest: bigint): string => `ordinal ${ordinal}, digest ${hex(digest)}`
+    const recorded = describe(record.ordinal, record.digest)
+    const replayed = found === undefined ? 'nothing' : describe(found.ordinal, hash64(found.bytes))
+    if (recorded === replayed) return undefined
+    return this.#divergence(record.index, `output of port ${port}`, recorded, replayed)
+  }
+
+  #compareDigest(record: LogRecord & { kind: 'digest' }): Divergence | undefined {
+    this.#digests++
+    const digest = this.#computer.digest()
+    if (digest === record.digest) return undefined
+    return this.#divergence(record.index, 'digest of the machine', hex(record.digest), hex(digest))
+  }
+
+  #complete(record: LogRecord & { kind: 'completion' }, read?: CompletedRead): Divergence | undefined {
+    const { request, status } = record
+    // What the guest saw as an error is replayed as one, whatever this disk says.
+    const data = status === 'ok' ? read?.data : undefined
+    const digest = data === undefined ? undefined : hash64(data)
+    if (digest !== record.digest) {
+      const show = (value: bigint | undefined): string => (value === undefined ? 'no data' : hex(value))
+      return this.#divergence(
+        record.index,
+        `data of disk request ${request}`,
+        show(record.digest),
+        show(digest),
+      )
+    }
+    this.#computer.deliver({ kind: 'completion', request, status, ...(data === undefined ? {} : { data }) })
+    return undefined
+  }
+
+  #divergence(index: bigint, what: string, recorded: string, replayed: string): Divergence {
+    const pc = this.#computer.machine.harts[0]!.get64('pc')
+    return { position: this.#computer.position, index, pc, what, recorded, replayed }
+  }
+}

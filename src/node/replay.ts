@@ -1,0 +1,198 @@
+/**
+ * Replays a recording file: executes its history again, on a private disk, and compares what can be compared.
+ */
+import { existsSync } from 'node:fs'
+import { UserError } from '../base/errors.ts'
+import { Computer } from '../board/computer.ts'
+import { type CompletedRead, type Divergence, Replayer } from '../board/replayer.ts'
+import { BaseImage } from '../host/base_image.ts'
+import { DiskQueue } from '../host/disk_queue.ts'
+import { nodeEngine } from '../host/engine.ts'
+import { type OverlayDisk, openEphemeral, openFrozenOverlay } from '../host/overlay_disk.ts'
+import { randomIdentity } from '../host/overlay_files.ts'
+import type { LogRecord } from '../log/record.ts'
+import type { RecordingHeader } from '../log/recording.ts'
+import { decodeMachineRecord, requireSameFiles, sha256 } from './machine_record.ts'
+import { RecordingReader } from './recording_file.ts'
+import { diskBeside, type ImageFiles, readBootFiles, readHeader, restore } from './session.ts'
+
+export interface ReplayOptions {
+  readonly path: string
+  /** Finds the files of an image by its name. */
+  readonly findImage: (name: string) => ImageFiles
+  /** Stops at this position instead of the recording's end. */
+  readonly to?: bigint
+  /** Begins at this snapshot, taken while the recording was made, instead of at the recording's start. */
+  readonly from?: string
+  /** Cuts execution into slices of this many steps. */
+  readonly sliceSteps?: bigint
+  readonly onProgress?: (position: bigint) => void
+}
+
+export interface ReplayResult {
+  readonly position: bigint
+  readonly digest: bigint
+  readonly divergence: Divergence | undefined
+  /** What was executed and compared. */
+  readonly counts: { readonly records: number; readonly outputs: number; readonly digests: number }
+  /** False if the recording ends without its end mark: its writer was killed. */
+  readonly isComplete: boolean
+  readonly wallMs: number
+}
+
+/** Steps between looks at the event loop. */
+const CHUNK_STEPS = 20_000_000n
+
+export async function replay(options: ReplayOptions): Promise<ReplayResult> {
+  const header = await RecordingReader.header(options.path)
+  const machine = decodeMachineRecord(header.machine, `recording ${options.path}`)
+  const image = options.findImage(machine.image)
+  const base = await BaseImage.open(image.disk)
+  const disks: OverlayDisk[] = []
+  try {
+    const files = readBootFiles(image)
+    const found = { kernel: sha256(files.kernel), initramfs: sha256(files.initramfs!), disk: base.digest }
+    requireSameFiles(machine, found, `recording ${options.path}`)
+    const snapshot = options.from ?? header.start.snapshot
+    const computer = new Computer({
+      engine: nodeEngine,
+      specification: machine.specification,
+      bootFiles: () => readBootFiles(image),
+    })
+    const disk = await openReplayDisk(options, base, disks)
+    if (snapshot === undefined) computer.start()
+    else await restore(computer, snapshot)
+    const firstIndex =
+      options.from === undefined ? header.start.nextIndex : await indexOf(options.from, header)
+    return await new Replay(options, computer, disk, firstIndex).run()
+  } finally {
+    for (const disk of disks.reverse()) await disk.close()
+    await base.close()
+  }
+}
+
+/** A private disk with the content that the machine's disk had at the start. */
+async function openReplayDisk(
+  options: ReplayOptions,
+  base: BaseImage,
+  opened: OverlayDisk[],
+): Promise<OverlayDisk> {
+  const frozenPath = [options.from, options.path]
+    .map((path) => path && diskBeside(path))
+    .find((path) => path && existsSync(path))
+  if (frozenPath === undefined || (options.from !== undefined && frozenPath !== diskBeside(options.from))) {
+    if (options.from !== undefined)
+      throw new UserError(`snapshot ${options.from}: its disk ${diskBeside(options.from)} is missing`)
+    const disk = await openEphemeral(base, randomIdentity())
+    opened.push(disk)
+    return disk
+  }
+  const frozen = await openFrozenOverlay(frozenPath, base)
+  opened.push(frozen)
+  const disk = await frozen.forkPrivate()
+  opened.push(disk)
+  return disk
+}
+
+/** The index of the first record behind a snapshot, which must be of the recording's life. */
+async function indexOf(path: string, header: RecordingHeader): Promise<bigint> {
+  const snapshot = await readHeader(path)
+  if (snapshot.life !== header.life) {
+    throw new UserError(`snapshot ${path} was not taken while this recording was made (another life)`)
+  }
+  return snapshot.nextIndex
+}
+
+class Replay {
+  readonly #options: ReplayOptions
+  readonly #computer: Computer
+  readonly #replayer: Replayer
+  readonly #queue: DiskQueue
+  readonly #firstIndex: bigint
+  /** Requests that this replay's disk has done, until the recording says that the machine's had. */
+  readonly #done = new Map<number, CompletedRead>()
+  #waiting: { readonly request: number; readonly resolve: () => void } | undefined
+  #divergence: Divergence | undefined
+
+  constructor(options: ReplayOptions, computer: Computer, disk: OverlayDisk, firstIndex: bigint) {
+    this.#options = options
+    this.#computer = computer
+    this.#firstIndex = firstIndex
+    this.#replayer = new Replayer(computer, options.sliceSteps)
+    this.#queue = new DiskQueue(disk, {
+      onDone: (id, status, data) => {
+        this.#done.set(id, { status, data })
+        if (this.#waiting?.request === id) this.#waiting.resolve()
+      },
+      onFull: () => {},
+      onError: () => {},
+    })
+  }
+
+  async run(): Promise<ReplayResult> {
+    const start = performance.now()
+    for (const request of this.#computer.diskRequestsInFlight) this.#queue.submit(request)
+    const reader = new RecordingReader(this.#options.path)
+    const isAtEnd = await this.#execute(reader)
+    await this.#queue.drain()
+    const { outcome } = reader
+    if (isAtEnd && outcome?.complete === true)
+      await this.#advance(this.#limit(outcome.end.position), outcome.end.nextIndex)
+    return {
+      position: this.#computer.position,
+      digest: this.#computer.digest(),
+      divergence: this.#divergence,
+      counts: this.#replayer.counts,
+      isComplete: outcome === undefined || outcome.complete,
+      wallMs: performance.now() - start,
+    }
+  }
+
+  /** Goes through the records; true if all of them were. */
+  async #execute(reader: RecordingReader): Promise<boolean> {
+    for await (const { records } of reader.batches()) {
+      for (const record of records) {
+        if (record.index < this.#firstIndex) continue
+        if (!(await this.#advance(this.#limit(record.position), record.index))) return false
+        if (record.position > this.#limit(record.position)) return false
+        this.#divergence = this.#replayer.apply(record, await this.#completion(record))
+        if (this.#divergence !== undefined) return false
+      }
+    }
+    return true
+  }
+
+  #limit(position: bigint): bigint {
+    const { to } = this.#options
+    return to === undefined || position < to ? position : to
+  }
+
+  /** Executes up to `position`, leaving the event loop its time; false at a divergence. */
+  async #advance(position: bigint, index: bigint): Promise<boolean> {
+    for (;;) {
+      const result = this.#replayer.advance(position, index, CHUNK_STEPS)
+      for (const request of this.#computer.takeDiskRequests()) this.#queue.submit(request)
+      this.#options.onProgress?.(this.#computer.position)
+      if (typeof result === 'object') {
+        this.#divergence = result
+        return false
+      }
+      if (result) return true
+      await new Promise<void>((resolve) => setImmediate(resolve))
+    }
+  }
+
+  /** What this replay's disk answered to the request that `record` completes; waits for it if need be. */
+  async #completion(record: LogRecord): Promise<CompletedRead | undefined> {
+    if (record.kind !== 'completion') return undefined
+    const { request } = record
+    if (!this.#done.has(request) && this.#queue.length > 0) {
+      await new Promise<void>((resolve) => {
+        this.#waiting = { request, resolve }
+      })
+    }
+    const done = this.#done.get(request)
+    this.#done.delete(request)
+    return done
+  }
+}

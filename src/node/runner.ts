@@ -1,0 +1,197 @@
+/**
+ * Runs a computer in real time on the event loop of its thread.
+ *
+ *     deliver what has arrived -> correct the clock -> execute a slice -> take outputs and requests -> yield or sleep
+ *
+ * A slice is a few milliseconds, so that input, timers and the disk are served between slices. While the guest idles
+ * the loop sleeps until the guest's next timer or until something arrives. Everything that reaches the computer goes
+ * through the recorder.
+ */
+import { randomFillSync } from 'node:crypto'
+import type { Computer, ExternalEvent, Output } from '../board/computer.ts'
+import { PORT } from '../board/computer.ts'
+import type { Recorder } from '../board/recorder.ts'
+import type { PowerRequest } from '../devices/syscon.ts'
+import type { DiskRequest } from '../devices/virtio_block.ts'
+import { HostClock } from './host_clock.ts'
+
+const SLICE_MS = 4
+/** Sleeps shorter than this are not worth a timer of a whole millisecond. */
+const SLEEP_MIN_MS = 0.2
+/** The longest sleep: host clocks drift, and timers of the runtime end at 2^31 ms. */
+const SLEEP_MAX_MS = 60_000
+const DIGEST_EVERY_MS = 2000
+/** A batch of records is handed on when it is this old or this large. */
+const BATCH_MS = 100
+const BATCH_BYTES = 64 * 1024
+
+/** The outside world of a computer. */
+export interface RunnerEnvironment {
+  /** Takes a disk request; the answer comes by `Runner.complete`. */
+  submitDisk(request: DiskRequest): void
+  output(output: Output): void
+  /** Takes a batch of records. */
+  log?(batch: Uint8Array): void
+  /** What a sample of the state's digest is recorded for; without it none is. */
+  readonly recordDigests: boolean
+}
+
+/** Why a run ended. */
+export type RunEnd =
+  | { readonly reason: 'power'; readonly request: PowerRequest }
+  | { readonly reason: 'stopped' }
+
+export class Runner {
+  readonly #computer: Computer
+  readonly #recorder: Recorder
+  readonly #environment: RunnerEnvironment
+  readonly #clock: HostClock
+  #arrived: ExternalEvent[] = []
+  #wake: (() => void) | undefined
+  #isStopping = false
+  #isPaused = false
+  #idleMs = 0
+  #lastDigestMs = performance.now()
+  #lastBatchMs = performance.now()
+  #failure: unknown
+
+  constructor(computer: Computer, recorder: Recorder, environment: RunnerEnvironment) {
+    this.#computer = computer
+    this.#recorder = recorder
+    this.#environment = environment
+    this.#clock = new HostClock(computer)
+  }
+
+  /** Milliseconds for which the machine had nothing to do. */
+  get idleMs(): number {
+    return this.#idleMs
+  }
+
+  /** Hands in something from outside. */
+  deliver(event: ExternalEvent): void {
+    this.#arrived.push(event)
+    this.#wake?.()
+  }
+
+  /** Answers a disk request. */
+  complete(request: number, status: 'ok' | 'error', data: Uint8Array | undefined): void {
+    this.deliver({ kind: 'completion', request, status, ...(data === undefined ? {} : { data }) })
+  }
+
+  /** Ends `run` at the next slice. */
+  stop(): void {
+    this.#isStopping = true
+    this.#wake?.()
+  }
+
+  /** Holds the machine while `paused`, for example while the host's disk is full. */
+  pause(paused: boolean): void {
+    this.#isPaused = paused
+    this.#wake?.()
+  }
+
+  /** Makes `run` fail with `error`: the log could not be written, say. */
+  fail(error: unknown): void {
+    this.#failure ??= error
+    this.#wake?.()
+  }
+
+  /** Runs until the guest powers off or `stop` is called. */
+  async run(): Promise<RunEnd> {
+    for (const request of this.#computer.diskRequestsInFlight) this.#environment.submitDisk(request)
+    try {
+      return await this.#loop()
+    } finally {
+      this.#log(true)
+    }
+  }
+
+  /** Applies what has arrived already, without executing; for the moment before a snapshot. */
+  settle(): void {
+    this.#deliverArrived()
+    this.#collect()
+    this.#log(true)
+  }
+
+  async #loop(): Promise<RunEnd> {
+    while (!this.#isStopping) {
+      if (this.#failure !== undefined) throw this.#failure
+      if (this.#isPaused) {
+        await this.#sleep(SLEEP_MAX_MS)
+        continue
+      }
+      const end = await this.#turn()
+      if (end !== undefined) return end
+    }
+    this.#collect()
+    return { reason: 'stopped' }
+  }
+
+  async #turn(): Promise<RunEnd | undefined> {
+    if (this.#clock.isDue || this.#computer.machine.isIdle) this.#recorder.deliver(this.#clock.event())
+    this.#deliverArrived()
+    const before = this.#computer.position
+    const start = performance.now()
+    const stop = this.#computer.run(before + this.#clock.stepsIn(SLICE_MS))
+    this.#clock.measured(Number(this.#computer.position - before), performance.now() - start)
+    this.#collect()
+    if (stop.reason === 'power') return stop
+    if (stop.reason === 'idle') await this.#idle(stop.until)
+    else await new Promise<void>((resolve) => setImmediate(resolve))
+    return undefined
+  }
+
+  async #idle(until: bigint | undefined): Promise<void> {
+    if (this.#arrived.length > 0) return
+    const ms = until === undefined ? SLEEP_MAX_MS : Math.min(SLEEP_MAX_MS, this.#clock.msUntil(until))
+    const start = performance.now()
+    if (ms < SLEEP_MIN_MS) await new Promise<void>((resolve) => setImmediate(resolve))
+    else await this.#sleep(ms)
+    this.#idleMs += performance.now() - start
+  }
+
+  /** Sleeps until something arrives, at most `ms`. */
+  async #sleep(ms: number): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, Math.ceil(ms))
+      this.#wake = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+    })
+    this.#wake = undefined
+  }
+
+  #deliverArrived(): void {
+    const events = this.#arrived
+    this.#arrived = []
+    for (const event of events) {
+      this.#recorder.deliver(event)
+      if (this.#recorder.full) this.#log(true)
+    }
+  }
+
+  #collect(): void {
+    for (const request of this.#computer.takeDiskRequests()) this.#environment.submitDisk(request)
+    const wanted = this.#computer.entropyWanted
+    if (wanted > 0)
+      this.deliver({ kind: 'input', port: PORT.entropy, bytes: randomFillSync(new Uint8Array(wanted)) })
+    const outputs = this.#recorder.takeOutputs()
+    if (this.#environment.recordDigests && performance.now() - this.#lastDigestMs >= DIGEST_EVERY_MS) {
+      this.#recorder.recordDigest()
+      this.#lastDigestMs = performance.now()
+    }
+    this.#log()
+    for (const output of outputs) this.#environment.output(output)
+  }
+
+  /** Hands the records on, unless more may join them first. */
+  #log(isUrgent = false): void {
+    const now = performance.now()
+    const isYoung = now - this.#lastBatchMs < BATCH_MS && this.#recorder.pendingBytes < BATCH_BYTES
+    if (isYoung && !isUrgent) return
+    this.#lastBatchMs = now
+    const batch = this.#recorder.takeBatch()
+    if (batch !== undefined) this.#environment.log?.(batch)
+  }
+}

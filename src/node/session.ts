@@ -1,0 +1,312 @@
+/**
+ * A session: one computer with its files - kernel, initramfs, disk, recording, snapshots - from opening to closing.
+ *
+ * The disk's generation ties RAM and disk together. A snapshot and the frozen copy of the overlay beside it
+ * (SNAPSHOT.disk) have the same one. Whenever a machine starts to run on an overlay, the overlay gets a new one, so
+ * that no snapshot is ever loaded over a disk that has moved on.
+ */
+import { randomBytes } from 'node:crypto'
+import { existsSync, readFileSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
+import type { JsonObject, JsonValue } from '../base/canonical_json.ts'
+import { UserError } from '../base/errors.ts'
+import type { BootFiles } from '../board/boot_image.ts'
+import { Computer, type ComputerSpecification, type Output } from '../board/computer.ts'
+import { Recorder } from '../board/recorder.ts'
+import { BaseImage } from '../host/base_image.ts'
+import { DiskQueue } from '../host/disk_queue.ts'
+import { nodeEngine } from '../host/engine.ts'
+import { fileError } from '../host/file_error.ts'
+import {
+  createOverlay,
+  type OverlayDisk,
+  openEphemeral,
+  openFrozenOverlay,
+  openOverlay,
+} from '../host/overlay_disk.ts'
+import { randomIdentity } from '../host/overlay_files.ts'
+import { loadSnapshot, readSnapshotPreamble, writeSnapshot } from '../host/snapshot_file.ts'
+import { PAGE_BYTES } from '../machine/layout.ts'
+import {
+  decodeMachineRecord,
+  encodeMachineRecord,
+  type MachineRecord,
+  requireSameFiles,
+  sha256,
+} from './machine_record.ts'
+import { RecordingWriter } from './recording_file.ts'
+import { type RunEnd, Runner } from './runner.ts'
+
+/** An image's files on this machine. */
+export interface ImageFiles {
+  readonly name: string
+  readonly kernel: string
+  readonly initramfs: string
+  readonly disk: string
+}
+
+export interface SessionOptions {
+  readonly image: ImageFiles
+  readonly harts: number
+  readonly ramBytes: number
+  readonly bootArguments: string
+  /** Where the overlay is kept; without it writes are dropped at the end. */
+  readonly overlay?: string
+  /** Records to this file. */
+  readonly record?: string
+  /** Starts from this snapshot instead of power-on. */
+  readonly load?: string
+  readonly mac?: Uint8Array
+  readonly onOutput: (output: Output) => void
+  /** Tells people about something (a full disk, say). */
+  readonly onNotice: (text: string) => void
+}
+
+/** Path of the frozen overlay that belongs to a snapshot or recording. */
+export const diskBeside = (path: string): string => `${path}.disk`
+
+/** The snapshot header's part that this module knows. */
+interface SnapshotHeader {
+  readonly machine: MachineRecord
+  readonly position: bigint
+  readonly nextIndex: bigint
+  readonly life: number
+  readonly generation: string
+}
+
+export class Session {
+  readonly computer: Computer
+  readonly recorder: Recorder
+  readonly runner: Runner
+  readonly #machine: MachineRecord
+  readonly #disk: OverlayDisk
+  readonly #queue: DiskQueue
+  readonly #base: BaseImage
+  readonly #recording: RecordingWriter | undefined
+  readonly #life: number
+
+  private constructor(parts: SessionParts, options: SessionOptions) {
+    this.computer = parts.computer
+    this.#machine = parts.machine
+    this.#disk = parts.disk
+    this.#base = parts.base
+    this.#life = parts.life
+    this.#recording = parts.recording
+    const { life, nextIndex } = parts
+    this.recorder = new Recorder(this.computer, { life, nextIndex, position: this.computer.position })
+    const recording = this.#recording
+    this.#queue = new DiskQueue(this.#disk, {
+      onDone: (id, status, data) => this.runner.complete(id, status, data),
+      onFull: (isFull) => {
+        options.onNotice(
+          isFull ? 'the disk of this host is full: the machine waits until there is room' : 'going on',
+        )
+        this.runner.pause(isFull)
+      },
+      onError: (request, error) =>
+        options.onNotice(`disk ${request.kind} failed, the guest sees an error: ${error.message}`),
+    })
+    this.runner = new Runner(this.computer, this.recorder, {
+      submitDisk: (request) => this.#queue.submit(request),
+      output: options.onOutput,
+      ...(recording === undefined ? {} : { log: (batch: Uint8Array) => recording.append(batch) }),
+      recordDigests: recording !== undefined,
+    })
+  }
+
+  /** Opens everything; whatever fails closes what was opened before. */
+  static async open(options: SessionOptions): Promise<Session> {
+    const base = await BaseImage.open(options.image.disk)
+    let disk: OverlayDisk | undefined
+    try {
+      const files = readBootFiles(options.image)
+      const digests = { kernel: sha256(files.kernel), initramfs: sha256(files.initramfs!), disk: base.digest }
+      const header = options.load === undefined ? undefined : await readHeader(options.load)
+      if (header !== undefined) requireSameFiles(header.machine, digests, `snapshot ${options.load}`)
+      disk = await openDisk(options, base, header)
+      const specification = header?.machine.specification ?? specify(options, base)
+      const machine = { specification, image: options.image.name, ...digests }
+      const computer = new Computer({
+        engine: nodeEngine,
+        specification,
+        bootFiles: () => readBootFiles(options.image),
+      })
+      if (options.load === undefined) computer.start()
+      else await restore(computer, options.load)
+      const life = randomBytes(4).readUInt32LE()
+      const place = { life: header?.life ?? life, nextIndex: header?.nextIndex ?? 0n }
+      const recording =
+        options.record === undefined
+          ? undefined
+          : await startRecording(options, computer, disk, machine, place)
+      await disk.stamp(randomIdentity())
+      return new Session({ ...{ computer, machine, disk, base, recording }, ...place }, options)
+    } catch (error) {
+      await disk?.close()
+      await base.close()
+      throw error
+    }
+  }
+
+  /** Runs until the guest powers off or the runner is stopped. */
+  async run(): Promise<RunEnd> {
+    return this.runner.run()
+  }
+
+  /** Writes a snapshot and the frozen overlay beside it. The machine must not be running. */
+  async save(path: string): Promise<void> {
+    await this.#queue.drain()
+    this.runner.settle()
+    await this.#queue.drain()
+    const generation = randomIdentity()
+    await rm(diskBeside(path), { recursive: true, force: true })
+    await this.#disk.snapshotTo(diskBeside(path), generation)
+    await this.#disk.stamp(generation)
+    const { nextIndex, position } = this.recorder.place
+    const header = {
+      machine: encodeMachineRecord(this.#machine),
+      ...{ position: `${position}`, nextIndex: `${nextIndex}`, life: this.#life, generation },
+    }
+    const { ram, layout } = this.computer.machine
+    await writeSnapshot(path, {
+      header,
+      sections: new Map([['computer', this.computer.saveState()]]),
+      ram: { pageBytes: PAGE_BYTES, pageCount: layout.ramPages, pages: ram.pages() },
+    })
+  }
+
+  /** Finishes the recording and releases the disk. */
+  async close(): Promise<void> {
+    this.#queue.abandon()
+    await this.#queue.drain()
+    if (this.#recording !== undefined) this.#finishRecording(this.#recording)
+    await this.#disk.close()
+    await this.#base.close()
+  }
+
+  #finishRecording(recording: RecordingWriter): void {
+    this.recorder.recordDigest()
+    const batch = this.recorder.takeBatch()
+    if (batch !== undefined) recording.append(batch)
+    const { nextIndex, position } = this.recorder.place
+    recording.finish({ nextIndex, position })
+  }
+}
+
+interface SessionParts {
+  readonly computer: Computer
+  readonly machine: MachineRecord
+  readonly disk: OverlayDisk
+  readonly base: BaseImage
+  readonly recording: RecordingWriter | undefined
+  readonly life: number
+  readonly nextIndex: bigint
+}
+
+/** Reads kernel and initramfs. */
+export function readBootFiles(image: ImageFiles): BootFiles {
+  const read = (path: string): Uint8Array => {
+    try {
+      return readFileSync(path)
+    } catch (error) {
+      throw fileError(error, 'read', path)
+    }
+  }
+  return { kernel: read(image.kernel), initramfs: read(image.initramfs) }
+}
+
+function specify(options: SessionOptions, base: BaseImage): ComputerSpecification {
+  const { harts, ramBytes, bootArguments, mac } = options
+  return {
+    ...{
+      harts,
+      ramBytes,
+      bootArguments,
+      rngSeed: Uint8Array.from(randomBytes(32)),
+      diskSectors: base.sectors,
+    },
+    ...(mac === undefined ? {} : { mac }),
+  }
+}
+
+/** The disk that the machine writes to: private, or the named overlay, made if it does not exist. */
+async function openDisk(
+  options: SessionOptions,
+  base: BaseImage,
+  header: SnapshotHeader | undefined,
+): Promise<OverlayDisk> {
+  const { overlay, load } = options
+  if (header === undefined || load === undefined) {
+    if (overlay === undefined) return openEphemeral(base, randomIdentity())
+    if (!existsSync(overlay)) await createOverlay(overlay, base, randomIdentity())
+    return openOverlay(overlay, base)
+  }
+  if (overlay !== undefined && existsSync(overlay)) {
+    const disk = await openOverlay(overlay, base)
+    try {
+      disk.requireGeneration(header.generation)
+    } catch (error) {
+      await disk.close()
+      throw error
+    }
+    return disk
+  }
+  const frozen = await openFrozenOverlay(diskBeside(load), base)
+  frozen.requireGeneration(header.generation)
+  if (overlay === undefined) return frozen.forkPrivate()
+  await frozen.cloneTo(overlay, header.generation)
+  await frozen.close()
+  return openOverlay(overlay, base)
+}
+
+function isObject(value: JsonValue | undefined): value is JsonObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** What a snapshot file says about itself. */
+export async function readHeader(path: string): Promise<SnapshotHeader> {
+  const { header } = await readSnapshotPreamble(path)
+  const { machine, position, nextIndex, life, generation } = header
+  const numbers = [position, nextIndex].every(
+    (value) => typeof value === 'string' && /^\d{1,20}$/.test(value),
+  )
+  if (!isObject(machine) || !numbers || typeof life !== 'number' || typeof generation !== 'string') {
+    throw new UserError(
+      `snapshot ${path}: the header lacks what a computer needs; it was made by something else`,
+    )
+  }
+  return {
+    machine: decodeMachineRecord(machine, `snapshot ${path}`),
+    position: BigInt(position as string),
+    nextIndex: BigInt(nextIndex as string),
+    ...{ life, generation },
+  }
+}
+
+/** Loads RAM and state of a snapshot into a computer that has not run. */
+export async function restore(computer: Computer, path: string): Promise<void> {
+  const { ram, layout } = computer.machine
+  const { sections } = await loadSnapshot(path, ({ pageCount }) => {
+    if (pageCount !== layout.ramPages) throw new UserError(`snapshot ${path}: its RAM is of another size`)
+    return (page, bytes) => ram.restorePage(page, bytes)
+  })
+  const state = sections.get('computer')
+  if (state === undefined) throw new UserError(`snapshot ${path}: has no state of a computer`)
+  computer.loadState(state)
+}
+
+/** Begins a recording; a disk that holds something already is kept beside it for the replay. */
+async function startRecording(
+  options: SessionOptions,
+  computer: Computer,
+  disk: OverlayDisk,
+  machine: MachineRecord,
+  place: { life: number; nextIndex: bigint },
+): Promise<RecordingWriter> {
+  const path = options.record!
+  await rm(diskBeside(path), { recursive: true, force: true })
+  const isEmpty = disk.extents().next().done === true
+  if (!isEmpty) await disk.snapshotTo(diskBeside(path), randomIdentity())
+  const start = { snapshot: options.load, position: computer.position, nextIndex: place.nextIndex }
+  return new RecordingWriter(path, { machine: encodeMachineRecord(machine), life: place.life, start })
+}
