@@ -10,7 +10,7 @@ import { EXIT_CODE } from '../src/cli/exit_codes.ts'
 import { writeManifest } from '../src/image/store.ts'
 import { bareElf } from './bare_elf.ts'
 
-const main = fileURLToPath(new URL('../src/cli/main.ts', import.meta.url))
+const launcher = fileURLToPath(new URL('../understudy', import.meta.url))
 const directory = mkdtempSync(join(tmpdir(), 'understudy-cli-'))
 after(() => rmSync(directory, { recursive: true }))
 
@@ -28,7 +28,7 @@ interface RunOptions {
 
 /** Runs `understudy` to its end, in the test's directory. */
 function understudy(parameters: readonly string[], options: RunOptions = {}): Promise<Outcome> {
-  const child = spawn(process.execPath, [main, ...parameters], {
+  const child = spawn(launcher, parameters, {
     cwd: directory,
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, UNDERSTUDY_HOME: join(directory, 'home'), ...options.environment },

@@ -5,7 +5,7 @@ import { BareComputer, type BareEnd, signature } from '../board/bare.ts'
 import { type ElfFile, readElf, symbolAddress } from '../board/elf.ts'
 import { nodeEngine } from '../host/engine.ts'
 import { checkOutputFile, readInputFile, writeOutputFile } from './files.ts'
-import { type RunEnd, runReport, writeRunReport } from './run_report.ts'
+import { type ReportedEnd, runReport, writeRunReport } from './run_report.ts'
 
 export interface BareProgramOptions {
   readonly path: string
@@ -24,7 +24,7 @@ export interface BareProgramOptions {
 }
 
 export interface BareProgramEnd {
-  readonly end: RunEnd
+  readonly end: ReportedEnd
   /** The program's own status; undefined unless it ended by itself. */
   readonly exitStatus: number | undefined
   readonly position: bigint
@@ -62,7 +62,7 @@ export async function runBareProgram(options: BareProgramOptions): Promise<BareP
 async function runToEnd(
   computer: BareComputer,
   { stepsMax, isInterrupted }: BareProgramOptions,
-): Promise<{ end: RunEnd; exitStatus: number | undefined }> {
+): Promise<{ end: ReportedEnd; exitStatus: number | undefined }> {
   for (;;) {
     const chunkEnd = computer.machine.position + CHUNK_STEPS
     const isLast = stepsMax !== undefined && stepsMax <= chunkEnd

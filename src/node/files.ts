@@ -1,8 +1,11 @@
 /** Files that the user names on the command line. */
 import {
   accessSync,
+  closeSync,
   constants,
+  existsSync,
   lstatSync,
+  openSync,
   readFileSync,
   realpathSync,
   statSync,

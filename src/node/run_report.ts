@@ -2,12 +2,12 @@
 import { writeOutputFile } from './files.ts'
 
 /** How a run ended: by itself, at the limit it was given, waiting for nothing, or by the user. */
-export type RunEnd = 'exit' | 'limit' | 'idle' | 'interrupted'
+export type ReportedEnd = 'exit' | 'limit' | 'idle' | 'interrupted'
 
 export interface RunReport {
   readonly kind: 'understudy-report'
   readonly version: 1
-  readonly end: RunEnd
+  readonly end: ReportedEnd
   /** The guest's own status; null unless it ended by itself. */
   readonly exitStatus: number | null
   /** From the first instruction to the end. */
@@ -23,7 +23,7 @@ export interface RunReport {
 }
 
 export interface RunMeasurement {
-  readonly end: RunEnd
+  readonly end: ReportedEnd
   readonly exitStatus: number | undefined
   readonly wallSeconds: number
   readonly idleSeconds: number
