@@ -30,6 +30,12 @@ test('a line never reaches the last column, where it would wrap', () => {
   assert.equal(terminal.written[0]!.length, '\r'.length + 39 + '\x1b[K'.length)
 })
 
+test('a terminal that does not know its width gets the whole line', () => {
+  const terminal = recorder(true, 0)
+  new ProgressBar(terminal).update('packages', 1, 1)
+  assert.match(terminal.written[0]!, /packages/)
+})
+
 test('nothing is written where there is no terminal', () => {
   const terminal = recorder(false)
   const bar = new ProgressBar(terminal)

@@ -43,6 +43,7 @@ export class ProgressBar {
     const bar = `[${'#'.repeat(filled)}${'.'.repeat(BAR_COLUMNS - filled)}]`
     const line = `${bar} ${`${Math.floor(share * 100)}`.padStart(3)}%  ${label}`
     // A line that fills the last column would wrap, and \r would no longer return to its start.
-    return line.slice(0, (this.#terminal.columns ?? COLUMNS_DEFAULT) - 1)
+    // Some terminals say that they have no columns at all.
+    return line.slice(0, (this.#terminal.columns || COLUMNS_DEFAULT) - 1)
   }
 }
