@@ -1,7 +1,17 @@
 /** The command line as users meet it: a process with arguments, streams and an exit code. */
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { spawn, spawnSync } from 'node:child_process'
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, it } from 'node:test'
@@ -210,6 +220,16 @@ describe('exec', () => {
       /^understudy: interrupted endless\.elf at instruction \d+, pc 0x[0-9a-f]+\n$/,
     )
     assert.equal(JSON.parse(readFileSync(join(directory, 'interrupted.json'), 'utf8')).end, 'interrupted')
+  })
+
+  it('says so when its output cannot be written', { skip: process.platform !== 'linux' }, () => {
+    const full = openSync('/dev/full', 'w')
+    const stdio = ['ignore', full, 'pipe'] as const
+    const file = program('hello.elf', prints('hello\\n'))
+    const { status, stderr } = spawnSync(launcher, ['exec', file], { cwd: directory, stdio: [...stdio] })
+    assert.equal(status, EXIT_CODE.file)
+    assert.match(`${stderr}`, /^understudy: cannot write the output: ENOSPC[^\n]+\n$/)
+    closeSync(full)
   })
 
   it('ends without a word when nobody reads its output any more', async () => {

@@ -3,6 +3,7 @@
  * event loop does not. A reader that has gone ends the process without a word, as it ends other programs.
  */
 import { writeSync } from 'node:fs'
+import { UserError } from '../base/errors.ts'
 import { EXIT_CODE } from './exit_codes.ts'
 
 const OUTPUT = 1
@@ -58,5 +59,5 @@ function onWriteError(error: NodeJS.ErrnoException, descriptor: number): void {
     return
   }
   if (error.code === 'EPIPE' && descriptor === OUTPUT) process.exit(EXIT_CODE.outputClosed)
-  throw error
+  throw new UserError(`cannot write the output: ${error.message}`, { cause: error })
 }
