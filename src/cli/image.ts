@@ -1,6 +1,6 @@
 /** `understudy image`: builds, lists, shows and removes guest images. */
 import type { Command } from 'commander'
-import type { BuildOptions, BuildStage } from '../image/debian.ts'
+import type { BuildOptions, BuildProgress, BuildStage } from '../image/debian.ts'
 import type { StoredImage } from '../image/store.ts'
 import { formatSize } from './arguments.ts'
 import { ProgressBar } from './progress_bar.ts'
@@ -95,23 +95,34 @@ function splitNames(text: string, previous: readonly string[] = []): string[] {
   return [...previous, ...text.split(',').map((name) => name.trim())].filter((name) => name !== '')
 }
 
-async function build(options: BuildCommandOptions): Promise<void> {
+/** Builds a Debian image, with a bar on the terminal. */
+export async function buildWithProgress(request: BuildOptions): Promise<StoredImage> {
   const { buildDebianImage } = await import('../image/debian.ts')
   const bar = new ProgressBar(process.stderr)
   // The line is finished, and then the signal does what it does without us.
-  process.once('SIGINT', () => {
+  const onInterrupt = (): void => {
     bar.finish()
     process.kill(process.pid, 'SIGINT')
-  })
+  }
+  process.once('SIGINT', onInterrupt)
+  const onProgress = ({ stage, done, total }: BuildProgress): void => bar.update(STAGES[stage], done, total)
+  try {
+    return await buildDebianImage({ ...request, onProgress })
+  } finally {
+    process.off('SIGINT', onInterrupt)
+    bar.finish()
+  }
+}
+
+async function build(options: BuildCommandOptions): Promise<void> {
   const { name, packages, size, mirror } = options
   const request: BuildOptions = {
     name,
     size,
     ...(packages && { packages }),
     ...(mirror !== undefined && { mirror }),
-    onProgress: ({ stage, done, total }) => bar.update(STAGES[stage], done, total),
   }
-  const image = await buildDebianImage(request).finally(() => bar.finish())
+  const image = await buildWithProgress(request)
   if (options.json) printJson(description(image))
   else writeOutput(`built ${image.name}: ${summary(image)}, in ${image.directory}\n`)
 }

@@ -24,6 +24,8 @@ interface CommandEntry {
 }
 
 const commands: readonly CommandEntry[] = [
+  { name: 'boot', summary: 'boot a guest image', load: () => import('./boot.ts') },
+  { name: 'replay', summary: 'execute a recording again and compare', load: () => import('./replay.ts') },
   { name: 'exec', summary: 'run a bare-metal RV64 program', load: () => import('./exec.ts') },
   { name: 'disassemble', summary: "list a program's instructions", load: () => import('./disassemble.ts') },
   { name: 'image', summary: 'build and keep guest images', load: () => import('./image.ts') },
@@ -37,6 +39,7 @@ UNDERSTUDY_DEBUG=1 shows where errors come from.
 Examples:
   understudy doctor
   understudy image build debian
+  understudy boot debian
   understudy exec program.elf
   understudy help exec`
 

@@ -37,6 +37,8 @@ import {
 import { RecordingWriter } from './recording_file.ts'
 import { type RunEnd, Runner } from './runner.ts'
 
+export { PORT } from '../board/computer.ts'
+
 /** An image's files on this machine. */
 export interface ImageFiles {
   readonly name: string
