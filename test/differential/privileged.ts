@@ -1,0 +1,103 @@
+/** Generators for what depends on privilege: translated accesses, traps, returns from traps, and fences. */
+import { csrNumber } from '../../src/isa/csr.ts'
+import type { Body } from './body.ts'
+import { accessCsr } from './csr.ts'
+import { compute, encodeAnything } from './integer.ts'
+import { MSTATUS } from './layout.ts'
+import { access, accessExactly } from './memory.ts'
+import { pagedAddress, pagedFunction } from './paging.ts'
+
+/** Appends something that S and U mode may or may not do, or that M-mode does in their name. */
+export function usePrivilege(body: Body): void {
+  const { random } = body
+  switch (random.below(12)) {
+    case 0:
+      return accessCsr(body)
+    case 1:
+      return trap(body)
+    case 2:
+      return returnFromTrap(body)
+    case 3:
+      return fence(body)
+    case 4:
+      return compute(body)
+    case 5:
+      return callPaged(body)
+    default:
+      return body.level === 'machine' ? accessAs(body) : accessPaged(body)
+  }
+}
+
+/** Appends accesses around a virtual address. */
+export function accessPaged(body: Body): void {
+  const { address, exact } = pagedAddress(body)
+  body.keeping((base) => {
+    body.load(base, address)
+    for (let count = body.random.between(1, 4); count > 0; count--) {
+      if (exact) accessExactly(body, base)
+      else access(body, base)
+    }
+  })
+}
+
+/** M-mode accesses memory with the rights of a lower mode (MPRV). A trap among them sets MPP to U. */
+function accessAs(body: Body): void {
+  const { random } = body
+  const bits = MSTATUS.fs | MSTATUS.mprv | (random.pick([0n, 1n, 1n, 3n]) << 11n)
+  body.keeping((status) => {
+    body.load(status, bits | random.pick([0n, MSTATUS.sum]) | random.pick([0n, MSTATUS.mxr]))
+    body.emit('csrrw', { rd: 0, imm: csrNumber('mstatus'), rs1: status })
+    accessPaged(body)
+    body.load(status, MSTATUS.mprv)
+    body.emit('csrrc', { rd: 0, imm: csrNumber('mstatus'), rs1: status })
+  })
+}
+
+function trap(body: Body): void {
+  const { random } = body
+  const kind = random.below(4)
+  if (kind === 0) body.emit('ecall', {})
+  else if (kind === 1) body.emit(random.pick(['ebreak', 'c.ebreak']), {})
+  else encodeAnything(body)
+}
+
+/** mret and sret to the instruction behind, where they are allowed and stay where they are; wfi where it traps. */
+function returnFromTrap(body: Body): void {
+  const { random, level } = body
+  if (level === 'user') {
+    body.emit(random.pick(['mret', 'sret', 'wfi']), {})
+    return
+  }
+  if (level === 'supervisor' && random.chance(0.3)) {
+    body.emit('mret', {})
+    return
+  }
+  const [epc, status, previous, name] =
+    level === 'machine' ? ['mepc', 'mstatus', 3n << 11n, 'mret'] : ['sepc', 'sstatus', MSTATUS.spp, 'sret']
+  body.keeping((register) => {
+    body.load(register, previous)
+    body.emit('csrrs', { rd: 0, imm: csrNumber(status), rs1: register })
+    const from = body.here
+    body.emit('auipc', { rd: register, imm: 0 })
+    body.emit('addi', { rd: register, rs1: register, imm: 16 })
+    body.emit('csrrw', { rd: 0, imm: csrNumber(epc), rs1: register })
+    body.emit(name, {})
+    if (body.here !== from + 16) throw new Error('the return must come out behind itself')
+  })
+}
+
+function fence(body: Body): void {
+  const { random } = body
+  const name = random.pick(['sfence.vma', 'sfence.vma', 'fence', 'fence.i', 'pause'])
+  if (name === 'sfence.vma') body.emit(name, { rs1: body.source(), rs2: body.source() })
+  else body.emit(name, name === 'fence' ? { imm: random.below(256) } : {})
+}
+
+/** Calls a return instruction in some page; a fault of the fetch ends the block. */
+function callPaged(body: Body): void {
+  if (!body.isFree(1) || body.level === 'machine') return compute(body)
+  body.keeping((target) => {
+    body.load(target, pagedFunction(body))
+    body.emit('jalr', { rd: 1, rs1: target, imm: 0 })
+  })
+}
