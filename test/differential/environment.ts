@@ -39,11 +39,14 @@ export function makeEnvironment(
   const some = (enabled: boolean | undefined, mask: bigint): bigint =>
     enabled ? random.u64() & random.u64() & mask : 0n
   const vectored = features.interrupts ? BigInt(random.below(2)) : 0n
+  const mstatus = status(random, level, features)
+  // Where sret traps, the handler for S-mode needs somebody above it.
+  const delegable = (mstatus & MSTATUS.tsr) === 0n ? DELEGABLE : DELEGABLE & ~4n
   const interrupts = features.interrupts ? random.u64() & SUPERVISOR_INTERRUPTS : 0n
   return {
     ...protection(random, features.pmp ?? false),
     satp: features.paging ? satpFor(random) : 0n,
-    medeleg: features.traps && random.chance(0.6) ? random.u64() & DELEGABLE : 0n,
+    medeleg: features.traps && random.chance(0.6) ? random.u64() & delegable : 0n,
     mideleg: some(features.interrupts || features.traps, SUPERVISOR_INTERRUPTS),
     mtvec: vectors.machine | vectored,
     stvec: vectors.supervisor | (features.interrupts ? BigInt(random.below(2)) : 0n),
@@ -58,7 +61,7 @@ export function makeEnvironment(
     scounteren: any() & 0xffff_ffffn,
     mie: random.chance(0.5) ? interrupts : some(features.interrupts, SUPERVISOR_INTERRUPTS),
     mip: interrupts,
-    mstatus: status(random, level, features),
+    mstatus,
   }
 }
 

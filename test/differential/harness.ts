@@ -42,10 +42,10 @@ export interface HarnessRegisters {
 export function assembleHarness(registers: HarnessRegisters): Assembly {
   return assemble(
     [
-      start(registers),
+      start(),
       nextExecution(registers),
-      trapHandler(registers, 'machine'),
-      trapHandler(registers, 'supervisor'),
+      trapHandler('machine'),
+      trapHandler('supervisor'),
       dump(registers),
     ]
       .join('\n')
@@ -55,8 +55,15 @@ export function assembleHarness(registers: HarnessRegisters): Assembly {
   )
 }
 
-function start(_: HarnessRegisters): string {
+function start(): string {
   return `
+    csrr a0, mhartid
+    beqz a0, first
+    csrw mie, zero
+  parked:
+    wfi
+    j parked
+  first:
     li CTX, ${RAM + VARIABLES}
     li a0, ${RAM + EXECUTIONS}
     sd a0, ${VARIABLE.entry}(CTX)
@@ -134,7 +141,7 @@ function copyHot(move: (at: number) => readonly [string, string]): string {
 }
 
 /** Entered by one of sixteen vectors; which one it was is part of the record. */
-function trapHandler(_: HarnessRegisters, level: 'machine' | 'supervisor'): string {
+function trapHandler(level: 'machine' | 'supervisor'): string {
   const [m, leave] = level === 'machine' ? ['m', 'leave'] : ['s', 'supervisorLeave']
   const vectors = allRegisters.slice(0, 16).map(() => `jal TMP, ${level}Body`)
   const known = level === 'machine' ? `la a1, supervisorExit; beq TMP, a1, ${leave}` : ''
@@ -217,7 +224,10 @@ function record(level: string, m: string, leave: string): string {
     ${level}Recorded:`
 }
 
-/** Writes the slot; x0's place takes the number of traps. */
+/**
+ * Writes the slot; x0's place takes the number of traps. PMP is switched off before the hot data are read, since an
+ * access that only partly matches an entry fails in M-mode too.
+ */
 function dump(registers: HarnessRegisters): string {
   const storeX = generalRegisters(registers)
     .filter((number) => number !== 10 && number !== 11)
@@ -241,6 +251,7 @@ function dump(registers: HarnessRegisters): string {
       li a0, ${MSTATUS_FS}
       csrs mstatus, a0
       ${storeCsr.join('\n')}
+      csrw pmpcfg0, zero
       ${storeF.join('\n')}
       ${copyHot((at) => (at === 0 ? ['', 'ld a1'] : [`sd a1, ${SLOT.data + at - 8}(TMP)`, 'ld a1']))}
       sd a1, ${SLOT_BYTES - 8}(TMP)

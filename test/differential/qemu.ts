@@ -12,6 +12,12 @@ import type { Area, Subject } from './subject.ts'
 const PROGRAM = 'qemu-system-riscv64'
 const TIMEOUT_MS = 10_000
 
+/**
+ * With a second hart, which the program parks, QEMU's AMOs are atomic stores; with one it takes them for a load and a
+ * store, and reports their faults as those of a load.
+ */
+const HARTS = ['-smp', '2', '-accel', 'tcg,thread=multi']
+
 /** Extensions that ours has not are off; what we have beyond these is on by default. */
 const CPU = 'rv64,zba=on,zbb=on,zbs=on,zbc=off,h=off,v=off,sstc=off,debug=off,pmu-num=0'
 
@@ -41,7 +47,7 @@ export const qemu: Subject = {
 
 function runQemu(ram: string): void {
   const backend = `memory-backend-file,id=ram,size=${RAM_BYTES},mem-path=${ram},share=on`
-  const options = ['-machine', 'virt,memory-backend=ram', '-m', `${RAM_BYTES >> 20}M`, '-object', backend]
+  const options = ['-machine', 'virt,memory-backend=ram', '-m', `${RAM_BYTES >> 20}M`, '-object', backend, ...HARTS]
   const silent = ['-bios', 'none', '-display', 'none', '-nodefaults', '-serial', 'none', '-monitor', 'none']
   const { error, status, stderr } = spawnSync(PROGRAM, [...options, '-cpu', CPU, ...silent], {
     encoding: 'utf8',
