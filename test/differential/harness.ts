@@ -177,6 +177,7 @@ function trapHandler(level: 'machine' | 'supervisor'): string {
     1:
       csrw ${m}epc, TMP
     ${level}Resume:
+      ${level === 'machine' ? flushForMprv : ''}
       ld a0, ${VARIABLE.a0}(CTX)
       ld a1, ${VARIABLE.a1}(CTX)
       ${m}ret
@@ -198,6 +199,17 @@ function trapHandler(level: 'machine' | 'supervisor'): string {
       j supervisorExit`
     }`
 }
+
+/**
+ * Returning to M-mode sets MPP to U, and with MPRV all translations change. QEMU 7.2 goes on with the old ones until
+ * a fence.
+ */
+const flushForMprv = `
+      ld a1, ${VARIABLE.status}(CTX)
+      slli a1, a1, ${63 - 17}
+      bgez a1, 1f
+      sfence.vma
+    1:`
 
 /** Appends to the slot's list of traps as long as there is room; TMP holds epc. */
 function record(level: string, m: string, leave: string): string {
