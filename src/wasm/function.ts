@@ -121,6 +121,12 @@ export class FunctionBuilder {
     )
   }
 
+  /** Sets `count` bytes of memory 0 from `address` on to `byte`. */
+  fill(address: Operand<'i32'>, byte: number, count: Operand<'i32'>): void {
+    const args = [operand('i32', address).code, operand('i32', byte).code, operand('i32', count).code]
+    this.#sequence.push(args, [0xfc, 0x0b, 0x00])
+  }
+
   /** Calls a function for its effect; results are dropped. */
   call(callee: Callee, ...args: Arguments): void {
     this.#sequence.push(

@@ -1,0 +1,157 @@
+/**
+ * The core module: everything of the machine that is WebAssembly, put together.
+ *
+ * Its imports are two memories (harts and tables; guest RAM) and what it asks the environment for: MMIO, PMP,
+ * decoding, and telling about stores to pages the host watches.
+ */
+import { type I32, i32, i64 } from '../wasm/expression.ts'
+import { type Callee, call } from '../wasm/function.ts'
+import { ModuleBuilder } from '../wasm/module.ts'
+import { buildBanks } from './banks.ts'
+import { buildCsrAccess, type FlagsAccess } from './csr.ts'
+import { buildFloat } from './float/float.ts'
+import { buildHashPage } from './hash.ts'
+import { buildInterpreter } from './interpreter.ts'
+import type { Layout } from './layout.ts'
+import { buildDecodeStraddle, buildSlowMemory } from './memory.ts'
+import { buildTranslate } from './translate.ts'
+import { buildRaiseIllegal, buildTraps } from './trap.ts'
+import { buildWatch } from './watch.ts'
+
+/** What the environment gives to the core module, by import name. */
+export interface CoreImports {
+  /** Reads a device register into hart.result; 0 if nothing is there. */
+  mmioLoad(hart: number, address: bigint, size: number): number
+  mmioStore(hart: number, address: bigint, size: number, value: bigint): number
+  /** PMP_ANSWER for one physical access. */
+  pmp(hartId: number, address: bigint, size: number, access: number, privilege: number): number
+  writePmp(hartId: number, csr: number, value: bigint): void
+  decodeRun(entry: number): void
+  decodeInto(entry: number, word: number): void
+  /** A store to a page with PAGE_HOST at this offset in RAM has taken place. */
+  hostStore(offset: number, size: number): void
+}
+
+/** What the core module offers. */
+export interface CoreExports {
+  run(hart: number, steps: number): number
+  updateBanks(hart: number): void
+  flushHart(hart: number): void
+  flushAll(): void
+  flushWrites(): void
+  watchPage(page: number, flag: number): void
+  afterStore(offset: number, size: number): void
+  hashPage(page: number): bigint
+  /** translate(hart, va, access, size) -> TRANSLATED, for debuggers. */
+  translate(hart: number, va: bigint, access: number, size: number): number
+}
+
+export interface CoreModule {
+  readonly bytes: Uint8Array<ArrayBuffer>
+  /** CSR numbers in the order of the CSR table. */
+  readonly csrNumbers: readonly number[]
+}
+
+interface Environment {
+  readonly mmioLoad: Callee
+  readonly mmioStore: Callee
+  readonly pmp: Callee
+  readonly writePmp: Callee
+  readonly decodeRun: Callee
+  readonly decodeInto: Callee
+  readonly hostStore: Callee
+}
+
+/** Sizes of the two memories, in WebAssembly pages. */
+export interface CoreMemories {
+  readonly tablePages: number
+  readonly ramPages: number
+}
+
+export function buildCore(layout: Layout, memories: CoreMemories): CoreModule {
+  const module = new ModuleBuilder()
+  const env = importEnvironment(module, memories)
+  const fflags = module.global('i32', 0)
+  const flagsAccess: FlagsAccess = {
+    read: () => fflags,
+    write: (f, _hart, value) => f.setGlobal(fflags, value),
+  }
+  const float = buildFloat(module, fflags, { inexactAlready: (): I32 => i32.and(fflags, 1) })
+  const watch = buildWatch(module, layout, env.hostStore)
+  const banks = buildBanks(module, layout)
+  const traps = buildTraps(module, banks.update)
+  const translate = buildTranslate(module, watch, env.pmp)
+  const raiseIllegal = buildRaiseIllegal(module, traps.raise, translate)
+  const decodeStraddle = buildDecodeStraddle(module, {
+    translate,
+    raise: traps.raise,
+    decodeInto: env.decodeInto,
+  })
+  const memory = buildSlowMemory(module, {
+    ...{ layout, watch, translate, raise: traps.raise, decodeStraddle },
+    ...{ mmioLoad: env.mmioLoad, mmioStore: env.mmioStore },
+  })
+  const csr = buildCsrAccess(module, {
+    ...{ layout, raiseIllegal, updateBanks: banks.update, writePmp: env.writePmp },
+    fflags: flagsAccess,
+  })
+  const functions = {
+    ...{ csrAccess: csr.access, mret: traps.mret, sret: traps.sret, float },
+    mulHigh: buildMulHigh(module),
+  }
+  const run = buildInterpreter(module, {
+    ...{ layout, memory, watch, traps, functions, raiseIllegal, decodeStraddle, fflags },
+    ...{ updateBanks: banks.update, decodeRun: env.decodeRun },
+  })
+  const exported = [run, banks.update, banks.flushHart, watch.flushAll, watch.flushWrites, watch.watchPage]
+  for (const callee of [...exported, watch.afterStore, translate, buildHashPage(module)]) {
+    module.exportFunction(callee)
+  }
+  return { bytes: module.build(), csrNumbers: csr.numbers }
+}
+
+function importEnvironment(module: ModuleBuilder, { tablePages, ramPages }: CoreMemories): Environment {
+  const memory = (name: string, pages: number) =>
+    module.importMemory('environment', name, { initialPages: pages, maximumPages: pages, shared: true })
+  memory('tables', tablePages)
+  memory('ram', ramPages)
+  const imported = (name: string, parameters: ('i32' | 'i64')[], results: 'i32'[] = []) =>
+    module.importFunction('environment', name, parameters, results)
+  return {
+    mmioLoad: imported('mmioLoad', ['i32', 'i64', 'i32'], ['i32']),
+    mmioStore: imported('mmioStore', ['i32', 'i64', 'i32', 'i64'], ['i32']),
+    pmp: imported('pmp', ['i32', 'i64', 'i32', 'i32', 'i32'], ['i32']),
+    writePmp: imported('writePmp', ['i32', 'i32', 'i64']),
+    decodeRun: imported('decodeRun', ['i32']),
+    decodeInto: imported('decodeInto', ['i32', 'i32']),
+    hostStore: imported('hostStore', ['i32', 'i32']),
+  }
+}
+
+/** The high 64 bits of 64 x 64 products, by 32-bit halves. */
+function buildMulHigh(module: ModuleBuilder): { unsigned: Callee; signed: Callee; mixed: Callee } {
+  const unsigned = module.function('mulhu', ['i64', 'i64'], ['i64'], (f) => {
+    const a = f.parameter(0, 'i64')
+    const b = f.parameter(1, 'i64')
+    const low32 = 0xffff_ffff
+    const aLow = f.let(i64.and(a, low32))
+    const aHigh = f.let(i64.shr_u(a, 32))
+    const bLow = f.let(i64.and(b, low32))
+    const bHigh = f.let(i64.shr_u(b, 32))
+    const middle = f.let(i64.add(i64.mul(aHigh, bLow), i64.shr_u(i64.mul(aLow, bLow), 32)))
+    const other = f.let(i64.add(i64.mul(aLow, bHigh), i64.and(middle, low32)))
+    f.return(i64.add(i64.mul(aHigh, bHigh), i64.add(i64.shr_u(middle, 32), i64.shr_u(other, 32))))
+  })
+  // A negative factor counts as 2^64 more when read as unsigned: take the other factor off the high half.
+  const mixed = module.function('mulhsu', ['i64', 'i64'], ['i64'], (f) => {
+    const a = f.parameter(0, 'i64')
+    const b = f.parameter(1, 'i64')
+    f.return(i64.sub(call<'i64'>(unsigned, a, b), i64.and(i64.shr_s(a, 63), b)))
+  })
+  const signed = module.function('mulh', ['i64', 'i64'], ['i64'], (f) => {
+    const a = f.parameter(0, 'i64')
+    const b = f.parameter(1, 'i64')
+    f.return(i64.sub(call<'i64'>(mixed, a, b), i64.and(i64.shr_s(b, 63), a)))
+  })
+  return { unsigned, signed, mixed }
+}

@@ -1,0 +1,88 @@
+/**
+ * What the meaning of an instruction is written in terms of.
+ *
+ * Each instruction's meaning (meaning/*.ts) is one function of an Emitter. With the operands left open, the emitter
+ * reads them from the predecoded instruction: that gives the interpreter. With the operands filled in it gives
+ * translated code. A meaning never says how registers, the pc or the translation caches are kept.
+ */
+import type { I32, I64, Operand } from '../wasm/expression.ts'
+import type { Callee, FunctionBuilder, Local } from '../wasm/function.ts'
+import type { FloatFunctions } from './float/float.ts'
+
+/** Widths of memory accesses, in bytes. */
+export type AccessBytes = 1 | 2 | 4 | 8
+
+export interface Emitter {
+  readonly f: FunctionBuilder
+  /** Address of the hart. */
+  readonly hart: I32
+  /** Functions that meanings call. */
+  readonly functions: MeaningFunctions
+
+  /** Integer register operands. */
+  x1(): I64
+  x2(): I64
+  /** Writes rd; x0 stays zero. */
+  setX(value: I64): void
+
+  /** Floating-point register operands: the raw 64 bits. */
+  f1(): I64
+  f2(): I64
+  f3(): I64
+  setF(value: I64): void
+
+  /** The immediate, sign-extended. */
+  imm(): I64
+  imm32(): I32
+  /** rs1's number: the operand of csrrwi and its like. */
+  rs1Number(): I32
+  /** Address of this instruction, and of the next one. */
+  pc(): I64
+  nextPc(): I64
+
+  /** A scratch variable; `number` tells apart the ones an instruction holds at the same time. */
+  scratch64(number: 0 | 1 | 2, value: I64): Local<'i64'>
+  scratch32(number: 0 | 1, value: I32): Local<'i32'>
+
+  /** Goes to pc + imm if `condition` holds. */
+  branchIf(condition: I32): void
+  /** Goes to pc + imm. */
+  jump(): void
+  /** Goes to an address that is only known now. */
+  jumpTo(target: I64): void
+
+  /** Loads from x1 + imm; `done` consumes the value, extended to 64 bits. */
+  load(bytes: AccessBytes, signed: boolean, done: (value: I64) => void): void
+  /** Stores to x1 + imm. */
+  store(bytes: AccessBytes, value: I64): void
+  /** Reads, changes and writes back the doubleword or word at x1; `done` gets the old value, sign-extended. */
+  modify(bytes: 4 | 8, change: (old: I64) => I64, done: (old: I64) => void): void
+  /** Loads from x1 and reserves; stores to x1 if the reservation holds. */
+  loadReserved(bytes: 4 | 8): void
+  storeConditional(bytes: 4 | 8, value: I64): void
+
+  /** Illegal instruction if floating point is off; else what follows may change floating-point state. */
+  requireFloat(changes: boolean): void
+  /** The rounding mode, 0 to 4; reserved modes are illegal instructions. */
+  rounding(): I32
+
+  /** Ends as an exception. */
+  raise(cause: Operand<'i32'>, tval: Operand<'i64'>): void
+  illegal(): void
+  /** Ends by the slow way at the hart's pc field, which has been set: interrupts and translations are looked at. */
+  leave(): void
+  /** Makes the hart's pc field and the step count current for a call out of here. */
+  expose(): void
+}
+
+/** Functions of the core module that meanings use. */
+export interface MeaningFunctions {
+  readonly csrAccess: Callee
+  readonly mret: Callee
+  readonly sret: Callee
+  readonly mulHigh: { readonly unsigned: Callee; readonly signed: Callee; readonly mixed: Callee }
+  readonly float: FloatFunctions
+}
+
+/** The meaning of one instruction: emits it. */
+export type Meaning = (e: Emitter) => void

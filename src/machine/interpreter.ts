@@ -1,0 +1,236 @@
+/**
+ * The interpreter: the meanings of all instructions with the operands left open, in one loop.
+ *
+ *     run(hart, steps) -> steps left
+ *
+ *     resync     pc is in the hart; look at exit requests, interrupts and banks, then translate pc
+ *       arrive   `target` is a pc; find its predecoded instruction through the fetch entries
+ *         dispatch   execute the instruction at `entry`, until something is not plain
+ *
+ * While instructions follow each other, only `entry` moves: pc = delta + entry / 4, since a halfword of code has eight
+ * bytes of predecoded form. `base` is the start of the code slot, so that a jump within the page is an addition; it is
+ * NO_SLOT while an instruction executes from the hart's own place (HART_STRADDLE).
+ *
+ * Every dispatched instruction takes one step, as does every interrupt entry and every fetch that faults. A handler
+ * that turns out not to be an instruction gives its step back.
+ */
+import { type I32, type I64, i32, i64 } from '../wasm/expression.ts'
+import { type Callee, call, type FunctionBuilder, type Global, type Label } from '../wasm/function.ts'
+import type { ModuleBuilder } from '../wasm/module.ts'
+import type { MeaningFunctions } from './emitter.ts'
+import { hart32, hart64, machine32, setHart32, setHart64, setMachine32 } from './fields.ts'
+import {
+  BANK_FETCH,
+  CODE_ENTRY_BYTES,
+  CODE_SLOT_BYTES,
+  EXIT,
+  FETCH_ENTRIES,
+  HART_STRADDLE,
+  type Layout,
+} from './layout.ts'
+import { meanings } from './meaning/meanings.ts'
+import { clearResync, type SlowMemory } from './memory.ts'
+import { type Labels, OpenOperands, pcOf, type Variables } from './open_operands.ts'
+import { HANDLER, handlerVariants } from './predecode.ts'
+import { pendingInterrupts, type Traps } from './trap.ts'
+import type { Watch } from './watch.ts'
+
+/** A base that no entry is near to: memory 0 is smaller. */
+const NO_SLOT = 0x8000_0000 | 0
+
+export interface InterpreterParts {
+  readonly layout: Layout
+  readonly memory: SlowMemory
+  readonly watch: Watch
+  readonly traps: Traps
+  readonly functions: MeaningFunctions
+  readonly updateBanks: Callee
+  readonly raiseIllegal: Callee
+  /** decodeRun(entry): fills predecoded instructions from this entry on. */
+  readonly decodeRun: Callee
+  readonly decodeStraddle: Callee
+  /** The running hart's fflags. */
+  readonly fflags: Global<'i32'>
+}
+
+/** run(hart, steps) -> steps left; the reason is in machine.exit. */
+export function buildInterpreter(module: ModuleBuilder, parts: InterpreterParts): Callee {
+  return module.function('run', ['i32', 'i32'], ['i32'], (f) => {
+    const v = declareVariables(f)
+    enter(f, v, parts)
+    f.block((exit) => {
+      f.loop((resync) => {
+        emitResync(f, v, parts, exit, resync)
+        f.loop((arrive) => {
+          emitArrive(f, v, parts, exit, resync)
+          f.loop((dispatch) => {
+            f.ifUnlikely(i32.eqz(v.steps), () => {
+              setHart64(f, v.hart, 'pc', pcOf(v))
+              setMachine32(f, 'exit', EXIT.budget)
+              f.br(exit)
+            })
+            f.set(v.steps, i32.sub(v.steps, 1))
+            emitHandlers(f, v, parts, { resync, arrive, dispatch })
+          })
+        })
+      })
+    })
+    leave(f, v, parts)
+    f.return(v.steps)
+  })
+}
+
+function declareVariables(f: FunctionBuilder): Variables {
+  return {
+    hart: f.parameter(0, 'i32'),
+    steps: f.parameter(1, 'i32'),
+    entry: f.local('i32'),
+    base: f.local('i32'),
+    bank: f.local('i32'),
+    slot: f.local('i32'),
+    status: f.local('i32'),
+    offset: f.local('i32'),
+    scratch32: [f.local('i32'), f.local('i32')],
+    delta: f.local('i64'),
+    target: f.local('i64'),
+    address: f.local('i64'),
+    scratch64: [f.local('i64'), f.local('i64'), f.local('i64')],
+  }
+}
+
+/** Adds `steps` to a counter of the hart unless mcountinhibit stops it. */
+function count(
+  f: FunctionBuilder,
+  v: Variables,
+  counter: 'mcycle' | 'minstret',
+  bit: number,
+  steps: I64,
+): void {
+  const counting = i64.eqz(i64.and(hart64(v.hart, 'mcountinhibit'), bit))
+  f.if(counting, () => setHart64(f, v.hart, counter, i64.add(hart64(v.hart, counter), steps)))
+}
+
+function enter(f: FunctionBuilder, v: Variables, parts: InterpreterParts): void {
+  const steps = i64.extend_i32_u(v.steps)
+  count(f, v, 'mcycle', 1, steps)
+  count(f, v, 'minstret', 4, steps)
+  f.setGlobal(parts.fflags, hart32(v.hart, 'fflags'))
+  f.call(parts.updateBanks, v.hart)
+}
+
+function leave(f: FunctionBuilder, v: Variables, parts: InterpreterParts): void {
+  const unused = i64.sub(0, i64.extend_i32_u(v.steps))
+  count(f, v, 'mcycle', 1, unused)
+  count(f, v, 'minstret', 4, unused)
+  setHart32(f, v.hart, 'fflags', parts.fflags)
+}
+
+function emitResync(
+  f: FunctionBuilder,
+  v: Variables,
+  parts: InterpreterParts,
+  exit: Label,
+  resync: Label,
+): void {
+  clearResync(f)
+  f.ifUnlikely(machine32('stop'), () => {
+    setMachine32(f, 'exit', machine32('stop'))
+    setMachine32(f, 'stop', 0)
+    f.br(exit)
+  })
+  f.ifUnlikely(i32.eqz(v.steps), () => {
+    setMachine32(f, 'exit', EXIT.budget)
+    f.br(exit)
+  })
+  f.ifUnlikely(i64.ne(pendingInterrupts(v.hart), 0), () => {
+    f.if(call<'i32'>(parts.traps.takeInterrupt, v.hart), () => {
+      f.set(v.steps, i32.sub(v.steps, 1))
+      f.br(resync)
+    })
+  })
+  f.set(v.bank, hart32(v.hart, 'dataBank'))
+  f.set(v.target, hart64(v.hart, 'pc'))
+}
+
+function emitArrive(
+  f: FunctionBuilder,
+  v: Variables,
+  parts: InterpreterParts,
+  exit: Label,
+  resync: Label,
+): void {
+  const index = i32.shl(i32.and(i32.wrap(i64.shr_u(v.target, 12)), FETCH_ENTRIES - 1), 4)
+  f.set(v.slot, i32.add(hart32(v.hart, 'fetchBank'), index))
+  f.set(v.base, i32.load(v.slot, { offset: BANK_FETCH + 8 }))
+  f.ifUnlikely(i64.ne(i64.and(v.target, -4096), i64.load(v.slot, { offset: BANK_FETCH })), () => {
+    setHart64(f, v.hart, 'pc', v.target)
+    f.ifUnlikely(i32.eqz(v.steps), () => {
+      setMachine32(f, 'exit', EXIT.budget)
+      f.br(exit)
+    })
+    f.set(v.base, call<'i32'>(parts.memory.fetch, v.hart, v.target))
+    f.ifUnlikely(i32.eqz(v.base), () => {
+      f.set(v.steps, i32.sub(v.steps, 1))
+      f.br(resync)
+    })
+  })
+  f.set(v.entry, i32.add(v.base, i32.shl(i32.wrap(i64.and(v.target, 4095)), 2)))
+  f.set(v.delta, i64.sub(v.target, i64.extend_i32_u(i32.shr_u(v.entry, 2))))
+  f.ifUnlikely(i32.eq(v.entry, i32.add(v.hart, HART_STRADDLE)), () => f.set(v.base, NO_SLOT))
+}
+
+function emitHandlers(f: FunctionBuilder, v: Variables, parts: InterpreterParts, labels: Labels): void {
+  const giveBack = () => f.set(v.steps, i32.add(v.steps, 1))
+  const skip = (length: 2 | 4) => () => {
+    f.set(v.entry, i32.add(v.entry, (length / 2) * CODE_ENTRY_BYTES))
+    f.br(labels.dispatch)
+  }
+  const special: Record<keyof typeof HANDLER, () => void> = {
+    undecoded: () => {
+      giveBack()
+      f.call(parts.decodeRun, v.entry)
+      f.br(labels.dispatch)
+    },
+    pageEnd: () => {
+      giveBack()
+      f.set(v.target, pcOf(v))
+      f.br(labels.arrive)
+    },
+    straddle: () => emitStraddle(f, v, parts, labels),
+    illegal: () => {
+      setHart64(f, v.hart, 'pc', pcOf(v))
+      f.call(parts.raiseIllegal, v.hart)
+      f.br(labels.resync)
+    },
+    nop4: skip(4),
+    nop2: skip(2),
+  }
+  const specials = Object.keys(HANDLER) as (keyof typeof HANDLER)[]
+  specials.sort((a, b) => HANDLER[a] - HANDLER[b])
+  const cases = specials.map((name) => special[name])
+  for (const variant of handlerVariants) {
+    cases.push(() => {
+      const emitter = new OpenOperands(f, v, parts, labels, variant)
+      meanings[variant.instruction.op]!(emitter)
+      emitter.next()
+    })
+  }
+  f.switch(i32.load16_u(v.entry), cases, () => f.unreachable())
+}
+
+/** The last halfword of a page begins a four-byte instruction: it is put together in the hart's own place. */
+function emitStraddle(f: FunctionBuilder, v: Variables, parts: InterpreterParts, labels: Labels): void {
+  const page = (slotBase: I32): I32 => {
+    const number = i32.div_u(i32.sub(slotBase, parts.layout.codeSlots), CODE_SLOT_BYTES)
+    return i32.load(i32.shl(number, 2), { offset: parts.layout.codeSlotPage })
+  }
+  f.set(v.target, pcOf(v))
+  setHart64(f, v.hart, 'pc', v.target)
+  const offset = i32.or(i32.shl(page(v.base), 12), 4094)
+  f.if(call<'i32'>(parts.decodeStraddle, v.hart, offset, v.target), () => f.br(labels.resync))
+  f.set(v.steps, i32.add(v.steps, 1))
+  f.set(v.entry, i32.add(v.hart, HART_STRADDLE))
+  f.set(v.delta, i64.sub(v.target, i64.extend_i32_u(i32.shr_u(v.entry, 2))))
+  f.set(v.base, NO_SLOT)
+  f.br(labels.dispatch)
+}

@@ -1,0 +1,459 @@
+/**
+ * The machine: harts that take turns over one RAM and one bus, deterministic to the step.
+ *
+ * `run(limit)` executes up to exactly `limit` or an earlier stop. Within it, slices end where something may change
+ * from outside the running hart: at the limit, at the end of its turn, and at the position where a timer is reached;
+ * and early, where an instruction asks for it. Between slices, and only there, the machine looks at its timers. None of
+ * this depends on where `run` is cut.
+ *
+ * State: harts, time, whose turn it is and how much of it is left, devices, RAM. Everything else is derived.
+ */
+import { assert } from '../base/assert.ts'
+import { hash64 } from '../base/hash64.ts'
+import { StateReader, StateWriter } from '../base/state.ts'
+import type { Engine } from '../wasm/engine.ts'
+import { Bus, type Mapping } from './bus.ts'
+import { buildCore, type CoreExports, type CoreImports } from './core.ts'
+import { type ClockEvent, GuestTime, TIMEBASE_HZ } from './guest_time.ts'
+import { Hart, TIMER_NEVER } from './hart.ts'
+import {
+  CODE_SLOTS,
+  EXIT,
+  HART_STATE,
+  HARTS_MAX,
+  type Layout,
+  layoutFor,
+  MACHINE,
+  PAGE_HOST,
+  RAM_BASE,
+  TABLE_SLOT,
+  TABLE_SLOT_BYTES,
+  TABLE_SLOTS,
+} from './layout.ts'
+import { Pmp } from './pmp.ts'
+import { Predecoder } from './predecode.ts'
+import { Ram } from './ram.ts'
+
+/** Steps of one turn when several harts share the machine. */
+export const TURN_STEPS = 20_000
+/** A slice's count of steps is a 31-bit number. */
+const SLICE_MAX = 1_000_000_000n
+const WASM_PAGE_BYTES = 65536
+const MIB = 1024 * 1024
+
+export interface MachineOptions {
+  readonly engine: Engine
+  readonly harts: number
+  /** A multiple of 2 MiB, from 2 MiB to 3 GiB. */
+  readonly ramBytes: number
+  /** The devices, given the machine that they are part of. */
+  readonly devices?: (machine: Machine) => readonly Mapping[]
+  /** Answers an environment call of S-mode; without it, such calls trap to M-mode. */
+  readonly onSbiCall?: (hart: Hart) => void
+  /** A store to a page watched by `watchHost` has taken place, at this offset in RAM. */
+  readonly onHostStore?: (offset: number, size: number) => void
+}
+
+/** A timer beyond those of the harts (the RTC's alarm): when it fires, in ticks, and what to do then. */
+export interface BoardTimer {
+  deadline(): bigint | undefined
+  fire(): void
+}
+
+/** Why `run` came back. */
+export type Stop =
+  | { readonly reason: 'limit' }
+  /** Every hart waits for an interrupt; `until` is the guest time of the next timer that wakes one. */
+  | { readonly reason: 'idle'; readonly until: bigint | undefined }
+  /** `requestStop` was called. */
+  | { readonly reason: 'request' }
+
+/** Bits of mip. */
+export const LINE = { ssip: 1, msip: 3, stip: 5, mtip: 7, seip: 9, meip: 11 } as const
+
+export class Machine {
+  readonly layout: Layout
+  readonly harts: readonly Hart[]
+  readonly ram: Ram
+  readonly time: GuestTime
+  readonly bus: Bus
+  readonly boardTimers: BoardTimer[] = []
+  readonly #core: CoreExports
+  readonly #tables: ArrayBufferLike
+  readonly #block: DataView
+  readonly #pmps: readonly Pmp[]
+  readonly #options: MachineOptions
+  #position = 0n
+  #current = 0
+  #turnLeft = TURN_STEPS
+  #isRunning = false
+
+  constructor(options: MachineOptions) {
+    checkOptions(options)
+    this.#options = options
+    this.layout = layoutFor(options.harts, options.ramBytes)
+    const tablePages = Math.ceil(this.layout.end / WASM_PAGE_BYTES)
+    const ramPages = options.ramBytes / WASM_PAGE_BYTES
+    const memory = (pages: number) =>
+      options.engine.memory({ initialPages: pages, maximumPages: pages, shared: true })
+    const tables = memory(tablePages)
+    const ram = memory(ramPages)
+    this.#tables = tables.buffer
+    this.#block = new DataView(tables.buffer)
+    const core = buildCore(this.layout, { tablePages, ramPages })
+    const predecoder = new Predecoder(this.layout, tables.buffer, ram.buffer)
+    const environment = { ...this.#imports(predecoder), tables, ram }
+    const imports = environment as unknown as Record<string, typeof tables>
+    this.#core = options.engine.instantiate(core.bytes, { environment: imports }) as unknown as CoreExports
+    for (const [i, number] of core.csrNumbers.entries()) {
+      this.#block.setUint8(this.layout.csrIndex + number, i + 1)
+    }
+    this.harts = Array.from({ length: options.harts }, (_, id) => new Hart(id, tables.buffer))
+    for (const hart of this.harts) hart.reset(BigInt(RAM_BASE))
+    this.#pmps = this.harts.map((hart) => new Pmp(hart))
+    this.time = new GuestTime(tables.buffer)
+    this.time.reset()
+    this.ram = new Ram(this.layout, this.#core, tables.buffer, ram.buffer, (offset, length) =>
+      this.#endReservations(offset, length),
+    )
+    this.#setBlock('ramBytes', options.ramBytes)
+    this.#setBlock('hartCount', options.harts)
+    this.#setBlock('sbi', options.onSbiCall === undefined ? 0 : 1)
+    this.#dropCaches()
+    this.bus = new Bus(options.devices?.(this) ?? [])
+  }
+
+  /** Steps taken since the machine was created; within a device access, those before the accessing instruction. */
+  get position(): bigint {
+    if (!this.#isRunning) return this.#position
+    const sliceEnd = this.#block.getBigUint64(MACHINE.sliceEnd, true)
+    return sliceEnd - BigInt(this.#block.getUint32(MACHINE.remaining, true)) - 1n
+  }
+
+  /** Guest time now, in ticks. */
+  get now(): bigint {
+    return this.time.at(this.position)
+  }
+
+  /** Executes up to position `limit`. */
+  run(limit: bigint): Stop {
+    assert(!this.#isRunning, 'run called from within run')
+    while (this.#position < limit) {
+      this.#updateTimers()
+      this.#wakeHarts()
+      if (!this.#findRunnable()) return { reason: 'idle', until: this.#nextWake() }
+      if (this.#runSlice(limit) === EXIT.stop) return { reason: 'request' }
+    }
+    return { reason: 'limit' }
+  }
+
+  /** A stopped hart whose registers have been set begins to run. */
+  restartHart(hartId: number): void {
+    this.#pmps[hartId]!.update()
+    this.harts[hartId]!.set32('state', HART_STATE.running)
+  }
+
+  /** Ends `run` after the present step; for devices and SBI. */
+  requestStop(): void {
+    this.#setBlock('stop', EXIT.stop)
+  }
+
+  /**
+   * Applies a clock event between runs. One that ends an idle period moves time to at most a second behind the timer
+   * that is waited for, any other by at most a second: after a longer absence no watchdog of the guest fires.
+   */
+  correctClock(event: ClockEvent): void {
+    this.time.correct(event, this.#position, this.clockLimit())
+  }
+
+  /** Jumps over an idle period to the guest time `ticks`, as programs without a wall clock do. */
+  skipTime(ticks: bigint): void {
+    this.time.skipTo(ticks, this.#position)
+  }
+
+  /** The latest time that a clock event can move the clock to now. */
+  clockLimit(): bigint {
+    if (!this.isIdle) return this.now + TIMEBASE_HZ
+    const until = this.#nextWake()
+    return until === undefined ? TIMER_NEVER : until + TIMEBASE_HZ
+  }
+
+  /** Whether every hart waits, and for something that has not come yet. */
+  get isIdle(): boolean {
+    return this.harts.every((hart) => {
+      const state = hart.get32('state')
+      if (state === HART_STATE.running) return false
+      return state === HART_STATE.stopped || !hart.awake
+    })
+  }
+
+  /** Drives an interrupt line of a hart. */
+  setLine(hartId: number, bit: number, level: boolean): void {
+    this.harts[hartId]!.setLine(bit, level)
+  }
+
+  /** Sets mtimecmp of a hart. */
+  setTimerCompare(hartId: number, value: bigint): void {
+    this.harts[hartId]!.set64('mtimecmp', value)
+    if (this.#isRunning) this.#requestExit(EXIT.timer)
+  }
+
+  /** A device's timer may have changed. */
+  timersChanged(): void {
+    if (this.#isRunning) this.#requestExit(EXIT.timer)
+  }
+
+  /** From now on `onHostStore` hears of stores to the page at this RAM offset. */
+  watchHost(offset: number): void {
+    this.#core.watchPage(Math.floor(offset / 4096), PAGE_HOST)
+  }
+
+  /** Drops every cached translation of all harts (used by SBI, where it is a no-op for the guest, and by tests). */
+  flushTranslations(): void {
+    this.#core.flushAll()
+  }
+
+  /** Counters of the memory system, for tuning. */
+  statistics(): { walks: number; slowStores: number; tableStores: number; bankMisses: number } {
+    const get = (field: keyof typeof MACHINE): number => this.#block.getUint32(MACHINE[field], true)
+    return {
+      walks: get('walks'),
+      slowStores: get('slowStores'),
+      tableStores: get('tableStores'),
+      bankMisses: get('bankMisses'),
+    }
+  }
+
+  /** All state but RAM, as named fields. */
+  saveState(): Uint8Array {
+    const writer = new StateWriter()
+    writer.section('machine', 1, () => {
+      writer.u64('position', this.#position)
+      writer.u32('currentHart', this.#current)
+      writer.u32('turnLeft', this.#turnLeft)
+    })
+    this.time.save(writer)
+    for (const hart of this.harts) hart.save(writer)
+    for (const device of this.bus.devices) device.save(writer)
+    return writer.finish()
+  }
+
+  /** Reads what `saveState` wrote. RAM must have been restored before or be restored before the next run. */
+  loadState(state: Uint8Array): void {
+    const reader = new StateReader(state)
+    reader.section('machine', 1, () => {
+      this.#position = reader.u64('position')
+      this.#current = reader.u32('currentHart')
+      this.#turnLeft = reader.u32('turnLeft')
+    })
+    this.time.load(reader)
+    for (const hart of this.harts) hart.load(reader)
+    for (const device of this.bus.devices) device.load(reader)
+    reader.finish()
+    this.#dropCaches()
+    for (const pmp of this.#pmps) pmp.update()
+  }
+
+  /** A hash of the whole state, equal for equal states. */
+  digest(): bigint {
+    return BigInt.asUintN(64, hash64(this.saveState()) + this.ram.hash())
+  }
+
+  /** Resets harts and devices, as a guest's reset request does; RAM, position and time stay. */
+  reset(pc: bigint): void {
+    for (const hart of this.harts) {
+      hart.reset(pc)
+      if (hart.id !== 0) hart.set32('state', HART_STATE.stopped)
+    }
+    for (const pmp of this.#pmps) pmp.update()
+    for (const device of this.bus.devices) device.reset()
+    this.#current = 0
+    this.#turnLeft = TURN_STEPS
+    this.#dropCaches()
+  }
+
+  #imports(predecoder: Predecoder): CoreImports {
+    return {
+      mmioLoad: (hart, address, size) => {
+        const value = this.bus.load(Number(BigInt.asUintN(64, address)), size)
+        if (value === undefined) return 0
+        this.#hartAt(hart).set64('result', value)
+        return 1
+      },
+      mmioStore: (_hart, address, size, value) =>
+        this.bus.store(Number(BigInt.asUintN(64, address)), size, value) ? 1 : 0,
+      pmp: (hartId, address, size, access, privilege) =>
+        this.#pmps[hartId]!.check(BigInt.asUintN(64, address), size, access, privilege),
+      writePmp: (hartId, csr, value) => {
+        this.#pmps[hartId]!.write(csr, BigInt.asUintN(64, value))
+        this.#core.flushHart(this.harts[hartId]!.address)
+      },
+      decodeRun: (entry) => predecoder.decodeRun(entry),
+      decodeInto: (entry, word) => void predecoder.decodeInto(entry, word),
+      hostStore: (offset, size) => this.#options.onHostStore?.(offset >>> 0, size),
+    }
+  }
+
+  #hartAt(address: number): Hart {
+    return this.harts.find((hart) => hart.address === address)!
+  }
+
+  /** Runs the current hart until something is to be looked at; returns the exit reason. */
+  #runSlice(limit: bigint): number {
+    const hart = this.harts[this.#current]!
+    const steps = this.#sliceSteps(limit)
+    this.#block.setBigUint64(MACHINE.sliceEnd, this.#position + BigInt(steps), true)
+    this.#isRunning = true
+    let left: number
+    try {
+      left = this.#core.run(hart.address, steps)
+    } finally {
+      this.#isRunning = false
+    }
+    this.#position += BigInt(steps - left)
+    this.#turnLeft -= steps - left
+    const exit = this.#block.getInt32(MACHINE.exit, true)
+    this.#onExit(hart, exit)
+    return exit
+  }
+
+  #onExit(hart: Hart, exit: number): void {
+    if (exit === EXIT.wait) {
+      if (!hart.awake) hart.set32('state', HART_STATE.waiting)
+      this.#endTurn()
+    } else if (exit === EXIT.sbi) {
+      this.#options.onSbiCall!(hart)
+      if (hart.get32('state') !== HART_STATE.running) this.#endTurn()
+    } else if (exit === EXIT.turn || this.#turnLeft <= 0) {
+      this.#endTurn()
+    }
+  }
+
+  /** How far the current hart may run without a look at anything else. */
+  #sliceSteps(limit: bigint): number {
+    let steps = limit - this.#position
+    if (steps > SLICE_MAX) steps = SLICE_MAX
+    if (this.harts.length > 1 && steps > BigInt(this.#turnLeft)) steps = BigInt(this.#turnLeft)
+    for (const position of this.#timerPositions()) {
+      const distance = position - this.#position
+      if (distance > 0n && distance < steps) steps = distance
+    }
+    return Number(steps)
+  }
+
+  /** Positions at which a timer that is not reached yet will be. */
+  *#timerPositions(): Generator<bigint> {
+    for (const deadline of this.#deadlines()) {
+      const position = this.time.positionOf(deadline, this.#position)
+      if (position !== undefined) yield position
+    }
+  }
+
+  *#deadlines(): Generator<bigint> {
+    for (const hart of this.harts) {
+      const mtimecmp = hart.get64('mtimecmp')
+      if (mtimecmp !== TIMER_NEVER) yield mtimecmp
+      const stimecmp = hart.get64('stimecmp')
+      if (stimecmp !== TIMER_NEVER) yield stimecmp
+    }
+    for (const timer of this.boardTimers) {
+      const deadline = timer.deadline()
+      if (deadline !== undefined) yield deadline
+    }
+  }
+
+  /** Lets the timer interrupts follow the time at this position. */
+  #updateTimers(): void {
+    const now = this.time.at(this.#position)
+    for (const hart of this.harts) {
+      hart.setLine(LINE.mtip, now >= hart.get64('mtimecmp'))
+      const sstc = hart.get64('menvcfg') >> 63n === 1n
+      hart.setLine(LINE.stip, sstc && now >= hart.get64('stimecmp'))
+    }
+    for (const timer of this.boardTimers) {
+      const deadline = timer.deadline()
+      if (deadline !== undefined && now >= deadline) timer.fire()
+    }
+  }
+
+  #wakeHarts(): void {
+    for (const hart of this.harts) {
+      const state = hart.get32('state')
+      const waits = state === HART_STATE.waiting || state === HART_STATE.suspended
+      if (waits && hart.awake) hart.set32('state', HART_STATE.running)
+    }
+  }
+
+  /** Makes a hart that can run the current one; false if there is none. */
+  #findRunnable(): boolean {
+    for (let i = 0; i < this.harts.length; i++) {
+      if (this.harts[this.#current]!.get32('state') === HART_STATE.running) return true
+      this.#endTurn()
+    }
+    return false
+  }
+
+  /** Passes the turn on. A reservation does not outlive its hart's turn. */
+  #endTurn(): void {
+    this.harts[this.#current]!.set32('reserved', 0)
+    this.#current = (this.#current + 1) % this.harts.length
+    this.#turnLeft = TURN_STEPS
+  }
+
+  /** The guest time of the next timer that can wake a hart. */
+  #nextWake(): bigint | undefined {
+    let next: bigint | undefined
+    const consider = (ticks: bigint): void => {
+      if (ticks !== TIMER_NEVER && (next === undefined || ticks < next)) next = ticks
+    }
+    for (const hart of this.harts) {
+      if (hart.get32('state') === HART_STATE.stopped) continue
+      const mie = Number(hart.get64('mie'))
+      if ((mie & (1 << LINE.mtip)) !== 0) consider(hart.get64('mtimecmp'))
+      if ((mie & (1 << LINE.stip)) !== 0 && hart.get64('menvcfg') >> 63n === 1n)
+        consider(hart.get64('stimecmp'))
+    }
+    for (const timer of this.boardTimers) consider(timer.deadline() ?? TIMER_NEVER)
+    return next
+  }
+
+  #requestExit(reason: number): void {
+    if (this.#block.getInt32(MACHINE.stop, true) === 0) this.#setBlock('stop', reason)
+  }
+
+  #setBlock(field: keyof typeof MACHINE, value: number): void {
+    this.#block.setInt32(MACHINE[field], value, true)
+  }
+
+  /** A device wrote to RAM: reservations on the lines it touched are gone. */
+  #endReservations(offset: number, length: number): void {
+    for (const hart of this.harts) {
+      if (hart.get32('reserved') === 0) continue
+      const line = Number(hart.get64('reservation'))
+      if (offset < line + 64 && offset + length > line) hart.set32('reserved', 0)
+    }
+  }
+
+  /** Back to a machine that has cached nothing. */
+  #dropCaches(): void {
+    const { layout } = this
+    const bytes = (address: number, length: number) => new Uint8Array(this.#tables, address, length)
+    const flags = bytes(layout.pageFlags, layout.ramPages)
+    for (let page = 0; page < flags.length; page++) flags[page]! &= PAGE_HOST
+    bytes(layout.pageCodeSlot, layout.ramPages * 2).fill(0)
+    bytes(layout.pageTableSlot, layout.ramPages * 2).fill(0)
+    bytes(layout.pageWriteReference, layout.ramPages * 4).fill(0)
+    bytes(layout.codeSlotPage, CODE_SLOTS * 4).fill(0xff)
+    for (let slot = 0; slot < TABLE_SLOTS; slot++) {
+      this.#block.setInt32(layout.tableSlots + slot * TABLE_SLOT_BYTES + TABLE_SLOT.page, -1, true)
+    }
+    this.#core.flushAll()
+    for (const hart of this.harts) hart.forgetBanks()
+  }
+}
+
+function checkOptions({ harts, ramBytes }: MachineOptions): void {
+  assert(Number.isInteger(harts) && harts >= 1 && harts <= HARTS_MAX, `1 to ${HARTS_MAX} harts, not ${harts}`)
+  const fits = ramBytes >= 2 * MIB && ramBytes <= 3072 * MIB && ramBytes % (2 * MIB) === 0
+  assert(fits, `RAM must be a multiple of 2 MiB from 2 MiB to 3 GiB, not ${ramBytes} bytes`)
+}

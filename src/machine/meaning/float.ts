@@ -1,0 +1,207 @@
+/** RV64F and RV64D, in terms of the functions of float/. Single values are NaN-boxed in 64-bit registers. */
+import { type I32, type I64, i32, i64 } from '../../wasm/expression.ts'
+import { type Callee, call } from '../../wasm/function.ts'
+import type { Emitter, Meaning } from '../emitter.ts'
+import { boxSingle, type FormatFunctions, unboxSingle } from '../float/float.ts'
+import { fromWord, truth } from './integer.ts'
+
+/** How a format looks in registers. `raw` values are i32 for single and i64 for double. */
+interface Width {
+  readonly functions: (e: Emitter) => FormatFunctions
+  readonly unbox: (register: I64) => I32 | I64
+  readonly box: (raw: I32 | I64) => I64
+  readonly flipSign: (raw: I32 | I64) => I32 | I64
+}
+
+const SIGN_SINGLE = 0x8000_0000 | 0
+const SIGN_DOUBLE = 1n << 63n
+
+const single: Width = {
+  functions: (e) => e.functions.float.single,
+  unbox: unboxSingle,
+  box: (raw) => boxSingle(raw as I32),
+  flipSign: (raw) => i32.xor(raw as I32, SIGN_SINGLE),
+}
+const double: Width = {
+  functions: (e) => e.functions.float.double,
+  unbox: (register) => register,
+  box: (raw) => raw as I64,
+  flipSign: (raw) => i64.xor(raw as I64, SIGN_DOUBLE),
+}
+
+const raw = (callee: Callee, ...args: (I32 | I64)[]): I32 | I64 =>
+  call<'i32' | 'i64'>(callee, ...args) as I32 | I64
+
+/** Meanings of one format, by the part of the name before the suffix. */
+function formatMeanings({ functions, unbox, box, flipSign }: Width): Record<string, Meaning> {
+  const rounded =
+    (name: 'add' | 'sub' | 'mul' | 'div'): Meaning =>
+    (e) => {
+      e.requireFloat(true)
+      const rounding = e.rounding()
+      e.setF(box(raw(functions(e)[name], unbox(e.f1()), unbox(e.f2()), rounding)))
+    }
+  const fused =
+    (negateProduct: boolean, negateAddend: boolean): Meaning =>
+    (e) => {
+      e.requireFloat(true)
+      const rounding = e.rounding()
+      const a = negateProduct ? flipSign(unbox(e.f1())) : unbox(e.f1())
+      const c = negateAddend ? flipSign(unbox(e.f3())) : unbox(e.f3())
+      e.setF(box(raw(functions(e).fma, a, unbox(e.f2()), c, rounding)))
+    }
+  const extremum =
+    (name: 'min' | 'max'): Meaning =>
+    (e) => {
+      e.requireFloat(true)
+      e.setF(box(raw(functions(e)[name], unbox(e.f1()), unbox(e.f2()))))
+    }
+  const compare =
+    (name: 'eq' | 'lt' | 'le'): Meaning =>
+    (e) => {
+      e.requireFloat(true)
+      e.setX(truth(call<'i32'>(functions(e)[name], unbox(e.f1()), unbox(e.f2()))))
+    }
+  const toInteger =
+    (name: 'toW' | 'toWu' | 'toL' | 'toLu'): Meaning =>
+    (e) => {
+      e.requireFloat(true)
+      const rounding = e.rounding()
+      e.setX(call<'i64'>(functions(e)[name], unbox(e.f1()), rounding))
+    }
+  const fromInteger =
+    (name: 'fromW' | 'fromWu' | 'fromL' | 'fromLu'): Meaning =>
+    (e) => {
+      e.requireFloat(true)
+      const rounding = e.rounding()
+      e.setF(box(raw(functions(e)[name], e.x1(), rounding)))
+    }
+  return {
+    fadd: rounded('add'),
+    fsub: rounded('sub'),
+    fmul: rounded('mul'),
+    fdiv: rounded('div'),
+    fsqrt: (e) => {
+      e.requireFloat(true)
+      const rounding = e.rounding()
+      e.setF(box(raw(functions(e).sqrt, unbox(e.f1()), rounding)))
+    },
+    fmadd: fused(false, false),
+    fmsub: fused(false, true),
+    fnmsub: fused(true, false),
+    fnmadd: fused(true, true),
+    fmin: extremum('min'),
+    fmax: extremum('max'),
+    feq: compare('eq'),
+    flt: compare('lt'),
+    fle: compare('le'),
+    fclass: (e) => {
+      e.requireFloat(false)
+      e.setX(truth(call<'i32'>(functions(e).classify, unbox(e.f1()))))
+    },
+    'fcvt.w': toInteger('toW'),
+    'fcvt.wu': toInteger('toWu'),
+    'fcvt.l': toInteger('toL'),
+    'fcvt.lu': toInteger('toLu'),
+    'from.w': fromInteger('fromW'),
+    'from.wu': fromInteger('fromWu'),
+    'from.l': fromInteger('fromL'),
+    'from.lu': fromInteger('fromLu'),
+  }
+}
+
+type SignRule = (a: I64, b: I64) => I64
+
+/** Sign injection works on bits; `rule` gives the new sign from both operands. */
+const singleSign =
+  (rule: SignRule): Meaning =>
+  (e) => {
+    e.requireFloat(true)
+    const a = e.scratch64(0, i64.extend_i32_u(unboxSingle(e.f1())))
+    const b = e.scratch64(1, i64.extend_i32_u(unboxSingle(e.f2())))
+    const sign = i64.and(rule(a, b), 0x8000_0000)
+    e.setF(boxSingle(i32.wrap(i64.or(i64.and(a, 0x7fff_ffff), sign))))
+  }
+const doubleSign =
+  (rule: SignRule): Meaning =>
+  (e) => {
+    e.requireFloat(true)
+    const a = e.scratch64(0, e.f1())
+    const b = e.scratch64(1, e.f2())
+    e.setF(i64.or(i64.and(a, SIGN_DOUBLE - 1n), i64.and(rule(a, b), SIGN_DOUBLE)))
+  }
+
+const signRules: Record<string, SignRule> = {
+  fsgnj: (_a, b) => b,
+  fsgnjn: (_a, b) => i64.xor(b, -1),
+  fsgnjx: (a, b) => i64.xor(a, b),
+}
+
+const moves: Record<string, Meaning> = {
+  flw: (e) => {
+    e.requireFloat(true)
+    e.load(4, false, (value) => e.setF(i64.or(value, 0xffff_ffff_0000_0000n)))
+  },
+  fld: (e) => {
+    e.requireFloat(true)
+    e.load(8, false, (value) => e.setF(value))
+  },
+  fsw: (e) => {
+    e.requireFloat(false)
+    e.store(4, e.f2())
+  },
+  fsd: (e) => {
+    e.requireFloat(false)
+    e.store(8, e.f2())
+  },
+  'fmv.x.w': (e) => {
+    e.requireFloat(false)
+    e.setX(fromWord(i32.wrap(e.f1())))
+  },
+  'fmv.w.x': (e) => {
+    e.requireFloat(true)
+    e.setF(boxSingle(i32.wrap(e.x1())))
+  },
+  'fmv.x.d': (e) => {
+    e.requireFloat(false)
+    e.setX(e.f1())
+  },
+  'fmv.d.x': (e) => {
+    e.requireFloat(true)
+    e.setF(e.x1())
+  },
+  'fcvt.s.d': (e) => {
+    e.requireFloat(true)
+    const rounding = e.rounding()
+    e.setF(boxSingle(call<'i32'>(e.functions.float.doubleToSingle, e.f1(), rounding)))
+  },
+  'fcvt.d.s': (e) => {
+    e.requireFloat(true)
+    // Exact, so that the rounding mode has no effect; a reserved one is illegal all the same.
+    e.rounding()
+    e.setF(call<'i64'>(e.functions.float.singleToDouble, unboxSingle(e.f1())))
+  },
+}
+
+/** `from.w` of format s is fcvt.s.w; everything else is its name and the suffix. */
+function named(prefix: string, suffix: string): string {
+  return prefix.startsWith('from.') ? `fcvt.${suffix}.${prefix.slice(5)}` : `${prefix}.${suffix}`
+}
+
+function allFloatMeanings(): Record<string, Meaning> {
+  const meanings: Record<string, Meaning> = { ...moves }
+  for (const [suffix, width] of [
+    ['s', single],
+    ['d', double],
+  ] as const) {
+    for (const [prefix, meaning] of Object.entries(formatMeanings(width)))
+      meanings[named(prefix, suffix)] = meaning
+  }
+  for (const [prefix, rule] of Object.entries(signRules)) {
+    meanings[`${prefix}.s`] = singleSign(rule)
+    meanings[`${prefix}.d`] = doubleSign(rule)
+  }
+  return meanings
+}
+
+export const floatMeanings = allFloatMeanings()

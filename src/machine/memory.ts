@@ -1,0 +1,378 @@
+/**
+ * The slow paths of loads, stores and fetches: everything that the inline TLB test in an instruction does not settle.
+ *
+ * Each returns a STATUS. A fault has then been raised already (the hart's pc must stand at the faulting instruction
+ * before the call); nothing of the access has taken place.
+ */
+import { type I32, type I64, i32, i64 } from '../wasm/expression.ts'
+import { type Callee, call, type FunctionBuilder } from '../wasm/function.ts'
+import type { ModuleBuilder } from '../wasm/module.ts'
+import { hart32, hart64, machine32, setHart64, setMachine32 } from './fields.ts'
+import {
+  BANK_FETCH,
+  BANK_WRITE,
+  CAUSE,
+  FETCH_ENTRIES,
+  HART_STRADDLE,
+  type Layout,
+  PAGE_WATCHED,
+  RAM_BASE,
+  TLB_ENTRIES,
+} from './layout.ts'
+import { ACCESS, TRANSLATED } from './translate.ts'
+import type { Watch } from './watch.ts'
+
+export const STATUS = {
+  done: 0,
+  /** An exception was raised; the hart's pc is at the handler. */
+  trapped: 1,
+  /** Done, but interrupts, translations or code may have changed: go on by the slow way at the next pc. */
+  resync: 2,
+} as const
+
+export interface SlowMemory {
+  /** load(hart, va, size) -> STATUS; the zero-extended value is in hart.result. */
+  readonly load: Callee
+  /** store(hart, va, size, value) -> STATUS. */
+  readonly store: Callee
+  /** atomic(hart, va, size, access) -> STATUS; hart.result is the offset in RAM. Aligned addresses only. */
+  readonly atomic: Callee
+  /** fetch(hart, va) -> address such that adding (va & 4095) * 4 gives the predecoded instruction, or 0: trapped. */
+  readonly fetch: Callee
+}
+
+export interface MemoryParts {
+  readonly layout: Layout
+  readonly watch: Watch
+  readonly translate: Callee
+  readonly raise: Callee
+  readonly mmioLoad: Callee
+  readonly mmioStore: Callee
+  readonly decodeStraddle: Callee
+}
+
+const offsetOf = (pa: I64): I64 => i64.sub(pa, RAM_BASE)
+const inRam = (offset: I64): I32 => i64.lt_u(offset, i64.extend_i32_u(machine32('ramBytes')))
+const crossesPage = (va: I64, size: I32): I32 => i32.gt_u(i32.add(i32.and(i32.wrap(va), 4095), size), 4096)
+const misaligned = (va: I64, size: I32): I32 => i32.and(i32.wrap(va), i32.sub(size, 1))
+const flagsOf = (layout: Layout, offset: I32): I32 =>
+  i32.load8_u(i32.shr_u(offset, 12), { offset: layout.pageFlags })
+
+/** `resync` if cached translations were dropped since the flag was last cleared, else `done`. */
+const settled = (): I32 => i32.shl(machine32('resync'), 1)
+
+/** Loads `size` bytes of RAM, zero-extended. */
+function loadSized(f: FunctionBuilder, offset: I32, size: I32): I64 {
+  const value = f.local('i64')
+  const place = { memory: 1 }
+  f.switch(
+    i32.ctz(size),
+    [
+      () => f.set(value, i64.load8_u(offset, place)),
+      () => f.set(value, i64.load16_u(offset, place)),
+      () => f.set(value, i64.load32_u(offset, place)),
+    ],
+    () => f.set(value, i64.load(offset, place)),
+  )
+  return value
+}
+
+function storeSized(f: FunctionBuilder, offset: I32, size: I32, value: I64): void {
+  const place = { memory: 1 }
+  f.switch(
+    i32.ctz(size),
+    [
+      () => f.store('i64', offset, value, place, 8),
+      () => f.store('i64', offset, value, place, 16),
+      () => f.store('i64', offset, value, place, 32),
+    ],
+    () => f.store('i64', offset, value, place),
+  )
+}
+
+/** Raises the access or page fault that `status` names, if it is one, and returns `trapped`. */
+function raiseFault(
+  f: FunctionBuilder,
+  parts: MemoryParts,
+  hart: I32,
+  status: I32,
+  va: I64,
+  causes: { access: number; page: number },
+): void {
+  f.ifUnlikely(i32.ge_u(status, TRANSLATED.accessFault), () => {
+    f.if(
+      i32.eq(status, TRANSLATED.pageFault),
+      () => f.call(parts.raise, hart, causes.page, va),
+      () => f.call(parts.raise, hart, causes.access, va),
+    )
+    f.return(i32.const(STATUS.trapped))
+  })
+}
+
+const LOAD_CAUSES = { access: CAUSE.loadAccess, page: CAUSE.loadPage }
+const STORE_CAUSES = { access: CAUSE.storeAccess, page: CAUSE.storePage }
+
+/** Caches a translation in the hart's data bank. */
+function fillData(f: FunctionBuilder, hart: I32, va: I64, offset: I32, array: number): I32 {
+  const index = i32.shl(i32.and(i32.wrap(i64.shr_u(va, 12)), TLB_ENTRIES - 1), 4)
+  const entry = f.let(i32.add(i32.add(hart32(hart, 'dataBank'), index), array))
+  f.store('i64', entry, i64.and(va, -4096))
+  f.store('i32', entry, i32.sub(offset, i32.wrap(va)), { offset: 8 })
+  return entry
+}
+
+export function buildSlowMemory(module: ModuleBuilder, parts: MemoryParts): SlowMemory {
+  const load = module.declare('loadSlow', ['i32', 'i64', 'i32'], ['i32'])
+  const store = module.declare('storeSlow', ['i32', 'i64', 'i32', 'i64'], ['i32'])
+  defineLoad(module, parts, load)
+  defineStore(module, parts, store)
+  return { load, store, atomic: buildAtomic(module, parts), fetch: buildFetch(module, parts) }
+}
+
+function defineLoad(module: ModuleBuilder, parts: MemoryParts, load: Callee): void {
+  const split = buildLoadSplit(module, load)
+  module.define(load, (f) => {
+    const hart = f.parameter(0, 'i32')
+    const va = f.parameter(1, 'i64')
+    const size = f.parameter(2, 'i32')
+    f.ifUnlikely(crossesPage(va, size), () => f.return(call(split, hart, va, size)))
+    const status = f.let(call<'i32'>(parts.translate, hart, va, ACCESS.load, size))
+    raiseFault(f, parts, hart, status, va, LOAD_CAUSES)
+    const pa = f.let(hart64(hart, 'result'))
+    const offset64 = f.let(offsetOf(pa))
+    f.ifLikely(inRam(offset64), () => {
+      const offset = f.let(i32.wrap(offset64))
+      f.if(i32.eqz(status), () => void fillData(f, hart, va, offset, 0))
+      setHart64(f, hart, 'result', loadSized(f, offset, size))
+      f.return(settled())
+    })
+    f.ifUnlikely(i32.or(misaligned(va, size), i32.eqz(call<'i32'>(parts.mmioLoad, hart, pa, size))), () => {
+      f.call(parts.raise, hart, CAUSE.loadAccess, va)
+      f.return(i32.const(STATUS.trapped))
+    })
+    f.return(i32.const(STATUS.resync))
+  })
+}
+
+/** A load over a page boundary, byte by byte; the first byte that faults names the address. */
+function buildLoadSplit(module: ModuleBuilder, load: Callee): Callee {
+  return module.function('loadSplit', ['i32', 'i64', 'i32'], ['i32'], (f) => {
+    const hart = f.parameter(0, 'i32')
+    const va = f.parameter(1, 'i64')
+    const size = f.parameter(2, 'i32')
+    const index = f.local('i32', 0)
+    const value = f.local('i64', 0)
+    const status = f.local('i32', 0)
+    f.loop((next) => {
+      const at = i64.add(va, i64.extend_i32_u(index))
+      const one = f.let(call<'i32'>(load, hart, at, 1))
+      f.if(i32.eq(one, STATUS.trapped), () => f.return(one))
+      f.set(status, i32.or(status, one))
+      const shift = i64.extend_i32_u(i32.shl(index, 3))
+      f.set(value, i64.or(value, i64.shl(hart64(hart, 'result'), shift)))
+      f.set(index, i32.add(index, 1))
+      f.brIf(next, i32.lt_u(index, size))
+    })
+    setHart64(f, hart, 'result', value)
+    f.return(status)
+  })
+}
+
+/** Stores to RAM and keeps caches and dirty bits right. Returns STATUS. Must not cross pages. */
+function buildStoreRam(module: ModuleBuilder, parts: MemoryParts): Callee {
+  const { layout } = parts
+  return module.function('storeRam', ['i32', 'i32', 'i64'], ['i32'], (f) => {
+    const offset = f.parameter(0, 'i32')
+    const size = f.parameter(1, 'i32')
+    storeSized(f, offset, size, f.parameter(2, 'i64'))
+    f.store('i32', i32.shr_u(offset, 12), 0xff, { offset: layout.pageDirty }, 8)
+    f.if(i32.and(flagsOf(layout, offset), PAGE_WATCHED), () => f.call(parts.watch.afterStore, offset, size))
+    f.return(settled())
+  })
+}
+
+/** fillWrite(hart, va, offset): caches a writable page unless it is watched, and marks it dirty. */
+function buildFillWrite(module: ModuleBuilder, parts: MemoryParts): Callee {
+  const { layout } = parts
+  return module.function('fillWrite', ['i32', 'i64', 'i32'], [], (f) => {
+    const offset = f.parameter(2, 'i32')
+    f.store('i32', i32.shr_u(offset, 12), 0xff, { offset: layout.pageDirty }, 8)
+    f.if(i32.and(flagsOf(layout, offset), PAGE_WATCHED), () => f.return())
+    const entry = fillData(f, f.parameter(0, 'i32'), f.parameter(1, 'i64'), offset, BANK_WRITE)
+    f.call(parts.watch.noteWriteEntry, i32.shr_u(offset, 12), entry)
+  })
+}
+
+function defineStore(module: ModuleBuilder, parts: MemoryParts, store: Callee): void {
+  const storeRam = buildStoreRam(module, parts)
+  const fillWrite = buildFillWrite(module, parts)
+  const split = buildStoreSplit(module, parts, storeRam)
+  module.define(store, (f) => {
+    const hart = f.parameter(0, 'i32')
+    const va = f.parameter(1, 'i64')
+    const size = f.parameter(2, 'i32')
+    const value = f.parameter(3, 'i64')
+    f.ifUnlikely(crossesPage(va, size), () => f.return(call(split, hart, va, size, value)))
+    const status = f.let(call<'i32'>(parts.translate, hart, va, ACCESS.store, size))
+    raiseFault(f, parts, hart, status, va, STORE_CAUSES)
+    const pa = f.let(hart64(hart, 'result'))
+    const offset = f.let(offsetOf(pa))
+    f.ifLikely(inRam(offset), () => {
+      f.if(i32.eqz(status), () => f.call(fillWrite, hart, va, i32.wrap(offset)))
+      f.return(call(storeRam, i32.wrap(offset), size, value))
+    })
+    f.ifUnlikely(
+      i32.or(misaligned(va, size), i32.eqz(call<'i32'>(parts.mmioStore, hart, pa, size, value))),
+      () => {
+        f.call(parts.raise, hart, CAUSE.storeAccess, va)
+        f.return(i32.const(STATUS.trapped))
+      },
+    )
+    f.return(i32.const(STATUS.resync))
+  })
+}
+
+/** A store over a page boundary: both pages are checked before a byte is written. */
+function buildStoreSplit(module: ModuleBuilder, parts: MemoryParts, storeRam: Callee): Callee {
+  return module.function('storeSplit', ['i32', 'i64', 'i32', 'i64'], ['i32'], (f) => {
+    const hart = f.parameter(0, 'i32')
+    const va = f.parameter(1, 'i64')
+    const size = f.parameter(2, 'i32')
+    const value = f.parameter(3, 'i64')
+    const firstBytes = f.let(i32.sub(4096, i32.and(i32.wrap(va), 4095)))
+    const secondVa = f.let(i64.and(i64.add(va, 4095), -4096))
+    const offsets = [va, secondVa].map((start, part) => {
+      const bytes = part === 0 ? firstBytes : i32.sub(size, firstBytes)
+      const status = f.let(call<'i32'>(parts.translate, hart, start, ACCESS.store, bytes))
+      raiseFault(f, parts, hart, status, start, STORE_CAUSES)
+      const offset = f.let(offsetOf(hart64(hart, 'result')))
+      f.if(i32.eqz(inRam(offset)), () => {
+        f.call(parts.raise, hart, CAUSE.storeAccess, start)
+        f.return(i32.const(STATUS.trapped))
+      })
+      return f.let(i32.wrap(offset))
+    })
+    const index = f.local('i32', 0)
+    const at = f.local('i32')
+    const status = f.local('i32', 0)
+    f.loop((next) => {
+      f.set(at, i32.add(offsets[0]!, index))
+      f.if(i32.ge_u(index, firstBytes), () => f.set(at, i32.add(offsets[1]!, i32.sub(index, firstBytes))))
+      const byte = i64.shr_u(value, i64.extend_i32_u(i32.shl(index, 3)))
+      f.set(status, i32.or(status, call<'i32'>(storeRam, at, 1, byte)))
+      f.set(index, i32.add(index, 1))
+      f.brIf(next, i32.lt_u(index, size))
+    })
+    f.return(status)
+  })
+}
+
+function buildAtomic(module: ModuleBuilder, parts: MemoryParts): Callee {
+  const fillWrite = buildFillWrite(module, parts)
+  return module.function('atomicSlow', ['i32', 'i64', 'i32', 'i32'], ['i32'], (f) => {
+    const hart = f.parameter(0, 'i32')
+    const va = f.parameter(1, 'i64')
+    const size = f.parameter(2, 'i32')
+    const access = f.parameter(3, 'i32')
+    const isLoad = i32.eq(access, ACCESS.load)
+    f.ifUnlikely(misaligned(va, size), () => {
+      f.if(
+        isLoad,
+        () => f.call(parts.raise, hart, CAUSE.loadMisaligned, va),
+        () => f.call(parts.raise, hart, CAUSE.storeMisaligned, va),
+      )
+      f.return(i32.const(STATUS.trapped))
+    })
+    const status = f.let(call<'i32'>(parts.translate, hart, va, access, size))
+    const offset = f.let(offsetOf(hart64(hart, 'result')))
+    const outside = i32.eqz(inRam(offset))
+    // Atomics work on RAM only (PMA); elsewhere they are access faults.
+    f.if(i32.and(i32.lt_u(status, TRANSLATED.accessFault), outside), () =>
+      f.set(status, TRANSLATED.accessFault),
+    )
+    f.if(
+      isLoad,
+      () => raiseFault(f, parts, hart, status, va, LOAD_CAUSES),
+      () => raiseFault(f, parts, hart, status, va, STORE_CAUSES),
+    )
+    const fill = i32.and(i32.eqz(isLoad), i32.eqz(status))
+    f.if(fill, () => f.call(fillWrite, hart, va, i32.wrap(offset)))
+    f.store('i32', i32.shr_u(i32.wrap(offset), 12), 0xff, { offset: parts.layout.pageDirty }, 8)
+    setHart64(f, hart, 'result', offset)
+    f.return(i32.const(STATUS.done))
+  })
+}
+
+function buildFetch(module: ModuleBuilder, parts: MemoryParts): Callee {
+  return module.function('fetchSlow', ['i32', 'i64'], ['i32'], (f) => {
+    const hart = f.parameter(0, 'i32')
+    const va = f.parameter(1, 'i64')
+    const trapped = (cause: number) => {
+      f.call(parts.raise, hart, cause, va)
+      f.return(i32.const(0))
+    }
+    const status = f.let(call<'i32'>(parts.translate, hart, va, ACCESS.fetch, 2))
+    f.ifUnlikely(i32.eq(status, TRANSLATED.pageFault), () => trapped(CAUSE.fetchPage))
+    f.ifUnlikely(i32.eq(status, TRANSLATED.accessFault), () => trapped(CAUSE.fetchAccess))
+    const offset64 = f.let(offsetOf(hart64(hart, 'result')))
+    f.ifUnlikely(i32.eqz(inRam(offset64)), () => trapped(CAUSE.fetchAccess))
+    const offset = f.let(i32.wrap(offset64))
+    const inPage = f.let(i32.and(offset, 4095))
+    f.ifUnlikely(status, () => {
+      // PMP allows only part of the page: one instruction at a time, each of its halves checked.
+      const trap = f.let(call<'i32'>(parts.decodeStraddle, hart, offset, va))
+      f.if(trap, () => f.return(i32.const(0)))
+      f.return(i32.sub(i32.add(hart, HART_STRADDLE), i32.shl(inPage, 2)))
+    })
+    const slot = f.let(call<'i32'>(parts.watch.codeSlot, i32.shr_u(offset, 12)))
+    const index = i32.shl(i32.and(i32.wrap(i64.shr_u(va, 12)), FETCH_ENTRIES - 1), 4)
+    const entry = f.let(i32.add(i32.add(hart32(hart, 'fetchBank'), index), BANK_FETCH))
+    f.store('i64', entry, i64.and(va, -4096))
+    f.store('i32', entry, slot, { offset: 8 })
+    f.return(slot)
+  })
+}
+
+/**
+ * straddle(hart, offset, va) -> 0, or 1: trapped. Decodes the instruction at RAM offset `offset`, of which the
+ * second half may lie on another page, into the hart's own place.
+ */
+export function buildDecodeStraddle(
+  module: ModuleBuilder,
+  parts: { translate: Callee; raise: Callee; decodeInto: Callee },
+): Callee {
+  return module.function('decodeStraddle', ['i32', 'i32', 'i64'], ['i32'], (f) => {
+    const hart = f.parameter(0, 'i32')
+    const va = f.parameter(2, 'i64')
+    const word = f.let(i32.load16_u(f.parameter(1, 'i32'), { memory: 1 }))
+    f.if(i32.eq(i32.and(word, 3), 3), () => {
+      const second = f.let(i64.add(va, 2))
+      const status = f.let(call<'i32'>(parts.translate, hart, second, ACCESS.fetch, 2))
+      const offset = f.let(offsetOf(hart64(hart, 'result')))
+      const outside = i32.eqz(inRam(offset))
+      f.if(i32.and(i32.lt_u(status, TRANSLATED.accessFault), outside), () =>
+        f.set(status, TRANSLATED.accessFault),
+      )
+      f.if(i32.ge_u(status, TRANSLATED.accessFault), () => {
+        f.if(
+          i32.eq(status, TRANSLATED.pageFault),
+          () => f.call(parts.raise, hart, CAUSE.fetchPage, second),
+          () => f.call(parts.raise, hart, CAUSE.fetchAccess, second),
+        )
+        f.return(i32.const(1))
+      })
+      f.set(word, i32.or(word, i32.shl(i32.load16_u(i32.wrap(offset), { memory: 1 }), 16)))
+    })
+    const entry = i32.add(hart, HART_STRADDLE)
+    f.if(i32.ne(word, i32.load(entry, { offset: 32 })), () => {
+      f.call(parts.decodeInto, entry, word)
+      f.store('i32', entry, word, { offset: 32 })
+    })
+    f.return(i32.const(0))
+  })
+}
+
+/** Clears the flag that cached translations were dropped. */
+export function clearResync(f: FunctionBuilder): void {
+  setMachine32(f, 'resync', 0)
+}

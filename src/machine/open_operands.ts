@@ -1,0 +1,374 @@
+/**
+ * The emitter with the operands left open: they are read from the predecoded instruction at `entry`.
+ *
+ * A meaning ends by falling out (then `next` goes on behind it) or by one of the ways that leave.
+ */
+import { type I32, type I64, i32, i64, type Operand } from '../wasm/expression.ts'
+import { call, type FunctionBuilder, type Label, type Local } from '../wasm/function.ts'
+import type { AccessBytes, Emitter, MeaningFunctions } from './emitter.ts'
+import { hart32, hart64, setHart32, setHart64, setMachine32 } from './fields.ts'
+import type { InterpreterParts } from './interpreter.ts'
+import {
+  BANK_WRITE,
+  CODE_ENTRIES,
+  CODE_ENTRY_BYTES,
+  HART_F,
+  HART_X,
+  MSTATUS,
+  PAGE_WATCHED,
+  TLB_ENTRIES,
+} from './layout.ts'
+import { STATUS } from './memory.ts'
+import { type HandlerVariant, isPure } from './predecode.ts'
+import { ACCESS } from './translate.ts'
+
+/** The local variables of `run`. Shared by all handlers: each local of a loop is one more value to keep. */
+export interface Variables {
+  readonly hart: Local<'i32'>
+  /** Steps left. */
+  readonly steps: Local<'i32'>
+  /** Address of the current predecoded instruction. */
+  readonly entry: Local<'i32'>
+  /** Start of its code slot, or NO_SLOT. */
+  readonly base: Local<'i32'>
+  /** The hart's current data bank. */
+  readonly bank: Local<'i32'>
+  /** pc - entry / 4 */
+  readonly delta: Local<'i64'>
+  /** Where a jump goes. */
+  readonly target: Local<'i64'>
+  /** For memory accesses: virtual address, TLB entry, status of a slow path, offset in RAM. */
+  readonly address: Local<'i64'>
+  readonly slot: Local<'i32'>
+  readonly status: Local<'i32'>
+  readonly offset: Local<'i32'>
+  readonly scratch64: readonly Local<'i64'>[]
+  readonly scratch32: readonly Local<'i32'>[]
+}
+
+/** Where a handler goes on: see interpreter.ts. */
+export interface Labels {
+  readonly resync: Label
+  readonly arrive: Label
+  readonly dispatch: Label
+}
+
+/** The pc of the current predecoded instruction. */
+export const pcOf = (v: Variables): I64 => i64.add(v.delta, i64.extend_i32_u(i32.shr_u(v.entry, 2)))
+
+/** Offsets within a predecoded instruction (predecode.ts). */
+const A = 2
+const B = 3
+const IMMEDIATE = 4
+const RS2 = 4
+const RS3 = 5
+const ROUNDING = 6
+
+/** rm = 7 stands for the mode in frm. */
+const DYNAMIC = 7
+
+export class OpenOperands implements Emitter {
+  readonly f: FunctionBuilder
+  readonly hart: I32
+  readonly functions: MeaningFunctions
+  readonly #v: Variables
+  readonly #labels: Labels
+  readonly #parts: InterpreterParts
+  readonly #length: 2 | 4
+  readonly #isPure: boolean
+  readonly #rs2Field: number
+
+  constructor(
+    f: FunctionBuilder,
+    v: Variables,
+    parts: InterpreterParts,
+    labels: Labels,
+    { instruction, length }: HandlerVariant,
+  ) {
+    this.f = f
+    this.#v = v
+    this.hart = v.hart
+    this.functions = parts.functions
+    this.#parts = parts
+    this.#labels = labels
+    this.#length = length
+    this.#isPure = isPure(instruction)
+    this.#rs2Field = instruction.format === 'S' || instruction.format === 'B' ? A : RS2
+  }
+
+  /** Goes on with the instruction behind this one. */
+  next(): void {
+    this.f.set(this.#v.entry, i32.add(this.#v.entry, (this.#length / 2) * CODE_ENTRY_BYTES))
+    this.f.br(this.#labels.dispatch)
+  }
+
+  x1(): I64 {
+    return i64.load(this.#register(B), { offset: HART_X })
+  }
+
+  x2(): I64 {
+    return i64.load(this.#register(this.#rs2Field), { offset: HART_X })
+  }
+
+  setX(value: I64): void {
+    this.f.store('i64', this.#register(A), value, { offset: HART_X })
+    if (!this.#isPure) this.f.store('i64', this.hart, 0, { offset: HART_X })
+  }
+
+  f1(): I64 {
+    return i64.load(this.#register(B), { offset: HART_F })
+  }
+
+  f2(): I64 {
+    return i64.load(this.#register(this.#rs2Field), { offset: HART_F })
+  }
+
+  f3(): I64 {
+    return i64.load(this.#register(RS3), { offset: HART_F })
+  }
+
+  setF(value: I64): void {
+    this.f.store('i64', this.#register(A), value, { offset: HART_F })
+  }
+
+  imm(): I64 {
+    return i64.load32_s(this.#v.entry, { offset: IMMEDIATE })
+  }
+
+  imm32(): I32 {
+    return i32.load(this.#v.entry, { offset: IMMEDIATE })
+  }
+
+  rs1Number(): I32 {
+    return i32.shr_u(i32.load8_u(this.#v.entry, { offset: B }), 3)
+  }
+
+  pc(): I64 {
+    return pcOf(this.#v)
+  }
+
+  nextPc(): I64 {
+    return i64.add(this.pc(), this.#length)
+  }
+
+  scratch64(number: 0 | 1 | 2, value: I64): Local<'i64'> {
+    const local = this.#v.scratch64[number]!
+    this.f.set(local, value)
+    return local
+  }
+
+  scratch32(number: 0 | 1, value: I32): Local<'i32'> {
+    const local = this.#v.scratch32[number]!
+    this.f.set(local, value)
+    return local
+  }
+
+  branchIf(condition: I32): void {
+    this.f.if(condition, () => this.jump())
+  }
+
+  jump(): void {
+    const { f } = this
+    const v = this.#v
+    const distance = i32.load(v.entry, { offset: IMMEDIATE })
+    f.set(v.slot, i32.add(v.entry, distance))
+    const inPage = i32.lt_u(i32.sub(v.slot, v.base), (CODE_ENTRIES - 2) * CODE_ENTRY_BYTES)
+    f.ifLikely(inPage, () => {
+      f.set(v.entry, v.slot)
+      f.br(this.#labels.dispatch)
+    })
+    f.set(v.target, i64.add(this.pc(), i64.extend_i32_s(i32.shr_s(distance, 2))))
+    f.br(this.#labels.arrive)
+  }
+
+  jumpTo(target: I64): void {
+    this.f.set(this.#v.target, target)
+    this.f.br(this.#labels.arrive)
+  }
+
+  load(bytes: AccessBytes, signed: boolean, done: (value: I64) => void): void {
+    const { f } = this
+    const v = this.#v
+    f.set(v.address, i64.add(this.x1(), this.imm()))
+    this.#onMiss(bytes, 0, () => {
+      f.set(v.status, call<'i32'>(this.#parts.memory.load, v.hart, v.address, bytes))
+      f.if(i32.eq(v.status, STATUS.trapped), () => f.br(this.#labels.resync))
+      done(extended(hart64(v.hart, 'result'), bytes, signed))
+      this.#resyncIf(v.status)
+      this.next()
+    })
+    done(loadRam(this.#hitOffset(), bytes, signed))
+  }
+
+  store(bytes: AccessBytes, value: I64): void {
+    const { f } = this
+    const v = this.#v
+    f.set(v.address, i64.add(this.x1(), this.imm()))
+    this.#onMiss(bytes, BANK_WRITE, () => {
+      f.set(v.status, call<'i32'>(this.#parts.memory.store, v.hart, v.address, bytes, value))
+      f.if(i32.eq(v.status, STATUS.trapped), () => f.br(this.#labels.resync))
+      this.#resyncIf(v.status)
+      this.next()
+    })
+    f.store('i64', this.#hitOffset(BANK_WRITE), value, { memory: 1 }, bytes * 8)
+  }
+
+  modify(bytes: 4 | 8, change: (old: I64) => I64, done: (old: I64) => void): void {
+    const { f } = this
+    const v = this.#v
+    this.#atomicOffset(bytes, ACCESS.store)
+    const old = this.scratch64(0, loadRam(v.offset, bytes, true))
+    f.store('i64', v.offset, change(old), { memory: 1 }, bytes * 8)
+    done(old)
+    this.#afterAtomicStore(bytes)
+  }
+
+  loadReserved(bytes: 4 | 8): void {
+    const { f } = this
+    const v = this.#v
+    this.#atomicOffset(bytes, ACCESS.load)
+    setHart64(f, v.hart, 'reservation', lineOf(v.offset))
+    setHart32(f, v.hart, 'reserved', 1)
+    this.setX(loadRam(v.offset, bytes, true))
+  }
+
+  storeConditional(bytes: 4 | 8, value: I64): void {
+    const { f } = this
+    const v = this.#v
+    const operand = this.scratch64(0, value)
+    this.#atomicOffset(bytes, ACCESS.store)
+    const sameLine = i64.eq(hart64(v.hart, 'reservation'), lineOf(v.offset))
+    const holds = i32.and(hart32(v.hart, 'reserved'), sameLine)
+    f.if(
+      holds,
+      () => {
+        f.store('i64', v.offset, operand, { memory: 1 }, bytes * 8)
+        this.setX(i64.const(0))
+        setHart32(f, v.hart, 'reserved', 0)
+        this.#afterAtomicStore(bytes)
+      },
+      () => {
+        setHart32(f, v.hart, 'reserved', 0)
+        this.setX(i64.const(1))
+      },
+    )
+  }
+
+  requireFloat(changes: boolean): void {
+    const { f, hart } = this
+    const mstatus = hart64(hart, 'mstatus')
+    f.ifUnlikely(i64.eqz(i64.and(mstatus, MSTATUS.fs)), () => this.illegal())
+    if (changes) setHart64(f, hart, 'mstatus', i64.or(mstatus, MSTATUS.fs))
+  }
+
+  rounding(): I32 {
+    const mode = this.scratch32(0, i32.load8_u(this.#v.entry, { offset: ROUNDING }))
+    this.f.if(i32.eq(mode, DYNAMIC), () => this.f.set(mode, hart32(this.hart, 'frm')))
+    this.f.ifUnlikely(i32.gt_u(mode, 4), () => this.illegal())
+    return mode
+  }
+
+  raise(cause: Operand<'i32'>, tval: Operand<'i64'>): void {
+    this.expose()
+    this.f.call(this.#parts.traps.raise, this.hart, cause, tval)
+    this.leave()
+  }
+
+  illegal(): void {
+    this.expose()
+    this.f.call(this.#parts.raiseIllegal, this.hart)
+    this.leave()
+  }
+
+  leave(): void {
+    this.f.br(this.#labels.resync)
+  }
+
+  expose(): void {
+    setHart64(this.f, this.hart, 'pc', this.pc())
+    setMachine32(this.f, 'remaining', this.#v.steps)
+  }
+
+  /** hart + the register offset in a field of the entry. */
+  #register(field: number): I32 {
+    return i32.add(this.hart, i32.load8_u(this.#v.entry, { offset: field }))
+  }
+
+  /** Runs `slow`, which must leave, if the bank's array has no entry for an access at `address`. */
+  #onMiss(bytes: AccessBytes, array: number, slow: () => void): void {
+    const { f } = this
+    const v = this.#v
+    // (va >> 12) % TLB_ENTRIES x 16, in one shift and one mask.
+    const index = i32.and(i32.wrap(i64.shr_u(v.address, 8)), (TLB_ENTRIES - 1) << 4)
+    f.set(v.slot, i32.add(v.bank, index))
+    const tag = i64.load(v.slot, { offset: array })
+    f.ifUnlikely(i64.ne(i64.and(v.address, -4096 + bytes - 1), tag), () => {
+      this.expose()
+      slow()
+    })
+  }
+
+  #hitOffset(array = 0): I32 {
+    const v = this.#v
+    return i32.add(i32.wrap(v.address), i32.load(v.slot, { offset: array + 8 }))
+  }
+
+  #resyncIf(condition: I32): void {
+    const { f } = this
+    f.if(condition, () => {
+      setHart64(f, this.hart, 'pc', this.nextPc())
+      f.br(this.#labels.resync)
+    })
+  }
+
+  /** Sets `offset` to where in RAM an atomic access at x1 goes; traps leave. */
+  #atomicOffset(bytes: 4 | 8, access: number): void {
+    const { f } = this
+    const v = this.#v
+    f.set(v.address, this.x1())
+    const array = access === ACCESS.load ? 0 : BANK_WRITE
+    const index = i32.and(i32.wrap(i64.shr_u(v.address, 8)), (TLB_ENTRIES - 1) << 4)
+    f.set(v.slot, i32.add(v.bank, index))
+    const tag = i64.load(v.slot, { offset: array })
+    f.ifLikely(
+      i64.eq(i64.and(v.address, -4096 + bytes - 1), tag),
+      () => f.set(v.offset, this.#hitOffset(array)),
+      () => {
+        this.expose()
+        f.set(v.status, call<'i32'>(this.#parts.memory.atomic, v.hart, v.address, bytes, access))
+        f.if(v.status, () => f.br(this.#labels.resync))
+        f.set(v.offset, i32.wrap(hart64(v.hart, 'result')))
+      },
+    )
+  }
+
+  /** Atomics store by themselves; where the page is watched, what follows from a store is made up for here. */
+  #afterAtomicStore(bytes: 4 | 8): void {
+    const { f } = this
+    const v = this.#v
+    const flags = i32.load8_u(i32.shr_u(v.offset, 12), { offset: this.#parts.layout.pageFlags })
+    f.ifUnlikely(i32.and(flags, PAGE_WATCHED), () => {
+      this.expose()
+      f.call(this.#parts.watch.afterStore, v.offset, bytes)
+      setHart64(f, v.hart, 'pc', this.nextPc())
+      f.br(this.#labels.resync)
+    })
+  }
+}
+
+/** A reservation covers a line of 64 bytes of RAM. */
+const lineOf = (offset: I32): I64 => i64.extend_i32_u(i32.and(offset, -64))
+
+function loadRam(offset: I32, bytes: AccessBytes, signed: boolean): I64 {
+  const place = { memory: 1 }
+  if (bytes === 1) return signed ? i64.load8_s(offset, place) : i64.load8_u(offset, place)
+  if (bytes === 2) return signed ? i64.load16_s(offset, place) : i64.load16_u(offset, place)
+  if (bytes === 4) return signed ? i64.load32_s(offset, place) : i64.load32_u(offset, place)
+  return i64.load(offset, place)
+}
+
+/** Extends a zero-extended value. */
+function extended(value: I64, bytes: AccessBytes, signed: boolean): I64 {
+  if (!signed || bytes === 8) return value
+  return bytes === 1 ? i64.extend8_s(value) : bytes === 2 ? i64.extend16_s(value) : i64.extend32_s(value)
+}
