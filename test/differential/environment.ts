@@ -52,7 +52,7 @@ export function makeEnvironment(
     stvec: vectors.supervisor | (features.interrupts ? BigInt(random.below(2)) : 0n),
     mscratch: any(),
     sscratch: any(),
-    sepc: any(),
+    sepc: any() & ~1n,
     scause: any(),
     stval: any(),
     mcause: any(),
