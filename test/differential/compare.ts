@@ -17,6 +17,7 @@ export interface Difference {
 }
 
 const ALL = 0xffff_ffff_ffff_ffffn
+const BREAKPOINT = 3n
 const trapFields = ['cause', 'epc', 'tval', 'status', 'vector'] as const
 
 /**
@@ -80,7 +81,7 @@ function compareSlots(left: Uint8Array, right: Uint8Array): Difference['fields']
   const [a, b] = [left, right].map((slot) => new DataView(slot.buffer, slot.byteOffset)) as [DataView, DataView]
   const traps = Number(a.getBigUint64(0, true))
   const recorded = Math.min(traps, TRAPS_RECORDED)
-  return [...fields, ...trapRecordFields(recorded)].flatMap(({ name, offset, mask }) => {
+  return [...fields, ...trapRecordFields(a, recorded)].flatMap(({ name, offset, mask }) => {
     const [x, y] = [a.getBigUint64(offset, true), b.getBigUint64(offset, true)]
     const isStatus = name.endsWith('status')
     return x === y || normalize(x, isStatus) === normalize(y, isStatus) ? [] : [{ name, left: x, right: y }]
@@ -91,14 +92,17 @@ function compareSlots(left: Uint8Array, right: Uint8Array): Difference['fields']
   })
 }
 
-function trapRecordFields(count: number): Field[] {
-  return Array.from({ length: count }, (_, trap) =>
-    trapFields.map((name, index) => ({
+function trapRecordFields(slot: DataView, count: number): Field[] {
+  return Array.from({ length: count }, (_, trap) => {
+    const start = SLOT.traps + trap * TRAP_BYTES
+    // After an ebreak xtval may be zero (QEMU) or the pc (ours).
+    const tvalMask = slot.getBigUint64(start, true) === BREAKPOINT ? 0n : ALL
+    return trapFields.map((name, index) => ({
       name: `trap ${trap} ${name}`,
-      offset: SLOT.traps + trap * TRAP_BYTES + 8 * index,
-      mask: name === 'status' ? STATUS_MASK : ALL,
-    })),
-  ).flat()
+      offset: start + 8 * index,
+      mask: name === 'status' ? STATUS_MASK : name === 'tval' ? tvalMask : ALL,
+    }))
+  }).flat()
 }
 
 const hex = (value: bigint): string => `0x${BigInt.asUintN(64, value).toString(16)}`

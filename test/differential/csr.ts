@@ -7,6 +7,11 @@ import { integer } from './operands.ts'
 import type { Random } from './random.ts'
 
 const SUPERVISOR_INTERRUPTS = 0x222n
+/**
+ * Interrupts that may be enabled together. QEMU 7.2 takes the one of the lowest number first, which is the specified
+ * order for software before timer interrupts, but not for external ones.
+ */
+export const ORDERED_INTERRUPTS = 0x22n
 const SSTATUS =
   MSTATUS.sie | MSTATUS.spie | MSTATUS.spp | MSTATUS.fs | MSTATUS.sum | MSTATUS.mxr
 const MSTATUS_PLAIN = SSTATUS | MSTATUS.mie | MSTATUS.mpie | MSTATUS.tvm | MSTATUS.tw | MSTATUS.tsr
@@ -19,7 +24,7 @@ const user: Writable = { fflags: -1n, frm: -1n, fcsr: -1n }
 const supervisor: Writable = {
   ...user,
   sstatus: SSTATUS,
-  sie: SUPERVISOR_INTERRUPTS,
+  sie: ORDERED_INTERRUPTS,
   sip: SUPERVISOR_INTERRUPTS,
   sscratch: -1n,
   // QEMU 7.2 keeps bit 0 of a written xepc, which the specification makes read-only zero.
@@ -39,7 +44,7 @@ const machine: Writable = {
   mstatus: MSTATUS_PLAIN,
   medeleg: 0xb3ffn,
   mideleg: SUPERVISOR_INTERRUPTS,
-  mie: SUPERVISOR_INTERRUPTS,
+  mie: ORDERED_INTERRUPTS,
   mip: SUPERVISOR_INTERRUPTS,
   mscratch: -1n,
   mepc: ~1n,

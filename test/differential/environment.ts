@@ -1,6 +1,6 @@
 /** The machine settings in which blocks run: who handles traps, what is mapped and protected, what interrupts. */
 import type { Level } from './body.ts'
-import { pmpConfiguration } from './csr.ts'
+import { ORDERED_INTERRUPTS, pmpConfiguration } from './csr.ts'
 import { DATA, type Environment, MSTATUS, RAM, RETURN_PAGE } from './layout.ts'
 import { integer } from './operands.ts'
 import { SMALL_TABLE, satpFor } from './paging.ts'
@@ -8,7 +8,7 @@ import type { Random } from './random.ts'
 
 /** What an environment has beside open permissions and no interrupts. */
 export interface Features {
-  readonly paging?: boolean
+  readonly paging?: 'sometimes' | 'always'
   readonly pmp?: boolean
   readonly interrupts?: boolean
   /** Random CSRs, FS off, traps of instructions (TVM, TW, TSR), delegation. */
@@ -22,6 +22,7 @@ export interface TrapVectors {
 
 const previousPrivilege: Readonly<Record<Level, bigint>> = { machine: 3n, supervisor: 1n, user: 0n }
 const SUPERVISOR_INTERRUPTS = 0x222n
+const EXTERNAL_INTERRUPT = 0x200n
 /** All exceptions but the ecall of S-mode, by which blocks end. */
 const DELEGABLE = 0xb1ffn
 const EVERYTHING = (1n << 54n) - 1n
@@ -42,10 +43,11 @@ export function makeEnvironment(
   const mstatus = status(random, level, features)
   // Where sret traps, the handler for S-mode needs somebody above it.
   const delegable = (mstatus & MSTATUS.tsr) === 0n ? DELEGABLE : DELEGABLE & ~4n
-  const interrupts = features.interrupts ? random.u64() & SUPERVISOR_INTERRUPTS : 0n
+  // Only U-mode cannot enable others beside an external interrupt.
+  const enableable = level === 'user' && random.chance(0.3) ? EXTERNAL_INTERRUPT : ORDERED_INTERRUPTS
   return {
     ...protection(random, features.pmp ?? false),
-    satp: features.paging ? satpFor(random) : 0n,
+    satp: features.paging === 'always' || (features.paging && random.chance(0.5)) ? satpFor(random) : 0n,
     medeleg: features.traps && random.chance(0.6) ? random.u64() & delegable : 0n,
     mideleg: some(features.interrupts || features.traps, SUPERVISOR_INTERRUPTS),
     mtvec: vectors.machine | vectored,
@@ -59,8 +61,8 @@ export function makeEnvironment(
     mtval: any(),
     mcounteren: 0n,
     scounteren: any() & 0xffff_ffffn,
-    mie: random.chance(0.5) ? interrupts : some(features.interrupts, SUPERVISOR_INTERRUPTS),
-    mip: interrupts,
+    mie: features.interrupts ? random.u64() & enableable : 0n,
+    mip: features.interrupts ? random.u64() & SUPERVISOR_INTERRUPTS : 0n,
     mstatus,
   }
 }

@@ -218,7 +218,10 @@ const flushForMprv = `
       sfence.vma
     1:`
 
-/** Appends to the slot's list of traps as long as there is room; TMP holds epc. */
+/**
+ * Appends to the slot's list of traps as long as there is room; TMP holds epc. What ebreak leaves in xtval is an
+ * implementation's choice, so nothing after the record shall see it.
+ */
 function record(level: string, m: string, leave: string): string {
   return `
       ld a1, ${VARIABLE.traps}(CTX)
@@ -240,7 +243,12 @@ function record(level: string, m: string, leave: string): string {
       sd a0, 32(a1)
       addi a1, a1, ${TRAP_BYTES}
       sd a1, ${VARIABLE.trap}(CTX)
-    ${level}Recorded:`
+    ${level}Recorded:
+      csrr a0, ${m}cause
+      addi a0, a0, -3
+      bnez a0, 1f
+      csrw ${m}tval, zero
+    1:`
 }
 
 /**

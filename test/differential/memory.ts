@@ -11,10 +11,7 @@ const compressedAccesses = compressedInstructions.filter(
   ({ expansion }) => expansion.operands.includes('imm(rs1)') && expansion.name !== 'jalr',
 )
 const atomics = instructions.filter(({ name }) => name.startsWith('amo'))
-
-const naturalAccesses = instructions.filter(
-  ({ name, operands }) => (operands.includes('imm(rs1)') && name !== 'jalr') || name.startsWith('amo'),
-)
+const naturalAccesses = [...loadsAndStores, ...atomics]
 
 /** Appends an address and a few accesses around it. */
 export function accessMemory(body: Body): void {
@@ -38,9 +35,9 @@ function accessRegisters(body: Body, { registers }: Instruction): { [name in Fie
   return { rd: registers.rd === 'x' ? body.destination() : body.random.below(32) }
 }
 
-/** Appends a load, store or AMO at the address in `base`, which is aligned for all sizes. */
-export function accessExactly(body: Body, base: number): void {
-  const { name, operands, registers } = body.random.pick(naturalAccesses)
+/** Appends a load, store or, unless told otherwise, AMO at the address in `base`, which is aligned for all sizes. */
+export function accessExactly(body: Body, base: number, withAtomics = true): void {
+  const { name, operands, registers } = body.random.pick(withAtomics ? naturalAccesses : loadsAndStores)
   const values = { rs1: base, ...(operands.includes('rs2') ? { rs2: body.source() } : {}) }
   if (registers.rd === undefined) body.emit(name, { ...values, rs2: body.source() })
   else body.emit(name, { ...values, rd: registers.rd === 'x' ? body.destination() : body.random.below(32) })

@@ -4,15 +4,16 @@ import type { Body } from './body.ts'
 import { accessCsr } from './csr.ts'
 import { compute, encodeAnything } from './integer.ts'
 import { MSTATUS } from './layout.ts'
-import { access, accessExactly } from './memory.ts'
+import { access, accessExactly, accessMemory } from './memory.ts'
 import { pagedAddress, pagedFunction } from './paging.ts'
 
 /** Appends something that S and U mode may or may not do, or that M-mode does in their name. */
 export function usePrivilege(body: Body): void {
-  const { random } = body
+  const { random, level } = body
   switch (random.below(12)) {
     case 0:
-      return accessCsr(body)
+      // In M-mode it might change satp, and QEMU 7.2 reports page tables where no memory is as page faults.
+      return level === 'machine' ? compute(body) : accessCsr(body)
     case 1:
       return trap(body)
     case 2:
@@ -24,18 +25,18 @@ export function usePrivilege(body: Body): void {
     case 5:
       return callPaged(body)
     default:
-      return body.level === 'machine' ? accessAs(body) : accessPaged(body)
+      return level === 'machine' ? accessAs(body) : accessPaged(body)
   }
 }
 
 /** Appends accesses around a virtual address. */
 export function accessPaged(body: Body): void {
-  const { address, exact } = pagedAddress(body)
+  const { address, use } = pagedAddress(body)
   body.keeping((base) => {
     body.load(base, address)
     for (let count = body.random.between(1, 4); count > 0; count--) {
-      if (exact) accessExactly(body, base)
-      else access(body, base)
+      if (use === 'around') access(body, base)
+      else accessExactly(body, base, use === 'aligned')
     }
   })
 }
@@ -43,11 +44,13 @@ export function accessPaged(body: Body): void {
 /** M-mode accesses memory with the rights of a lower mode (MPRV). A trap among them sets MPP to U. */
 function accessAs(body: Body): void {
   const { random } = body
-  const bits = MSTATUS.fs | MSTATUS.mprv | (random.pick([0n, 1n, 1n, 3n]) << 11n)
+  const mode = random.pick([0n, 1n, 1n, 3n])
+  const bits = MSTATUS.fs | MSTATUS.mprv | (mode << 11n)
   body.keeping((status) => {
     body.load(status, bits | random.pick([0n, MSTATUS.sum]) | random.pick([0n, MSTATUS.mxr]))
     body.emit('csrrw', { rd: 0, imm: csrNumber('mstatus'), rs1: status })
-    accessPaged(body)
+    if (mode === 3n) accessMemory(body)
+    else accessPaged(body)
     body.load(status, MSTATUS.mprv)
     body.emit('csrrc', { rd: 0, imm: csrNumber('mstatus'), rs1: status })
   })

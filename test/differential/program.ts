@@ -77,13 +77,13 @@ export const kinds: Readonly<Record<string, Kind>> = {
     pieces: 6,
   }),
   paging: kind(usePrivilege, {
-    features: { paging: true, traps: true },
+    features: { paging: 'always', traps: true },
     levels: ['machine', 'supervisor', 'user'],
     pieces: 8,
     weight: 4,
   }),
   pmp: kind(accessProtected, {
-    features: { paging: true, pmp: true },
+    features: { paging: 'sometimes', pmp: true },
     levels: ['supervisor', 'user'],
     pieces: 6,
   }),
