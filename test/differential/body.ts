@@ -21,6 +21,8 @@ export class Body {
   readonly start: number
   /** Instructions written so far. */
   count = 0
+  /** Physical address of the instruction written last. */
+  last = 0
   readonly #harness: HarnessRegisters
   readonly #kept = new Set<number>()
   readonly #bytes: number[] = []
@@ -49,6 +51,7 @@ export class Body {
 
   /** Appends an instruction word as it is. */
   append(word: number, size: 2 | 4): void {
+    this.last = this.here
     for (let at = 0; at < size; at++) this.#bytes.push((word >>> (8 * at)) & 0xff)
     this.count++
   }
@@ -58,6 +61,7 @@ export class Body {
     const { bytes } = assemble(source, BigInt(this.here))
     for (let at = 0; at < bytes.length; ) {
       const size = (bytes[at]! & 3) === 3 ? 4 : 2
+      this.last = this.here
       for (const byte of bytes.subarray(at, at + size)) this.#bytes.push(byte)
       this.count++
       at += size

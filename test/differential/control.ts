@@ -6,7 +6,9 @@ const branches = ['beq', 'bne', 'blt', 'bge', 'bltu', 'bgeu']
 
 /** Appends a piece of control flow around computations. */
 export function transferControl(body: Body): void {
-  body.random.pick([skipByBranch, skipByJump, skipByCompressed, loop, jumpThroughRegister, callAndReturn])(body)
+  body.random.pick([skipByBranch, skipByJump, skipByCompressed, loop, jumpThroughRegister, callAndReturn])(
+    body,
+  )
 }
 
 function filling(body: Body, most = 4): void {

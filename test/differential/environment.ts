@@ -70,7 +70,9 @@ export function makeEnvironment(
 function status(random: Random, level: Level, features: Features): bigint {
   const maybe = (bits: bigint, probability = 0.5): bigint => (random.chance(probability) ? bits : 0n)
   let value = previousPrivilege[level] << 11n
-  value |= features.traps && random.chance(0.1) ? 0n : random.pick([1n, 2n, 3n]) << 13n
+  // Where instructions trap, FS is dirty from the start: ours counts a trapped one as a change, as it may.
+  const on = features.paging || features.traps ? 3n : random.pick([1n, 2n, 3n])
+  value |= features.traps && random.chance(0.1) ? 0n : on << 13n
   if (features.interrupts) value |= maybe(MSTATUS.mpie) | maybe(MSTATUS.sie)
   if (features.paging) value |= maybe(MSTATUS.sum) | maybe(MSTATUS.mxr)
   if (!features.traps) return value

@@ -7,7 +7,9 @@ import { compute } from './integer.ts'
 const DYNAMIC = 7
 
 const arithmetic = (extension: 'F' | 'D'): readonly Instruction[] =>
-  instructions.filter((instruction) => instruction.extension === extension && !instruction.operands.includes('('))
+  instructions.filter(
+    (instruction) => instruction.extension === extension && !instruction.operands.includes('('),
+  )
 
 const byExtension = { F: arithmetic('F'), D: arithmetic('D') }
 

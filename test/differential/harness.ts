@@ -44,13 +44,7 @@ export interface HarnessRegisters {
 /** Assembles the harness; its labels `machineTrap` and `supervisorTrap` are the trap vectors. */
 export function assembleHarness(registers: HarnessRegisters): Assembly {
   return assemble(
-    [
-      start(),
-      nextExecution(registers),
-      trapHandler('machine'),
-      trapHandler('supervisor'),
-      dump(registers),
-    ]
+    [start(), nextExecution(registers), trapHandler('machine'), trapHandler('supervisor'), dump(registers)]
       .join('\n')
       .replace(/\bCTX\b/g, `x${registers.context}`)
       .replace(/\bTMP\b/g, `x${registers.scratch}`),

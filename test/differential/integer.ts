@@ -25,10 +25,11 @@ export function compute(body: Body, extension?: Extension): void {
   const instruction = body.random.pick(choices)
   const values = computationValues(body, instruction)
   if (instruction.name !== COUNT_WORD) body.emit(instruction.name, values)
-  else body.keeping((rs1) => {
-    body.emit('bseti', { rd: rs1, rs1: body.source(), imm: body.random.below(32) })
-    body.emit(COUNT_WORD, { rd: body.destination(), rs1 })
-  })
+  else
+    body.keeping((rs1) => {
+      body.emit('bseti', { rd: rs1, rs1: body.source(), imm: body.random.below(32) })
+      body.emit(COUNT_WORD, { rd: body.destination(), rs1 })
+    })
 }
 
 function computationValues(body: Body, { operands, pattern }: Instruction): FieldValues {
@@ -67,7 +68,9 @@ export function computeCompressed(body: Body): void {
 /** Instructions that change nothing but registers. */
 const harmless = new Set(
   instructions
-    .filter(({ operands, extension }) => !/[(]|target|csr/.test(operands) && 'IMFDZbaZbbZbs'.includes(extension))
+    .filter(
+      ({ operands, extension }) => !/[(]|target|csr/.test(operands) && 'IMFDZbaZbbZbs'.includes(extension),
+    )
     .filter(({ name }) => name !== 'ecall' && name !== 'ebreak' && name !== COUNT_WORD)
     .map(({ op }) => op),
 )
@@ -91,7 +94,8 @@ export function encodeAnything(body: Body): void {
     let word = random.u32()
     if (compressed) {
       word &= 0xffff
-      if (random.chance(0.3)) word = (word & 0x1f83) | random.pick([0, 0x4000, 0x6001, 0x8000, 0x9c41, 0x4002])
+      if (random.chance(0.3))
+        word = (word & 0x1f83) | random.pick([0, 0x4000, 0x6001, 0x8000, 0x9c41, 0x4002])
     } else if (random.chance(0.7)) {
       const { match, mask } = random.pick(instructions).pattern
       word = (match | (word & ~mask)) ^ (1 << random.below(32))

@@ -27,7 +27,11 @@ export function accessMemory(body: Body): void {
 /** Appends one load or store at -32..24 from `base`. */
 export function access(body: Body, base: number): void {
   const instruction = body.random.pick(loadsAndStores)
-  body.emit(instruction.name, { ...accessRegisters(body, instruction), rs1: base, imm: body.random.between(-32, 24) })
+  body.emit(instruction.name, {
+    ...accessRegisters(body, instruction),
+    rs1: base,
+    imm: body.random.between(-32, 24),
+  })
 }
 
 function accessRegisters(body: Body, { registers }: Instruction): { [name in FieldName]?: number } {
@@ -86,7 +90,13 @@ export function accessAtomically(body: Body): void {
 function atomic(body: Body, base: number): void {
   const { random } = body
   const { name } = random.pick(atomics)
-  body.emit(name, { rd: body.destination(), rs2: body.source(), rs1: base, aq: random.below(2), rl: random.below(2) })
+  body.emit(name, {
+    rd: body.destination(),
+    rs2: body.source(),
+    rs1: base,
+    aq: random.below(2),
+    rl: random.below(2),
+  })
 }
 
 /**

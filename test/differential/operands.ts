@@ -88,7 +88,9 @@ function exponent(random: Random, format: FloatFormat): bigint {
       return BigInt(random.between(bias - 2, bias + 2))
     case 3:
       // Around the ranges of the integer conversions.
-      return BigInt(bias + random.pick([30, 31, 32, 62, 63, 64, format.fractionBits, format.fractionBits + 1]))
+      return BigInt(
+        bias + random.pick([30, 31, 32, 62, 63, 64, format.fractionBits, format.fractionBits + 1]),
+      )
     case 4:
       // Products and quotients of two such values fall around the smallest and the largest number.
       return BigInt(random.pick([bias >> 1, bias + (bias >> 1)]) + random.between(-2, 2))

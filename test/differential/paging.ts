@@ -84,6 +84,7 @@ function spoiled(random: Random, flags: bigint): bigint {
   }
 }
 
+/** A random entry for one of the small pages with memory behind them. */
 function smallPage(random: Random): bigint {
   if (random.chance(0.03)) return pointerTo(SMALL)
   const flags = spoiled(random, leaf(random))
@@ -103,6 +104,22 @@ function superpage(random: Random, bits: number): bigint {
 function brokenPointer(random: Random): bigint {
   const pointer = pointerTo(SMALL)
   return random.pick([pointer, pointer | G, pointer & ~V, pointer | (1n << BigInt(random.between(54, 63)))])
+}
+
+/** A small page to be changed: its entry's address, its own, and a new entry. */
+export interface PageChange {
+  readonly entryAddress: bigint
+  readonly address: bigint
+  readonly entry: bigint
+}
+
+export function pageChange(random: Random): PageChange {
+  const index = random.between(1, SMALL_PAGES - UNMAPPED_PAGES - 1)
+  return {
+    entryAddress: BigInt(SMALL_TABLE + 8 * index),
+    address: BigInt(PAGED + 0x1000 * index),
+    entry: smallPage(random),
+  }
 }
 
 /** A satp of Sv39 or Sv48 with these tables. */

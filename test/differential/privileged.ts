@@ -9,24 +9,11 @@ import { pagedAddress, pagedFunction } from './paging.ts'
 
 /** Appends something that S and U mode may or may not do, or that M-mode does in their name. */
 export function usePrivilege(body: Body): void {
-  const { random, level } = body
-  switch (random.below(12)) {
-    case 0:
-      // In M-mode it might change satp, and QEMU 7.2 reports page tables where no memory is as page faults.
-      return level === 'machine' ? compute(body) : accessCsr(body)
-    case 1:
-      return trap(body)
-    case 2:
-      return returnFromTrap(body)
-    case 3:
-      return fence(body)
-    case 4:
-      return compute(body)
-    case 5:
-      return callPaged(body)
-    default:
-      return level === 'machine' ? accessAs(body) : accessPaged(body)
-  }
+  const isMachine = body.level === 'machine'
+  const reach = isMachine ? accessAs : accessPaged
+  // In M-mode a CSR access might change satp, and QEMU 7.2 reports page tables where no memory is as page faults.
+  const rarely = [isMachine ? compute : accessCsr, trap, returnFromTrap, fence, compute, callPaged]
+  body.random.pick([...rarely, reach, reach, reach, reach, reach, reach])(body)
 }
 
 /** Appends accesses around a virtual address. */
@@ -98,7 +85,10 @@ function fence(body: Body): void {
 
 /** Calls a return instruction in some page; a fault of the fetch ends the block. */
 function callPaged(body: Body): void {
-  if (!body.isFree(1) || body.level === 'machine') return compute(body)
+  if (!body.isFree(1) || body.level === 'machine') {
+    compute(body)
+    return
+  }
   body.keeping((target) => {
     body.load(target, pagedFunction(body))
     body.emit('jalr', { rd: 1, rs1: target, imm: 0 })

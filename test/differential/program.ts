@@ -1,6 +1,7 @@
 /** Test programs: many random blocks, each executed a few times with other operands and in other environments. */
 import { assert } from '../../src/base/assert.ts'
 import { Body, type Level } from './body.ts'
+import { changeCode, changeMapping } from './coherence.ts'
 import { transferControl } from './control.ts'
 import { accessCsr } from './csr.ts'
 import { type Features, makeEnvironment, type TrapVectors } from './environment.ts'
@@ -82,6 +83,16 @@ export const kinds: Readonly<Record<string, Kind>> = {
     pieces: 8,
     weight: 4,
   }),
+  Zifencei: kind(changeCode, {
+    features: { paging: 'sometimes' },
+    levels: ['machine', 'supervisor', 'user'],
+    pieces: 3,
+  }),
+  mapping: kind(changeMapping, {
+    features: { paging: 'always' },
+    levels: ['machine', 'supervisor'],
+    pieces: 2,
+  }),
   pmp: kind(accessProtected, {
     features: { paging: 'sometimes', pmp: true },
     levels: ['supervisor', 'user'],
@@ -115,9 +126,11 @@ function usePrivilegeAligned(body: Body): void {
 export interface Block {
   readonly kind: string
   readonly level: Level
-  /** Physical addresses of the first instruction and of the ecall that ends the block. */
+  /** Physical addresses of the first instruction, and of the ecall that ends the block. */
   readonly start: number
   readonly exit: number
+  /** Physical address of the instruction before the exit. */
+  readonly last: number
   readonly instructions: number
 }
 
@@ -141,14 +154,19 @@ export interface Program {
   readonly instructions: number
 }
 
-/** How many blocks a program has, and how often each is executed. */
-const BLOCKS_MADE = 2000
+/** How many blocks a program has unless told otherwise, and how often each is executed. */
+const BLOCKS_USUAL = 2000
 const REPEATS = 4
 
 /** Program `number` of `seed`, of blocks of these kinds. The same arguments give the same program. */
-export function makeProgram(seed: number, number: number, names: readonly string[]): Program {
+export function makeProgram(
+  seed: number,
+  number: number,
+  names: readonly string[],
+  blocks = BLOCKS_USUAL,
+): Program {
   const random = new Random(seed, number)
-  return new ProgramMaker(random, seed, number).make(names)
+  return new ProgramMaker(random, seed, number).make(names, blocks)
 }
 
 class ProgramMaker {
@@ -171,7 +189,7 @@ class ProgramMaker {
     this.#harness = { context, scratch: random.pick(reserved.filter((register) => register !== context)) }
   }
 
-  make(names: readonly string[]): Program {
+  make(names: readonly string[], count: number): Program {
     const assembly = assembleHarness(this.#harness)
     const vectors = {
       machine: assembly.labels.get('machineTrap')!,
@@ -182,7 +200,7 @@ class ProgramMaker {
     this.#fillData()
     this.#fillPools()
     const weighted = names.flatMap((name) => Array<string>(kinds[name]!.weight).fill(name))
-    const blocks = Array.from({ length: BLOCKS_MADE }, () => this.#block(this.#random.pick(weighted)))
+    const blocks = Array.from({ length: count }, () => this.#block(this.#random.pick(weighted)))
     for (let repeat = 0; repeat < REPEATS; repeat++) {
       for (const block of blocks) this.#execute(block, vectors)
     }
@@ -219,12 +237,12 @@ class ProgramMaker {
     const level = this.#random.pick(levels)
     const body = new Body(this.#random, level, RAM + this.#next, this.#harness)
     for (let piece = 0; piece < pieces; piece++) generate(body)
-    const exit = body.here
+    const { last, here: exit } = body
     body.emit('ecall', {})
     this.#image.set(body.bytes, this.#next)
     this.#next += body.bytes.length
     assert(this.#next < EXECUTIONS, 'the blocks fit into their part of memory')
-    return { kind: name, level, start: body.start, exit, instructions: body.count }
+    return { kind: name, level, start: body.start, exit, last, instructions: body.count }
   }
 
   #execute(block: Block, vectors: TrapVectors): void {

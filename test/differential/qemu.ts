@@ -3,7 +3,16 @@
  * afterwards; the program ends QEMU through the board's test device. So nothing has to be waited for or asked.
  */
 import { spawnSync } from 'node:child_process'
-import { closeSync, existsSync, ftruncateSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  ftruncateSync,
+  mkdtempSync,
+  openSync,
+  readSync,
+  rmSync,
+  writeSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { RAM, RAM_BYTES } from './layout.ts'
@@ -47,7 +56,15 @@ export const qemu: Subject = {
 
 function runQemu(ram: string): void {
   const backend = `memory-backend-file,id=ram,size=${RAM_BYTES},mem-path=${ram},share=on`
-  const options = ['-machine', 'virt,memory-backend=ram', '-m', `${RAM_BYTES >> 20}M`, '-object', backend, ...HARTS]
+  const options = [
+    '-machine',
+    'virt,memory-backend=ram',
+    '-m',
+    `${RAM_BYTES >> 20}M`,
+    '-object',
+    backend,
+    ...HARTS,
+  ]
   const silent = ['-bios', 'none', '-display', 'none', '-nodefaults', '-serial', 'none', '-monitor', 'none']
   const { error, status, stderr } = spawnSync(PROGRAM, [...options, '-cpu', CPU, ...silent], {
     encoding: 'utf8',
