@@ -1,4 +1,5 @@
 /** Generators for what depends on privilege: translated accesses, traps, returns from traps, and fences. */
+import { assert } from '../../src/base/assert.ts'
 import { csrNumber } from '../../src/isa/csr.ts'
 import type { Body } from './body.ts'
 import { accessCsr } from './csr.ts'
@@ -51,7 +52,7 @@ function trap(body: Body): void {
   else encodeAnything(body)
 }
 
-/** mret and sret to the instruction behind, where they are allowed and stay where they are; wfi where it traps. */
+/** mret and sret to the instruction behind, where they are allowed, mostly into the same mode; wfi where it traps. */
 function returnFromTrap(body: Body): void {
   const { random, level } = body
   if (level === 'user') {
@@ -63,17 +64,36 @@ function returnFromTrap(body: Body): void {
     return
   }
   const [epc, status, previous, name] =
-    level === 'machine' ? ['mepc', 'mstatus', 3n << 11n, 'mret'] : ['sepc', 'sstatus', MSTATUS.spp, 'sret']
+    level === 'machine'
+      ? (['mepc', 'mstatus', 3n << 11n, 'mret'] as const)
+      : (['sepc', 'sstatus', MSTATUS.spp, 'sret'] as const)
   body.keeping((register) => {
-    body.load(register, previous)
-    body.emit('csrrs', { rd: 0, imm: csrNumber(status), rs1: register })
+    if (random.chance(0.2)) prepareDescent(body, register)
+    else {
+      body.load(register, previous)
+      body.emit('csrrs', { rd: 0, imm: csrNumber(status), rs1: register })
+    }
     const from = body.here
     body.emit('auipc', { rd: register, imm: 0 })
     body.emit('addi', { rd: register, rs1: register, imm: 16 })
     body.emit('csrrw', { rd: 0, imm: csrNumber(epc), rs1: register })
     body.emit(name, {})
-    if (body.here !== from + 16) throw new Error('the return must come out behind itself')
+    assert(body.here === from + 16, 'the return comes out behind itself')
   })
+}
+
+/**
+ * Lets the return lead to a lower mode: what follows in the block then traps, or ends it at once.
+ */
+function prepareDescent(body: Body, register: number): void {
+  const { random, level } = body
+  if (level === 'machine') {
+    body.load(register, MSTATUS.fs | (random.pick([0n, 1n, 1n]) << 11n))
+    body.emit('csrrw', { rd: 0, imm: csrNumber('mstatus'), rs1: register })
+  } else {
+    body.load(register, MSTATUS.spp)
+    body.emit('csrrc', { rd: 0, imm: csrNumber('sstatus'), rs1: register })
+  }
 }
 
 function fence(body: Body): void {
