@@ -84,6 +84,7 @@ function returnFromTrap(body: Body): void {
 
 /**
  * Lets the return lead to a lower mode: what follows in the block then traps, or ends it at once.
+ * MPRV is off, since an mret to a lower mode does not switch it off on QEMU 7.2.
  */
 function prepareDescent(body: Body, register: number): void {
   const { random, level } = body

@@ -19,7 +19,7 @@ import { RAM, RAM_BYTES } from './layout.ts'
 import type { Area, Subject } from './subject.ts'
 
 const PROGRAM = 'qemu-system-riscv64'
-const TIMEOUT_MS = 10_000
+const TIMEOUT_MS = 60_000
 
 /**
  * With a second hart, which the program parks, QEMU's AMOs are atomic stores; with one it takes them for a load and a
