@@ -12,7 +12,7 @@ import { setFlagsFromString } from 'node:v8'
 import type { Engine, EngineFunction, EngineMemory } from '../wasm/engine.ts'
 
 setFlagsFromString('--experimental-wasm-branch-hinting')
-setFlagsFromString('--no-wasm-inlining')
+setFlagsFromString('--wasm-inlining-max-size=0')
 
 export const nodeEngine: Engine = {
   memory({ initialPages, maximumPages, shared }) {

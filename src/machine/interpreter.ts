@@ -33,7 +33,7 @@ import {
 import { meanings } from './meaning/meanings.ts'
 import { clearResync, type SlowMemory } from './memory.ts'
 import { type Labels, OpenOperands, pcOf, type Variables } from './open_operands.ts'
-import { HANDLER, handlerVariants } from './predecode.ts'
+import { HANDLER, handlerPairs, handlerVariants } from './predecode.ts'
 import { pendingInterrupts, type Traps } from './trap.ts'
 import type { Watch } from './watch.ts'
 
@@ -225,6 +225,16 @@ function emitHandlers(f: FunctionBuilder, v: Variables, parts: InterpreterParts,
       const emitter = new OpenOperands(f, v, parts, labels, variant)
       meanings[variant.instruction.op]!(emitter)
       emitter.next()
+    })
+  }
+  for (const [first, second] of handlerPairs) {
+    cases.push(() => {
+      const emitter = new OpenOperands(f, v, parts, labels, first)
+      meanings[first.instruction.op]!(emitter)
+      emitter.continueWithin()
+      const next = new OpenOperands(f, v, parts, labels, second)
+      meanings[second.instruction.op]!(next)
+      next.next()
     })
   }
   f.switch(i32.load16_u(v.entry), cases, () => f.unreachable())

@@ -106,6 +106,14 @@ export class OpenOperands implements Emitter {
     this.f.br(this.#labels.dispatch)
   }
 
+  /** Moves on to the next instruction, which this handler executes as well, unless no step is left. */
+  continueWithin(): void {
+    const v = this.#v
+    this.f.set(v.entry, i32.add(v.entry, (this.#length / 2) * CODE_ENTRY_BYTES))
+    this.f.brIf(this.#labels.dispatch, i32.eqz(v.steps), 'unlikely')
+    this.f.set(v.steps, i32.sub(v.steps, 1))
+  }
+
   x1(): I64 {
     return i64.load(this.#register(B), { offset: X })
   }
