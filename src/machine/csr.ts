@@ -169,7 +169,15 @@ const trapRegisters: Csr[] = [
   plain(0x303, 'mideleg', S_INTERRUPTS, 'resync'),
   vector(0x305, 'mtvec'),
   plain(0x306, 'mcounteren', 0xffff_ffff),
-  plain(0x30a, 'menvcfg', STCE | 1n, 'timer'),
+  {
+    ...plain(0x30a, 'menvcfg'),
+    write: ({ f, hart }, value) => {
+      setHart64(f, hart, 'menvcfg', i64.and(value, STCE | 1n))
+      // From now on, or until then, STIP is what stimecmp makes of it: what software wrote is gone.
+      setHart64(f, hart, 'mipSoft', i64.and(hart64(hart, 'mipSoft'), ~BigInt(STIP)))
+    },
+    effect: 'timer',
+  },
   plain(0x340, 'mscratch'),
   plain(0x341, 'mepc', ~1n),
   plain(0x342, 'mcause'),
