@@ -326,11 +326,11 @@ function countinhibit(): Csr {
     read: ({ hart }) => hart64(hart, 'mcountinhibit'),
     write: ({ f, hart }, value) => {
       for (const { name, bit } of counters) {
-        const was = f.let(i32.wrap(i64.and(hart64(hart, 'mcountinhibit'), bit)))
-        const becomes = f.let(i32.wrap(i64.and(value, bit)))
+        const was = f.let(anyBit(hart64(hart, 'mcountinhibit'), bit))
+        const becomes = f.let(anyBit(value, bit))
         const field = hart64(hart, name)
-        f.if(i32.and(i32.eqz(was), becomes), () => setHart64(f, hart, name, i64.sub(field, remaining())))
-        f.if(i32.and(was, i32.eqz(becomes)), () => setHart64(f, hart, name, i64.add(field, remaining())))
+        f.if(i32.lt_u(was, becomes), () => setHart64(f, hart, name, i64.sub(field, remaining())))
+        f.if(i32.gt_u(was, becomes), () => setHart64(f, hart, name, i64.add(field, remaining())))
       }
       setHart64(f, hart, 'mcountinhibit', i64.and(value, 0xffff_fffd))
     },
