@@ -10,9 +10,10 @@ import { coldCopy, DATA, Program, SWITCHES } from './testing/program.ts'
 import { runTo, stormMachine } from './testing/storm.ts'
 
 const STEPS = 50_000
-const seeds = fc.integer({ min: 0, max: 1_000_000 })
+// Small numbers are no simpler storms than large ones.
+const seeds = fc.noBias(fc.integer({ min: 0, max: 1_000_000 }))
 const harts = fc.constantFrom(1, 2)
-const steps = fc.integer({ min: 1, max: STEPS })
+const steps = fc.noBias(fc.integer({ min: 1, max: STEPS }))
 const cuts = fc.array(fc.oneof(fc.integer({ min: 1, max: 300 }), fc.integer({ min: 1, max: 20_000 })), {
   maxLength: 60,
 })
@@ -39,7 +40,7 @@ test('any split of a run gives the same state as one piece', () => {
       runTo(split, BigInt(end))
       sameState(split, whole)
     }),
-    { numRuns: 25 },
+    { numRuns: 20, endOnFailure: true },
   )
 })
 
@@ -64,7 +65,7 @@ test('a cold copy and the warm original stay equal', () => {
       runTo(cold, BigInt(at + further))
       sameState(cold, warm)
     }),
-    { numRuns: 25 },
+    { numRuns: 20, endOnFailure: true },
   )
 })
 
@@ -81,7 +82,7 @@ test('dropping all translations at any moment changes nothing', () => {
       runTo(kept, dropped.position)
       sameState(dropped, kept)
     }),
-    { numRuns: 15 },
+    { numRuns: 12, endOnFailure: true },
   )
 })
 

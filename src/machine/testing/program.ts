@@ -53,6 +53,7 @@ export interface Trap {
 
 export interface ProgramOptions {
   readonly harts?: number
+  readonly ramBytes?: number
 }
 
 const HANDLER = `
@@ -92,8 +93,8 @@ export class Program {
   readonly #labels: ReadonlyMap<string, bigint>
 
   /** Throws UserError if `source` is not assembly. Every hart starts in M-mode at its beginning, its id in a0. */
-  constructor(engine: Engine, source: string, { harts = 1 }: ProgramOptions = {}) {
-    this.machine = createMachine(engine, harts)
+  constructor(engine: Engine, source: string, { harts = 1, ramBytes = RAM_BYTES }: ProgramOptions = {}) {
+    this.machine = createMachine(engine, harts, ramBytes)
     const { bytes, labels } = assemble(`${source}\necall\n${HANDLER}`, BigInt(RAM_BASE))
     assert(bytes.length <= 0x1_0000, 'a test program is at most 64 KiB')
     this.#labels = labels
@@ -156,17 +157,18 @@ export class Program {
 
 /** A second machine with the state of `machine` and empty caches, as one restored from a snapshot. */
 export function coldCopy(engine: Engine, machine: Machine): Machine {
-  const copy = createMachine(engine, machine.harts.length)
-  copy.ram.write(RAM_BASE, machine.ram.read(RAM_BASE, RAM_BYTES))
+  const { ramBytes } = machine.layout
+  const copy = createMachine(engine, machine.harts.length, ramBytes)
+  copy.ram.write(RAM_BASE, machine.ram.read(RAM_BASE, ramBytes))
   copy.loadState(machine.saveState())
   return copy
 }
 
-function createMachine(engine: Engine, harts: number): Machine {
+function createMachine(engine: Engine, harts: number, ramBytes: number): Machine {
   return new Machine({
     engine,
     harts,
-    ramBytes: RAM_BYTES,
+    ramBytes,
     devices: (machine) => [{ base: SWITCHES, size: 0x1000, device: new Switches(machine) }],
   })
 }

@@ -53,6 +53,7 @@ const actions = {
   changeSpace: `
     csrr t0, satp; li t1, ${(TABLES ^ SECOND_ROOT) / 4096}; xor t0, t0, t1; csrw satp, t0`,
   float: `
+    srli t0, s2, 8; andi t0, t0, 3; fsrm t0
     fcvt.d.l ft1, s2; fadd.d ft0, ft0, ft1; fdiv.d ft2, ft0, ft1; fsqrt.s ft3, ft2
     fmv.x.d t0, ft2; xor s3, s3, t0; csrrw t0, fflags, zero; add s3, s3, t0`,
 }
