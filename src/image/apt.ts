@@ -10,7 +10,7 @@ import { UserError } from '../base/errors.ts'
 import { type CommandResult, commandError, diskFullError, requireCommand, runCommand } from './command.ts'
 import { ARCHITECTURE, packageDatabase, SUITE } from './packages.ts'
 
-const KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg'
+export const KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg'
 
 /** A package that belongs to an image. */
 export interface ResolvedPackage {

@@ -7,7 +7,7 @@ import { spawn } from 'node:child_process'
 import { UserError } from '../base/errors.ts'
 
 /** The programs that building an image needs, and the Debian package that each comes in. */
-const PACKAGE_OF: Readonly<Record<string, string>> = {
+export const PACKAGE_OF: Readonly<Record<string, string>> = {
   'apt-get': 'apt',
   'apt-config': 'apt',
   'dpkg-deb': 'dpkg',

@@ -47,3 +47,32 @@ export function parseRunOutput(console: Uint8Array): RunOutput {
   if (match === null) return { output: console, status: undefined }
   return { output: console.subarray(0, start + match.index), status: Number(match[1]) }
 }
+
+const RECORD_SEPARATOR = 0x1e
+
+/** Passes a command's output on as it comes, holding back only what may be the mark at its end. */
+export class RunOutputStream {
+  readonly #write: (bytes: Uint8Array) => void
+  #held: Uint8Array = new Uint8Array(0)
+
+  constructor(write: (bytes: Uint8Array) => void) {
+    this.#write = write
+  }
+
+  push(bytes: Uint8Array): void {
+    const all = Buffer.concat([this.#held, bytes])
+    const recent = Math.max(0, all.length - MARK_BYTES_MAX)
+    const separator = all.indexOf(RECORD_SEPARATOR, recent)
+    const safe = separator < 0 ? all.length : separator
+    this.#held = all.subarray(safe)
+    if (safe > 0) this.#write(all.subarray(0, safe))
+  }
+
+  /** Declares the machine's end. Returns the command's status if the mark was there. */
+  finish(): number | undefined {
+    const { output, status } = parseRunOutput(this.#held)
+    if (output.length > 0) this.#write(output)
+    this.#held = new Uint8Array(0)
+    return status
+  }
+}

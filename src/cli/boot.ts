@@ -1,0 +1,70 @@
+/** `understudy boot`: boots an image, on the terminal or for one command. */
+import type { Command } from 'commander'
+import { RAM_BYTES_MIN } from '../node/machine_limits.ts'
+import { parseHarts, parseMemory } from './arguments.ts'
+import { EXIT_CODE } from './exit_codes.ts'
+
+const MEMORY_DEFAULT = '512M'
+
+const HELP = `
+The console is the terminal; Ctrl-] leaves and stops the machine. With --run the guest runs CMD with /bin/sh -c, its
+output appears on the standard output, the machine powers off, and the exit status is the command's.
+
+Writes go to a disk of their own beside the image, which the next boot of the image finds again; --disk keeps them
+elsewhere, --ephemeral drops them. A disk belongs to one machine at a time. The guest has no network yet.
+
+Exit codes:
+  0      the guest powered off, or was left with Ctrl-]
+  0-255  with --run, the command's own status
+  ${EXIT_CODE.usage}    the command line is wrong
+  ${EXIT_CODE.file}    a file cannot be read or written, or is damaged
+  ${EXIT_CODE.failure}    it cannot be done; the message says why
+  ${EXIT_CODE.interrupted}    with --run, stopped by Ctrl-C
+
+Examples:
+  understudy boot debian
+  understudy boot debian --ephemeral --run 'uname -a'
+  understudy boot debian --memory 1G --harts 2 --record session.rec
+  understudy boot debian --save paused.snap       (writes the snapshot when you leave with Ctrl-])
+  understudy boot debian --load paused.snap`
+
+/** What the user asked for. */
+export interface BootCommandOptions {
+  readonly memory: number
+  readonly harts: number
+  readonly disk?: string
+  readonly ephemeral?: true
+  readonly append?: string
+  readonly run?: string
+  readonly record?: string
+  readonly report?: string
+  readonly save?: string
+  readonly load?: string
+  readonly build?: true
+}
+
+export function define(command: Command): void {
+  command
+    .description('Boots a guest image.')
+    .argument('[IMAGE]', 'the image, by its name', 'debian')
+    .option('--memory <SIZE>', 'RAM', parseRam, parseRam(MEMORY_DEFAULT))
+    .option('--harts <N>', 'number of harts', parseHarts, 1)
+    .option('--disk <FILE>', 'keep what the guest writes there')
+    .option('--ephemeral', 'drop what the guest writes')
+    .option('--append <ARGS>', 'more kernel parameters')
+    .option('--run <CMD>', 'run a command in the guest and end with its status')
+    .option('--record <FILE>', 'record everything that happens to the machine, for `understudy replay`')
+    .option('--report <FILE.json>', 'write there how the run ended, its speed and its digest')
+    .option('--save <FILE>', 'write a snapshot when the machine is left')
+    .option('--load <FILE>', 'start from a snapshot')
+    .option('--build', 'build the image first if there is none of this name')
+    .addHelpText('after', HELP)
+    .action(async (image: string, options: BootCommandOptions) => {
+      const { boot } = await import('./boot_session.ts')
+      await boot(image, options)
+    })
+}
+
+function parseRam(text: string): number {
+  return parseMemory(text, RAM_BYTES_MIN)
+}

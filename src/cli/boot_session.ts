@@ -1,0 +1,166 @@
+/** What `understudy boot` does: a session with the terminal or a command's output at its other end. */
+import { existsSync } from 'node:fs'
+import { mkdir } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { RunOutputStream, runParameter } from '../image/run.ts'
+import { imageNames, openImage, type StoredImage } from '../image/store.ts'
+import { checkOutputFile } from '../node/files.ts'
+import { runReport, writeRunReport } from '../node/run_report.ts'
+import { PORT, Session, type SessionOptions } from '../node/session.ts'
+import type { BootCommandOptions } from './boot.ts'
+import { EXIT_CODE } from './exit_codes.ts'
+import { CommandError, tell } from './failure.ts'
+import { defaultDisk, imageFiles } from './image_files.ts'
+import { LineBuffer } from './standard_streams.ts'
+import { openTerminal, type Terminal } from './terminal.ts'
+
+/** How much of the serial console is kept, to be shown if a command's machine ends without its status. */
+const SERIAL_TAIL_BYTES = 4096
+
+/** How a boot ended. */
+interface BootEnd {
+  readonly end: 'exit' | 'interrupted'
+  readonly exitStatus: number | undefined
+}
+
+export async function boot(name: string, options: BootCommandOptions): Promise<void> {
+  checkOptions(options)
+  const image = await findOrBuild(name, options)
+  const guest = options.run === undefined ? interactiveGuest() : commandGuest(options.run)
+  const session = await Session.open(await sessionOptions(image, options, guest))
+  const position = session.computer.position
+  try {
+    guest.start(session)
+    const startRun = performance.now()
+    const { reason } = await session.run()
+    const wallSeconds = (performance.now() - startRun) / 1000
+    guest.stop()
+    const end = guest.end(reason)
+    if (options.save !== undefined) await save(session, options.save, reason)
+    if (options.report !== undefined) {
+      const { computer, runner } = session
+      const measured = {
+        ...end,
+        ...{ wallSeconds, idleSeconds: runner.idleMs / 1000, position: computer.position },
+        ...{ steps: computer.position - position, digest: computer.digest() },
+      }
+      await writeRunReport(options.report, runReport(measured))
+    }
+    process.exitCode = end.end === 'interrupted' ? EXIT_CODE.interrupted : (end.exitStatus ?? 0)
+  } finally {
+    guest.stop()
+    await session.close()
+  }
+}
+
+function checkOptions(options: BootCommandOptions): void {
+  if (options.disk !== undefined && options.ephemeral === true) {
+    throw new CommandError('--disk and --ephemeral exclude each other: leave one out', EXIT_CODE.usage)
+  }
+  for (const path of [options.record, options.report, options.save])
+    if (path !== undefined) checkOutputFile(path)
+}
+
+async function findOrBuild(name: string, { build }: BootCommandOptions): Promise<StoredImage> {
+  if (build === true && !imageNames().includes(name)) {
+    tell(`building image ${name} (once; this takes a minute)`)
+    const { buildWithProgress } = await import('./image.ts')
+    return buildWithProgress({ name })
+  }
+  return openImage(name)
+}
+
+async function sessionOptions(
+  image: StoredImage,
+  options: BootCommandOptions,
+  guest: Guest,
+): Promise<SessionOptions> {
+  const overlay = options.ephemeral === true ? undefined : (options.disk ?? defaultDisk(image))
+  if (overlay !== undefined && !existsSync(overlay)) await mkdir(dirname(overlay), { recursive: true })
+  const parameters = ['console=ttyS0', image.manifest.commandLine, ...guest.parameters, options.append ?? '']
+  const optional = <K extends 'record' | 'load'>(key: K) =>
+    options[key] === undefined ? {} : { [key]: options[key] }
+  return {
+    image: imageFiles(image),
+    ...{ harts: options.harts, ramBytes: options.memory },
+    bootArguments: parameters.filter((text) => text !== '').join(' '),
+    ...(overlay === undefined ? {} : { overlay }),
+    ...optional('record'),
+    ...optional('load'),
+    onOutput: ({ port, bytes }) => guest.output(port, bytes),
+    onNotice: tell,
+  }
+}
+
+async function save(session: Session, path: string, reason: 'power' | 'stopped'): Promise<void> {
+  if (reason === 'power') tell(`the guest has powered off: there is nothing to save in ${path}`)
+  else await session.save(path)
+}
+
+/** The other end of the guest's consoles. */
+interface Guest {
+  /** Kernel parameters. */
+  readonly parameters: readonly string[]
+  start(session: Session): void
+  output(port: number, bytes: Uint8Array): void
+  /** Gives terminal and signals back; may be called twice. */
+  stop(): void
+  end(reason: 'power' | 'stopped'): BootEnd
+}
+
+/** The console on the terminal. */
+function interactiveGuest(): Guest {
+  const terminal: Terminal = openTerminal()
+  const size =
+    terminal.size === undefined ? [] : [`understudy.size=${terminal.size.columns}x${terminal.size.rows}`]
+  return {
+    parameters: ['earlycon=sbi', ...size],
+    start: ({ runner }) => {
+      if (terminal.isInteractive) tell('Ctrl-] leaves; the guest has no network yet')
+      terminal.start(
+        (bytes) => runner.deliver({ kind: 'input', port: PORT.uart, bytes }),
+        () => runner.stop(),
+      )
+    },
+    output: (port, bytes) => {
+      if (port === PORT.uart) terminal.write(bytes)
+    },
+    stop: () => terminal.stop(),
+    end: () => ({ end: 'exit', exitStatus: 0 }),
+  }
+}
+
+/** One command, its output on the standard output. */
+function commandGuest(command: string): Guest {
+  const output = new LineBuffer()
+  const stream = new RunOutputStream((bytes) => output.write(bytes))
+  let serial = Buffer.alloc(0)
+  let interrupt: (() => void) | undefined
+  return {
+    parameters: ['quiet', runParameter(command)],
+    start: ({ runner }) => {
+      interrupt = () => runner.stop()
+      process.once('SIGINT', interrupt).once('SIGTERM', interrupt)
+    },
+    output: (port, bytes) => {
+      if (port === PORT.console) {
+        stream.push(bytes)
+        output.flush()
+      } else if (port === PORT.uart) serial = Buffer.concat([serial, bytes]).subarray(-SERIAL_TAIL_BYTES)
+    },
+    stop: () => {
+      if (interrupt !== undefined) process.off('SIGINT', interrupt).off('SIGTERM', interrupt)
+    },
+    end: (reason) => {
+      const status = stream.finish()
+      output.flush()
+      if (reason === 'stopped') return { end: 'interrupted', exitStatus: undefined }
+      if (status !== undefined) return { end: 'exit', exitStatus: status }
+      const last = serial.toString('latin1').trim().split(/\r?\n/).slice(-3).join(' | ')
+      throw new CommandError(
+        `the guest ended before the command did; its console said: ${last}`,
+        EXIT_CODE.failure,
+      )
+    },
+  }
+}

@@ -1,0 +1,80 @@
+/** `understudy replay`: executes a recording again and compares. */
+import type { Command } from 'commander'
+import { parseCount } from './arguments.ts'
+import { EXIT_CODE } from './exit_codes.ts'
+import { tell } from './failure.ts'
+
+interface ReplayCommandOptions {
+  readonly to?: bigint
+  readonly from?: string
+  readonly slice?: bigint
+  readonly report?: string
+}
+
+const HELP = `
+The machine goes through its recorded history again, without any outside world, on a private copy of its disk. Every
+output and every digest in the recording is compared; the first difference ends the replay.
+
+Exit codes:
+  0    everything was as recorded
+  ${EXIT_CODE.usage}  the command line is wrong
+  ${EXIT_CODE.file}  the recording, its image or its snapshot cannot be read, or is damaged
+  ${EXIT_CODE.failure}  the image is another one than the recording was made with
+  ${EXIT_CODE.difference}  something was not as recorded; the message says what and where
+
+Examples:
+  understudy replay session.rec
+  understudy replay session.rec --to 1000000000 --report at.json
+  understudy replay session.rec --from paused.snap`
+
+export function define(command: Command): void {
+  command
+    .description('Executes a recording again, and compares it with what was recorded.')
+    .argument('<FILE>', 'a recording made by `understudy boot --record`')
+    .option('--to <POSITION>', 'stop at this position', parseCount)
+    .option('--from <SNAPSHOT>', 'begin at a snapshot that was taken while the recording was made')
+    .option('--slice <STEPS>', 'execute in pieces of this many steps (changes nothing but speed)', parseCount)
+    .option('--report <FILE.json>', 'write there where the replay ended and its digest')
+    .addHelpText('after', HELP)
+    .action(replayCommand)
+}
+
+async function replayCommand(path: string, options: ReplayCommandOptions): Promise<void> {
+  const { replay } = await import('../node/replay.ts')
+  const { findImageFiles } = await import('./image_files.ts')
+  const { writeOutputFile } = await import('../node/files.ts')
+  const result = await replay({
+    ...{ path, findImage: findImageFiles },
+    ...(options.to === undefined ? {} : { to: options.to }),
+    ...(options.from === undefined ? {} : { from: options.from }),
+    ...(options.slice === undefined ? {} : { sliceSteps: options.slice }),
+  })
+  const { position, divergence, counts, isComplete } = result
+  const digest = result.digest.toString(16).padStart(16, '0')
+  const hex = (value: bigint): string => `0x${BigInt.asUintN(64, value).toString(16)}`
+  if (options.report !== undefined) {
+    const report = {
+      ...{ kind: 'understudy-replay-report', version: 1, isEqual: divergence === undefined, isComplete },
+      ...{ position: Number(position), digest, counts, wallSeconds: result.wallMs / 1000 },
+      divergence: divergence && {
+        ...{ position: Number(divergence.position), index: Number(divergence.index), pc: hex(divergence.pc) },
+        ...{ what: divergence.what, recorded: divergence.recorded, replayed: divergence.replayed },
+      },
+    }
+    await writeOutputFile(options.report, `${JSON.stringify(report, undefined, 2)}\n`)
+  }
+  if (divergence !== undefined) {
+    const { what, recorded, replayed, index } = divergence
+    tell(
+      `${path} differs at position ${divergence.position}, pc ${hex(divergence.pc)}, record ${index}: ${what}: recorded ${recorded}, replayed ${replayed}`,
+    )
+    process.exitCode = EXIT_CODE.difference
+    return
+  }
+  if (!isComplete)
+    tell(`${path} has no end mark: its writer was stopped; it was replayed up to its last batch`)
+  const { records, outputs, digests } = counts
+  process.stdout.write(
+    `equal up to position ${position}: ${records} records, ${outputs} outputs and ${digests} digests compared, digest ${digest}\n`,
+  )
+}

@@ -1,0 +1,62 @@
+/**
+ * The user's terminal as a guest's console: raw, so that every key reaches the guest, but for Ctrl-], which leaves.
+ * Where the standard input is no terminal, its bytes go to the guest as they are, and its end means nothing.
+ */
+import { writeSync } from 'node:fs'
+
+/** Ctrl-] */
+const ESCAPE = 0x1d
+const OUTPUT = 1
+
+export interface Terminal {
+  /** Whether a person sits there. */
+  readonly isInteractive: boolean
+  readonly size: { readonly columns: number; readonly rows: number } | undefined
+  /** Begins to read keys. `leave` is called for Ctrl-], SIGTERM, SIGHUP, and SIGINT from outside. */
+  start(onKeys: (bytes: Uint8Array) => void, leave: () => void): void
+  write(bytes: Uint8Array): void
+  /** Gives the terminal back as it was; may be called twice. */
+  stop(): void
+}
+
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+
+export function openTerminal(): Terminal {
+  const { stdin, stdout } = process
+  const isInteractive = stdin.isTTY === true && stdout.isTTY === true
+  let onData: ((bytes: Uint8Array) => void) | undefined
+  let onSignal: (() => void) | undefined
+  return {
+    isInteractive,
+    size: isInteractive ? { columns: stdout.columns, rows: stdout.rows } : undefined,
+    start: (onKeys, leave) => {
+      onSignal = leave
+      for (const signal of SIGNALS) process.on(signal, leave)
+      if (stdin.isTTY === true) stdin.setRawMode(true)
+      onData = (bytes) => {
+        const end = stdin.isTTY === true ? bytes.indexOf(ESCAPE) : -1
+        if (end !== 0) onKeys(end < 0 ? bytes : bytes.subarray(0, end))
+        if (end >= 0) leave()
+      }
+      stdin.on('data', onData)
+    },
+    write: (bytes) => writeWhole(bytes),
+    stop: () => {
+      if (onSignal !== undefined) for (const signal of SIGNALS) process.off(signal, onSignal)
+      if (onData !== undefined) stdin.off('data', onData)
+      if (stdin.isTTY === true) stdin.setRawMode(false)
+      stdin.pause()
+    },
+  }
+}
+
+/** A terminal that does not take everything at once is asked again. */
+function writeWhole(bytes: Uint8Array): void {
+  for (let done = 0; done < bytes.length; ) {
+    try {
+      done += writeSync(OUTPUT, bytes, done)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
+    }
+  }
+}

@@ -1,0 +1,2 @@
+/** The engine's features, for the doctor. */
+export { canReserve, hasBranchHints, hasMultiMemory } from '../host/engine_features.ts'
