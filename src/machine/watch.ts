@@ -46,6 +46,8 @@ import { HANDLER } from './predecode.ts'
 
 /** Stores to a code page since it was last decoded after which it is data again. */
 const CODE_STORES_MAX = 256
+/** How far before a store a predecoded pair of instructions can begin that has bytes in it. */
+const PAIR_BEFORE_BYTES = 6
 /** Stores to a table page that hit no PTE in use after which it is data again. */
 const TABLE_STORES_MAX = 128
 
@@ -235,10 +237,10 @@ function buildCode(
     const slotNumber = f.let(i32.sub(slotOf(page), 1))
     const base = f.let(addressOf(slotNumber))
     const inPage = f.let(i32.and(offset, 4095))
-    // A four-byte instruction may begin one halfword before the store.
-    const before = i32.shr_u(i32.sub(inPage, 2), 1)
+    // A pair of four-byte instructions may begin three halfwords before the store.
+    const before = i32.shr_u(i32.sub(inPage, PAIR_BEFORE_BYTES), 1)
     const first = f.let(i32.add(base, i32.shl(before, 3)))
-    f.if(i32.lt_u(inPage, 2), () => f.set(first, base))
+    f.if(i32.lt_u(inPage, PAIR_BEFORE_BYTES), () => f.set(first, base))
     const last = f.let(
       i32.add(base, i32.shl(i32.shr_u(i32.add(inPage, i32.sub(f.parameter(1, 'i32'), 1)), 1), 3)),
     )
