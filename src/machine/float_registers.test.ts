@@ -103,7 +103,7 @@ test('every rounding mode rounds its own way, named in the instruction or in frm
   const third = 0x3fd5_5555_5555_5555n
   const expected = [third, third, third, third + 1n, third]
   expected.forEach((value, mode) => {
-    const name = ['rne', 'rtz', 'rdn', 'rup', 'rmm'][mode]
+    const name = ['rne', 'rtz', 'rdn', 'rup', 'rmm'][mode]!
     const operands = `${load('ft0', ONE_D)}; ${load('ft1', 0x4008_0000_0000_0000n)}`
     const program = run(`${operands}; fdiv.d ft2, ft0, ft1, ${name}; fmv.x.d a0, ft2
       li t0, ${mode}; fsrm t0; fdiv.d ft3, ft0, ft1, dyn; fmv.x.d a1, ft3; frflags a2`)
