@@ -375,7 +375,22 @@ function buildTable(
     markBank(f, layout, slot, hart, f.parameter(4, 'i32'))
   })
 
-  const onStore = module.function('tableStored', ['i32', 'i32'], [], (f) => {
+  return { usePte, onStore: buildTableStored(module, { slotOf, addressOf, dropPte, release }) }
+}
+
+interface TableParts {
+  readonly slotOf: (page: I32) => I32
+  readonly addressOf: (number: I32) => I32
+  readonly dropPte: Callee
+  readonly release: Callee
+}
+
+/** tableStored(offset, size): a store to a table page has taken place. */
+function buildTableStored(
+  module: ModuleBuilder,
+  { slotOf, addressOf, dropPte, release }: TableParts,
+): Callee {
+  return module.function('tableStored', ['i32', 'i32'], [], (f) => {
     const offset = f.parameter(0, 'i32')
     const slot = f.let(addressOf(i32.sub(slotOf(i32.shr_u(offset, 12)), 1)))
     const first = f.let(i32.shr_u(i32.and(offset, 4095), 3))
@@ -390,7 +405,6 @@ function buildTable(
     })
     f.if(i32.gt_u(idle, TABLE_STORES_MAX), () => f.call(release, slot))
   })
-  return { usePte, onStore }
 }
 
 const usedWord = (slot: I32, index: I32): I32 => i32.add(slot, i32.shl(i32.shr_u(index, 6), 3))
