@@ -169,7 +169,15 @@ const trapRegisters: Csr[] = [
   plain(0x303, 'mideleg', S_INTERRUPTS, 'resync'),
   vector(0x305, 'mtvec'),
   plain(0x306, 'mcounteren', 0xffff_ffff),
-  plain(0x30a, 'menvcfg', STCE | 1n, 'timer'),
+  {
+    ...plain(0x30a, 'menvcfg'),
+    write: ({ f, hart }, value) => {
+      setHart64(f, hart, 'menvcfg', i64.and(value, STCE | 1n))
+      // From now on, or until then, STIP is what stimecmp makes of it: what software wrote is gone.
+      setHart64(f, hart, 'mipSoft', i64.and(hart64(hart, 'mipSoft'), ~BigInt(STIP)))
+    },
+    effect: 'timer',
+  },
   plain(0x340, 'mscratch'),
   plain(0x341, 'mepc', ~1n),
   plain(0x342, 'mcause'),
@@ -318,11 +326,11 @@ function countinhibit(): Csr {
     read: ({ hart }) => hart64(hart, 'mcountinhibit'),
     write: ({ f, hart }, value) => {
       for (const { name, bit } of counters) {
-        const was = f.let(i32.wrap(i64.and(hart64(hart, 'mcountinhibit'), bit)))
-        const becomes = f.let(i32.wrap(i64.and(value, bit)))
+        const was = f.let(anyBit(hart64(hart, 'mcountinhibit'), bit))
+        const becomes = f.let(anyBit(value, bit))
         const field = hart64(hart, name)
-        f.if(i32.and(i32.eqz(was), becomes), () => setHart64(f, hart, name, i64.sub(field, remaining())))
-        f.if(i32.and(was, i32.eqz(becomes)), () => setHart64(f, hart, name, i64.add(field, remaining())))
+        f.if(i32.lt_u(was, becomes), () => setHart64(f, hart, name, i64.sub(field, remaining())))
+        f.if(i32.gt_u(was, becomes), () => setHart64(f, hart, name, i64.add(field, remaining())))
       }
       setHart64(f, hart, 'mcountinhibit', i64.and(value, 0xffff_fffd))
     },

@@ -140,9 +140,8 @@ export class Machine {
   /** Executes up to position `limit`. */
   run(limit: bigint): Stop {
     assert(!this.#isRunning, 'run called from within run')
+    this.#updateTimers()
     while (this.#position < limit) {
-      this.#updateTimers()
-      this.#wakeHarts()
       if (!this.#findRunnable()) return { reason: 'idle', until: this.#nextWake() }
       if (this.#runSlice(limit) === EXIT.stop) return { reason: 'request' }
     }
@@ -166,11 +165,13 @@ export class Machine {
    */
   correctClock(event: ClockEvent): void {
     this.time.correct(event, this.#position, this.clockLimit())
+    this.#updateTimers()
   }
 
   /** Jumps over an idle period to the guest time `ticks`, as programs without a wall clock do. */
   skipTime(ticks: bigint): void {
     this.time.skipTo(ticks, this.#position)
+    this.#updateTimers()
   }
 
   /** The latest time that a clock event can move the clock to now. */
@@ -240,7 +241,7 @@ export class Machine {
     return writer.finish()
   }
 
-  /** Reads what `saveState` wrote. RAM must have been restored before or be restored before the next run. */
+  /** Reads what `saveState` wrote. RAM must have been restored before: writing to it ends reservations. */
   loadState(state: Uint8Array): void {
     const reader = new StateReader(state)
     reader.section('machine', 1, () => {
@@ -317,6 +318,7 @@ export class Machine {
     if (this.harts.length > 1) this.#turnLeft -= steps - left
     const exit = this.#block.getInt32(MACHINE.exit, true)
     this.#onExit(hart, exit)
+    this.#updateTimers()
     return exit
   }
 
@@ -365,7 +367,10 @@ export class Machine {
     }
   }
 
-  /** Lets the timer interrupts follow the time at this position. */
+  /**
+   * Lets the timer interrupts follow the time at this position. Whatever moves the position or the time ends with this,
+   * so that the interrupt lines, too, are a function of the position.
+   */
   #updateTimers(): void {
     const now = this.time.at(this.#position)
     for (const hart of this.harts) {
@@ -379,18 +384,17 @@ export class Machine {
     }
   }
 
-  #wakeHarts(): void {
-    for (const hart of this.harts) {
+  /**
+   * Makes a hart that can run the current one; false if there is none. A hart that waits wakes when its turn comes, not
+   * when its interrupt does: how often `run` comes by here is no part of the state.
+   */
+  #findRunnable(): boolean {
+    for (let i = 0; i < this.harts.length; i++) {
+      const hart = this.harts[this.#current]!
       const state = hart.get32('state')
       const waits = state === HART_STATE.waiting || state === HART_STATE.suspended
       if (waits && hart.awake) hart.set32('state', HART_STATE.running)
-    }
-  }
-
-  /** Makes a hart that can run the current one; false if there is none. */
-  #findRunnable(): boolean {
-    for (let i = 0; i < this.harts.length; i++) {
-      if (this.harts[this.#current]!.get32('state') === HART_STATE.running) return true
+      if (hart.get32('state') === HART_STATE.running) return true
       this.#endTurn()
     }
     return false

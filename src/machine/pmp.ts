@@ -71,7 +71,9 @@ export class Pmp {
       if (range !== undefined && range.start < range.end) ranges.push(range)
     }
     this.#ranges = ranges
-    const machineOpen = ranges.every(({ config }) => (config & LOCKED) === 0)
+    // An access that an entry matches in part fails in any mode; entries of whole pages never match one in part.
+    const wholePages = ({ start, end }: Range): boolean => ((start | end) & 0xfffn) === 0n
+    const machineOpen = ranges.every((range) => (range.config & LOCKED) === 0 && wholePages(range))
     const first = ranges[0]
     const covers = first !== undefined && first.start === 0n && first.end >= EVERYTHING
     const othersOpen = covers && (first.config & (R | W | X)) === (R | W | X)
