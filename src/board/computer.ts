@@ -245,7 +245,11 @@ export class Computer {
       line: plic.source(UART.interrupt),
       transmit: (byte) => this.#stream(PORT.uart, Uint8Array.of(byte)),
     })
-    this.#rtc = new GoldfishRtc({ clock, line: plic.source(RTC.interrupt) })
+    this.#rtc = new GoldfishRtc({
+      clock,
+      line: plic.source(RTC.interrupt),
+      alarmChanged: () => machine.timersChanged(),
+    })
     const syscon = new Syscon({ request: (request) => this.#requestPower(request) })
     return [
       place(CLINT, aclint),

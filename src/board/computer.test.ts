@@ -1,0 +1,28 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { nodeEngine } from '../host/engine.ts'
+import { smallComputer } from './testing/small_computer.ts'
+
+test('the alarm of the RTC fires at the same position however run is cut', () => {
+  // The alarm interrupts through the PLIC (source 11, context 1) 2000 ns after it was read.
+  const source = `
+      la t0, trap; csrw stvec, t0
+      li t0, 0x0c000000; li t1, 1; sw t1, 44(t0)
+      li t0, 0x0c002080; li t1, 0x800; sw t1, 0(t0)
+      li t0, 0x0c201000; sw zero, 0(t0)
+      li t0, 0x200; csrw sie, t0; csrsi sstatus, 2
+      li t0, 0x101000; li t1, 1; sw t1, 16(t0)
+      lw t1, 0(t0); lw t2, 4(t0); li t3, 2000; add t1, t1, t3
+      sw t2, 12(t0); sw t1, 8(t0)
+    loop: addi s0, s0, 1; j loop
+      .align 2
+    trap: mv s1, s0; j trap`
+  const whole = smallComputer(nodeEngine, source)
+  whole.run(5000n)
+  const split = smallComputer(nodeEngine, source)
+  for (let position = 1n; position <= 5000n; position++) split.run(position)
+  const counted = split.machine.harts[0]!.x(9)
+  assert.ok(counted > 100n && counted < 300n, `interrupted after ${counted} rounds`)
+  assert.equal(whole.machine.harts[0]!.x(9), counted)
+  assert.equal(whole.digest(), split.digest())
+})
