@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { nodeEngine } from '../host/engine.ts'
-import { smallComputer } from './testing/small_computer.ts'
+import { sbiCall, smallComputer } from './testing/small_computer.ts'
 
 test('the alarm of the RTC fires at the same position however run is cut', () => {
   // The alarm interrupts through the PLIC (source 11, context 1) 2000 ns after it was read.
@@ -25,4 +25,13 @@ test('the alarm of the RTC fires at the same position however run is cut', () =>
   assert.ok(counted > 100n && counted < 300n, `interrupted after ${counted} rounds`)
   assert.equal(whole.machine.harts[0]!.x(9), counted)
   assert.equal(whole.digest(), split.digest())
+})
+
+test('a power request of the SBI counts at its own position, also where run ends there', () => {
+  const source = `nop; li a0, 0; li a1, 0; ${sbiCall('SRST', 0)}; j .`
+  const whole = smallComputer(nodeEngine, source)
+  assert.deepEqual(whole.run(1000n), { reason: 'power', request: { kind: 'power-off', code: 0 } })
+  const limited = smallComputer(nodeEngine, source)
+  assert.equal(limited.run(whole.position).reason, 'power')
+  assert.equal(limited.digest(), whole.digest())
 })

@@ -143,7 +143,7 @@ export class Machine {
     this.#updateTimers()
     while (this.#position < limit) {
       if (!this.#findRunnable()) return { reason: 'idle', until: this.#nextWake() }
-      if (this.#runSlice(limit) === EXIT.stop) return { reason: 'request' }
+      if (this.#runSlice(limit) === EXIT.stop || this.#takeStopRequest()) return { reason: 'request' }
     }
     return { reason: 'limit' }
   }
@@ -422,6 +422,13 @@ export class Machine {
     }
     for (const timer of this.boardTimers) consider(timer.deadline() ?? TIMER_NEVER)
     return next
+  }
+
+  /** Whether a stop was requested behind the slice's last step, as SBI does; it must not wait for the next `run`. */
+  #takeStopRequest(): boolean {
+    if (this.#block.getInt32(MACHINE.stop, true) !== EXIT.stop) return false
+    this.#setBlock('stop', 0)
+    return true
   }
 
   #requestExit(reason: number): void {
