@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { nodeEngine } from '../host/engine.ts'
+import { PORT } from './computer.ts'
 import { sbiCall, smallComputer } from './testing/small_computer.ts'
 
 test('the alarm of the RTC fires at the same position however run is cut', () => {
@@ -34,4 +35,18 @@ test('a power request of the SBI counts at its own position, also where run ends
   const limited = smallComputer(nodeEngine, source)
   assert.equal(limited.run(whole.position).reason, 'power')
   assert.equal(limited.digest(), whole.digest())
+})
+
+test('each piece of a console has the ordinal of its own last byte', () => {
+  const length = 10_000
+  const source = `li a0, ${length}; la a1, start; li a2, 0; ${sbiCall('DBCN', 0)}; j .`
+  const computer = smallComputer(nodeEngine, source)
+  computer.run(100n)
+  let count = 0n
+  for (const { port, ordinal, bytes } of computer.takeOutputs()) {
+    count += BigInt(bytes.length)
+    assert.equal(port, PORT.uart)
+    assert.equal(ordinal, count)
+  }
+  assert.equal(count, BigInt(length))
 })

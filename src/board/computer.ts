@@ -79,13 +79,20 @@ export type ComputerStop = Stop | { readonly reason: 'power'; readonly request: 
 /** Bytes that a console may put out in one piece. */
 const PIECE_BYTES = 4096
 
+/** A console output that may still grow. */
+interface Piece {
+  readonly port: number
+  readonly bytes: Uint8Array
+  length: number
+}
+
 export class Computer {
   readonly machine: Machine
   readonly specification: ComputerSpecification
   readonly #options: ComputerOptions
   readonly #ordinals = new Array<bigint>(PORT_COUNT).fill(0n)
   #outputs: Output[] = []
-  #open: { port: number; bytes: Uint8Array; length: number } | undefined
+  #open: Piece | undefined
   #diskRequests: DiskRequest[] = []
   #power: PowerRequest | undefined
   #boots = 0
@@ -309,14 +316,23 @@ export class Computer {
 
   /** Bytes of a console: those that follow each other on a port become one output. */
   #stream(port: number, bytes: Uint8Array): void {
-    for (const byte of bytes) {
-      if (this.#open === undefined || this.#open.port !== port || this.#open.length === PIECE_BYTES) {
-        this.#closePiece()
-        this.#open = { port, bytes: new Uint8Array(PIECE_BYTES), length: 0 }
-      }
-      this.#open.bytes[this.#open.length++] = byte
+    for (let at = 0; at < bytes.length; ) {
+      const open = this.#openPiece(port)
+      const piece = bytes.subarray(at, at + PIECE_BYTES - open.length)
+      open.bytes.set(piece, open.length)
+      open.length += piece.length
+      at += piece.length
+      this.#ordinals[port]! += BigInt(piece.length)
     }
-    this.#ordinals[port]! += BigInt(bytes.length)
+  }
+
+  /** The piece that the next byte of a port belongs to. */
+  #openPiece(port: number): Piece {
+    const open = this.#open
+    if (open !== undefined && open.port === port && open.length < PIECE_BYTES) return open
+    this.#closePiece()
+    this.#open = { port, bytes: new Uint8Array(PIECE_BYTES), length: 0 }
+    return this.#open
   }
 
   #closePiece(): void {
