@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { nodeEngine } from '../host/engine.ts'
 import { PORT } from './computer.ts'
-import { sbiCall, smallComputer } from './testing/small_computer.ts'
+import { KERNEL_ADDRESS, sbiCall, smallComputer } from './testing/small_computer.ts'
 
 test('the alarm of the RTC fires at the same position however run is cut', () => {
   // The alarm interrupts through the PLIC (source 11, context 1) 2000 ns after it was read.
@@ -49,4 +49,18 @@ test('each piece of a console has the ordinal of its own last byte', () => {
     assert.equal(ordinal, count)
   }
   assert.equal(count, BigInt(length))
+})
+
+test('a hart is not started or resumed at an odd address', () => {
+  const source = `
+      li a0, 1; li a1, ${KERNEL_ADDRESS + 1}; li a2, 0; ${sbiCall('HSM', 0)}; mv s0, a0
+      li a0, 0x80000000; li a1, ${KERNEL_ADDRESS + 1}; li a2, 0; ${sbiCall('HSM', 3)}; mv s1, a0
+      j .`
+  const computer = smallComputer(nodeEngine, source, { harts: 2 })
+  computer.run(200n)
+  const [first, second] = computer.machine.harts
+  assert.equal(BigInt.asIntN(64, first!.x(8)), -5n)
+  assert.equal(BigInt.asIntN(64, first!.x(9)), -5n)
+  assert.equal(second!.get32('state'), 2)
+  assert.equal(computer.position, 200n)
 })
