@@ -64,3 +64,25 @@ test('a hart is not started or resumed at an odd address', () => {
   assert.equal(second!.get32('state'), 2)
   assert.equal(computer.position, 200n)
 })
+
+test('a run ends early where much output waits, which changes nothing', () => {
+  const source = `loop: li a0, 0x10000; la a1, start; li a2, 0; ${sbiCall('DBCN', 0)}; j loop`
+  const computer = smallComputer(nodeEngine, source)
+  const end = 20_000n
+  let stops = 0
+  let most = 0
+  while (computer.position < end) {
+    if (computer.run(end).reason === 'output') stops++
+    const bytes = computer.takeOutputs().reduce((sum, output) => sum + output.bytes.length, 0)
+    most = Math.max(most, bytes)
+  }
+  assert.ok(stops > 10)
+  assert.ok(most <= 2 ** 21, `${most} bytes at once`)
+  const stepped = smallComputer(nodeEngine, source)
+  for (let position = 100n; position <= end; position += 100n) {
+    stepped.run(position)
+    while (stepped.position < position) stepped.run(position)
+    stepped.takeOutputs()
+  }
+  assert.equal(stepped.digest(), computer.digest())
+})

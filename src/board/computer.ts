@@ -74,10 +74,19 @@ export interface Output {
 }
 
 /** Why `run` came back. */
-export type ComputerStop = Stop | { readonly reason: 'power'; readonly request: PowerRequest }
+export type ComputerStop =
+  | Stop
+  | { readonly reason: 'power'; readonly request: PowerRequest }
+  /** Much output or many disk requests wait to be taken; running on is allowed. */
+  | { readonly reason: 'output' }
 
 /** Bytes that a console may put out in one piece. */
 const PIECE_BYTES = 4096
+
+/** Bytes waiting to be taken at which `run` ends early: no guest may fill the host's memory within one run. */
+const WAITING_BYTES_MAX = 1 << 20
+/** What an output or a disk request costs beyond its bytes. */
+const WAITING_OVERHEAD = 64
 
 /** A console output that may still grow. */
 interface Piece {
@@ -94,6 +103,8 @@ export class Computer {
   #outputs: Output[] = []
   #open: Piece | undefined
   #diskRequests: DiskRequest[] = []
+  #outputBytes = 0
+  #diskRequestBytes = 0
   #power: PowerRequest | undefined
   #boots = 0
   // Set by #devices, which the machine's constructor calls.
@@ -151,7 +162,10 @@ export class Computer {
       const stop = this.machine.run(limit)
       if (stop.reason !== 'request') return stop
       const request = this.#power
-      if (request === undefined) continue
+      if (request === undefined) {
+        if (this.#muchWaits) return { reason: 'output' }
+        continue
+      }
       this.#power = undefined
       if (request.kind === 'power-off') return { reason: 'power', request }
       this.start()
@@ -181,6 +195,7 @@ export class Computer {
     this.#closePiece()
     const outputs = this.#outputs
     this.#outputs = []
+    this.#outputBytes = 0
     return outputs
   }
 
@@ -188,6 +203,7 @@ export class Computer {
   takeDiskRequests(): DiskRequest[] {
     const requests = this.#diskRequests
     this.#diskRequests = []
+    this.#diskRequestBytes = 0
     return requests
   }
 
@@ -226,8 +242,10 @@ export class Computer {
     })
     reader.finish()
     this.#outputs = []
+    this.#outputBytes = 0
     this.#open = undefined
     this.#diskRequests = []
+    this.#diskRequestBytes = 0
   }
 
   /** A hash of all state, RAM included. */
@@ -276,7 +294,7 @@ export class Computer {
     this.#entropy = new VirtioEntropy({ request: () => {} })
     const functions: [string, VirtioFunction][] = []
     if (diskSectors !== undefined) {
-      const submit = (request: DiskRequest): void => void this.#diskRequests.push(request)
+      const submit = (request: DiskRequest): void => this.#submitDisk(request)
       this.#block = new VirtioBlock({ sectors: diskSectors, serial: 'understudy-disk', submit })
       functions.push(['disk0', this.#block])
     }
@@ -324,6 +342,8 @@ export class Computer {
       at += piece.length
       this.#ordinals[port]! += BigInt(piece.length)
     }
+    this.#outputBytes += bytes.length
+    this.#stopIfMuchWaits()
   }
 
   /** The piece that the next byte of a port belongs to. */
@@ -350,6 +370,22 @@ export class Computer {
     this.#closePiece()
     this.#ordinals[PORT.net]!++
     this.#outputs.push({ port: PORT.net, ordinal: this.#ordinals[PORT.net]!, bytes: frame })
+    this.#outputBytes += frame.length + WAITING_OVERHEAD
+    this.#stopIfMuchWaits()
+  }
+
+  #submitDisk(request: DiskRequest): void {
+    this.#diskRequests.push(request)
+    this.#diskRequestBytes += (request.data?.length ?? 0) + WAITING_OVERHEAD
+    this.#stopIfMuchWaits()
+  }
+
+  get #muchWaits(): boolean {
+    return this.#outputBytes + this.#diskRequestBytes >= WAITING_BYTES_MAX
+  }
+
+  #stopIfMuchWaits(): void {
+    if (this.#muchWaits) this.machine.requestStop()
   }
 
   /** Random bits for the guest's next start: the configured seed, another one at each start. */

@@ -141,6 +141,7 @@ export class Machine {
   run(limit: bigint): Stop {
     assert(!this.#isRunning, 'run called from within run')
     this.#updateTimers()
+    if (this.#takeStopRequest()) return { reason: 'request' }
     while (this.#position < limit) {
       if (!this.#findRunnable()) return { reason: 'idle', until: this.#nextWake() }
       if (this.#runSlice(limit) === EXIT.stop || this.#takeStopRequest()) return { reason: 'request' }
@@ -424,7 +425,10 @@ export class Machine {
     return next
   }
 
-  /** Whether a stop was requested behind the slice's last step, as SBI does; it must not wait for the next `run`. */
+  /**
+   * Whether a stop was requested between slices, as SBI does. It neither waits for the next slice nor lets the next
+   * hart be chosen before: where `run` stops, the state is the same as if its limit were there.
+   */
   #takeStopRequest(): boolean {
     if (this.#block.getInt32(MACHINE.stop, true) !== EXIT.stop) return false
     this.#setBlock('stop', 0)
