@@ -15,6 +15,7 @@
  */
 
 import { assert } from '../base/assert.ts'
+import { compressedInstructions } from '../isa/compressed.ts'
 import { type Decoded, decode, emptyDecoded } from '../isa/decode.ts'
 import { type Instruction, instructions } from '../isa/instructions.ts'
 import { fusedPairs } from './fused_pairs.ts'
