@@ -55,9 +55,14 @@ export class BareComputer {
       devices: (machine) => this.#devices(machine, options.harts ?? 1),
       onHostStore: (offset, size) => this.#onHostStore(offset, size),
     })
+    const { entry } = options.elf
+    if ((entry & 1n) === 1n)
+      throw new UserError(
+        `${options.name}: its entry 0x${entry.toString(16)} is odd, no instruction is there`,
+      )
     loadSegments(options.elf, this.machine.ram, options.name)
     for (const hart of this.machine.harts) {
-      hart.set64('pc', options.elf.entry)
+      hart.set64('pc', entry)
       hart.setX(10, BigInt(hart.id))
     }
     this.#toHost = ramSymbol(this.machine, options.elf, 'tohost')

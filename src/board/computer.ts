@@ -74,10 +74,26 @@ export interface Output {
 }
 
 /** Why `run` came back. */
-export type ComputerStop = Stop | { readonly reason: 'power'; readonly request: PowerRequest }
+export type ComputerStop =
+  | Stop
+  | { readonly reason: 'power'; readonly request: PowerRequest }
+  /** Much output or many disk requests wait to be taken; running on is allowed. */
+  | { readonly reason: 'output' }
 
 /** Bytes that a console may put out in one piece. */
 const PIECE_BYTES = 4096
+
+/** Bytes waiting to be taken at which `run` ends early: no guest may fill the host's memory within one run. */
+const WAITING_BYTES_MAX = 1 << 20
+/** What an output or a disk request costs beyond its bytes. */
+const WAITING_OVERHEAD = 64
+
+/** A console output that may still grow. */
+interface Piece {
+  readonly port: number
+  readonly bytes: Uint8Array
+  length: number
+}
 
 export class Computer {
   readonly machine: Machine
@@ -85,8 +101,10 @@ export class Computer {
   readonly #options: ComputerOptions
   readonly #ordinals = new Array<bigint>(PORT_COUNT).fill(0n)
   #outputs: Output[] = []
-  #open: { port: number; bytes: Uint8Array; length: number } | undefined
+  #open: Piece | undefined
   #diskRequests: DiskRequest[] = []
+  #outputBytes = 0
+  #diskRequestBytes = 0
   #power: PowerRequest | undefined
   #boots = 0
   // Set by #devices, which the machine's constructor calls.
@@ -144,7 +162,10 @@ export class Computer {
       const stop = this.machine.run(limit)
       if (stop.reason !== 'request') return stop
       const request = this.#power
-      if (request === undefined) continue
+      if (request === undefined) {
+        if (this.#muchWaits) return { reason: 'output' }
+        continue
+      }
       this.#power = undefined
       if (request.kind === 'power-off') return { reason: 'power', request }
       this.start()
@@ -174,6 +195,7 @@ export class Computer {
     this.#closePiece()
     const outputs = this.#outputs
     this.#outputs = []
+    this.#outputBytes = 0
     return outputs
   }
 
@@ -181,6 +203,7 @@ export class Computer {
   takeDiskRequests(): DiskRequest[] {
     const requests = this.#diskRequests
     this.#diskRequests = []
+    this.#diskRequestBytes = 0
     return requests
   }
 
@@ -219,8 +242,10 @@ export class Computer {
     })
     reader.finish()
     this.#outputs = []
+    this.#outputBytes = 0
     this.#open = undefined
     this.#diskRequests = []
+    this.#diskRequestBytes = 0
   }
 
   /** A hash of all state, RAM included. */
@@ -245,7 +270,11 @@ export class Computer {
       line: plic.source(UART.interrupt),
       transmit: (byte) => this.#stream(PORT.uart, Uint8Array.of(byte)),
     })
-    this.#rtc = new GoldfishRtc({ clock, line: plic.source(RTC.interrupt) })
+    this.#rtc = new GoldfishRtc({
+      clock,
+      line: plic.source(RTC.interrupt),
+      alarmChanged: () => machine.timersChanged(),
+    })
     const syscon = new Syscon({ request: (request) => this.#requestPower(request) })
     return [
       place(CLINT, aclint),
@@ -265,7 +294,7 @@ export class Computer {
     this.#entropy = new VirtioEntropy({ request: () => {} })
     const functions: [string, VirtioFunction][] = []
     if (diskSectors !== undefined) {
-      const submit = (request: DiskRequest): void => void this.#diskRequests.push(request)
+      const submit = (request: DiskRequest): void => this.#submitDisk(request)
       this.#block = new VirtioBlock({ sectors: diskSectors, serial: 'understudy-disk', submit })
       functions.push(['disk0', this.#block])
     }
@@ -305,14 +334,25 @@ export class Computer {
 
   /** Bytes of a console: those that follow each other on a port become one output. */
   #stream(port: number, bytes: Uint8Array): void {
-    for (const byte of bytes) {
-      if (this.#open === undefined || this.#open.port !== port || this.#open.length === PIECE_BYTES) {
-        this.#closePiece()
-        this.#open = { port, bytes: new Uint8Array(PIECE_BYTES), length: 0 }
-      }
-      this.#open.bytes[this.#open.length++] = byte
+    for (let at = 0; at < bytes.length; ) {
+      const open = this.#openPiece(port)
+      const piece = bytes.subarray(at, at + PIECE_BYTES - open.length)
+      open.bytes.set(piece, open.length)
+      open.length += piece.length
+      at += piece.length
+      this.#ordinals[port]! += BigInt(piece.length)
     }
-    this.#ordinals[port]! += BigInt(bytes.length)
+    this.#outputBytes += bytes.length
+    this.#stopIfMuchWaits()
+  }
+
+  /** The piece that the next byte of a port belongs to. */
+  #openPiece(port: number): Piece {
+    const open = this.#open
+    if (open !== undefined && open.port === port && open.length < PIECE_BYTES) return open
+    this.#closePiece()
+    this.#open = { port, bytes: new Uint8Array(PIECE_BYTES), length: 0 }
+    return this.#open
   }
 
   #closePiece(): void {
@@ -330,6 +370,22 @@ export class Computer {
     this.#closePiece()
     this.#ordinals[PORT.net]!++
     this.#outputs.push({ port: PORT.net, ordinal: this.#ordinals[PORT.net]!, bytes: frame })
+    this.#outputBytes += frame.length + WAITING_OVERHEAD
+    this.#stopIfMuchWaits()
+  }
+
+  #submitDisk(request: DiskRequest): void {
+    this.#diskRequests.push(request)
+    this.#diskRequestBytes += (request.data?.length ?? 0) + WAITING_OVERHEAD
+    this.#stopIfMuchWaits()
+  }
+
+  get #muchWaits(): boolean {
+    return this.#outputBytes + this.#diskRequestBytes >= WAITING_BYTES_MAX
+  }
+
+  #stopIfMuchWaits(): void {
+    if (this.#muchWaits) this.machine.requestStop()
   }
 
   /** Random bits for the guest's next start: the configured seed, another one at each start. */

@@ -32,11 +32,6 @@ export class Recorder {
     return this.#encoder.payloadBytes
   }
 
-  /** Whether a batch must be taken before anything more is delivered. */
-  get full(): boolean {
-    return this.#encoder.full
-  }
-
   /** Records an event and applies it. */
   deliver(event: ExternalEvent): void {
     this.#encoder.append(recordOf(event, this.#computer.position))

@@ -56,6 +56,8 @@ export class Replayer {
       const next = this.#computer.position + this.#sliceSteps
       const stop = this.#computer.run(next < end ? next : end)
       this.#collect()
+      // Whoever replays takes the disk requests first.
+      if (stop.reason === 'output') break
       if (stop.reason !== 'limit' && this.#computer.position < position) {
         const at = hex(this.#computer.position)
         return this.#divergence(index, 'execution', `runs on to ${hex(position)}`, `${stop.reason} at ${at}`)

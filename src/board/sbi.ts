@@ -140,20 +140,31 @@ export class Sbi {
     const address = hart.x(A(1))
     if (target === undefined) return [ERROR.invalidParameter]
     if (target.get32('state') !== HART_STATE.stopped) return [ERROR.alreadyAvailable]
-    if (!this.#machine.ram.contains(Number(address), 2)) return [ERROR.invalidAddress]
+    if (!this.#isEntry(address)) return [ERROR.invalidAddress]
     enterSupervisor(target, address, hart.x(A(2)))
     this.#machine.restartHart(target.id)
     return [ERROR.success]
+  }
+
+  /** Whether a hart can be started at `address`: in RAM, and even, since the pc has no bit 0. */
+  #isEntry(address: bigint): boolean {
+    return (address & 1n) === 0n && this.#machine.ram.contains(Number(address), 2)
   }
 
   /** Handles a suspend call, which does not return in the usual way. False if the call is another one. */
   #suspend(hart: Hart): boolean {
     if (hart.x(A(7)) !== EXTENSION.hsm || hart.x(A(6)) !== 3n) return false
     const type = hart.x(A(0)) & WORD32
-    if (type === SUSPEND_NON_RETENTIVE) enterSupervisor(hart, hart.x(A(1)), hart.x(A(2)))
-    else hart.setX(A(0), type === SUSPEND_RETENTIVE ? ERROR.success : ERROR.notSupported)
-    if (type === SUSPEND_NON_RETENTIVE || type === SUSPEND_RETENTIVE)
-      hart.set32('state', HART_STATE.suspended)
+    if (type === SUSPEND_RETENTIVE) hart.setX(A(0), ERROR.success)
+    else if (type !== SUSPEND_NON_RETENTIVE) return this.#refuse(hart, ERROR.notSupported)
+    else if (!this.#isEntry(hart.x(A(1)))) return this.#refuse(hart, ERROR.invalidAddress)
+    else enterSupervisor(hart, hart.x(A(1)), hart.x(A(2)))
+    hart.set32('state', HART_STATE.suspended)
+    return true
+  }
+
+  #refuse(hart: Hart, error: bigint): true {
+    hart.setX(A(0), error)
     return true
   }
 

@@ -16,7 +16,7 @@
  *     0x18 ALARM_STATUS   1 while armed
  *     0x1c CLEAR_INTERRUPT
  *
- * The machine knows only the timers of harts, so it asks `alarmTicks` after every access to this device,
+ * The machine knows only the timers of harts, so it asks `alarmTicks` after every `alarmChanged`,
  * after `setOffset` and after `load`, and calls `checkAlarm` once the guest clock has reached that instant.
  */
 import type { StateReader, StateWriter } from '../base/state.ts'
@@ -38,12 +38,15 @@ export interface GoldfishRtcOptions {
   readonly name?: string
   readonly clock: GuestClock
   readonly line: InterruptLine
+  /** The guest may have moved the alarm. */
+  readonly alarmChanged?: () => void
 }
 
 export class GoldfishRtc implements Device {
   readonly name: string
   readonly #clock: GuestClock
   readonly #line: InterruptLine
+  readonly #alarmChanged: () => void
   #offset = 0n
   #adjustment = 0n
   #latchedHigh = 0
@@ -56,6 +59,7 @@ export class GoldfishRtc implements Device {
     this.name = options.name ?? 'rtc'
     this.#clock = options.clock
     this.#line = options.line
+    this.#alarmChanged = options.alarmChanged ?? (() => {})
   }
 
   /**
@@ -129,6 +133,7 @@ export class GoldfishRtc implements Device {
         break
     }
     this.checkAlarm()
+    this.#alarmChanged()
   }
 
   /** Keeps offset and adjustment: the calendar runs on a battery. */

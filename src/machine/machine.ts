@@ -141,9 +141,10 @@ export class Machine {
   run(limit: bigint): Stop {
     assert(!this.#isRunning, 'run called from within run')
     this.#updateTimers()
+    if (this.#takeStopRequest()) return { reason: 'request' }
     while (this.#position < limit) {
       if (!this.#findRunnable()) return { reason: 'idle', until: this.#nextWake() }
-      if (this.#runSlice(limit) === EXIT.stop) return { reason: 'request' }
+      if (this.#runSlice(limit) === EXIT.stop || this.#takeStopRequest()) return { reason: 'request' }
     }
     return { reason: 'limit' }
   }
@@ -422,6 +423,16 @@ export class Machine {
     }
     for (const timer of this.boardTimers) consider(timer.deadline() ?? TIMER_NEVER)
     return next
+  }
+
+  /**
+   * Whether a stop was requested between slices, as SBI does. It neither waits for the next slice nor lets the next
+   * hart be chosen before: where `run` stops, the state is the same as if its limit were there.
+   */
+  #takeStopRequest(): boolean {
+    if (this.#block.getInt32(MACHINE.stop, true) !== EXIT.stop) return false
+    this.#setBlock('stop', 0)
+    return true
   }
 
   #requestExit(reason: number): void {

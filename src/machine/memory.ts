@@ -4,7 +4,7 @@
  * Each returns a STATUS. A fault has then been raised already (the hart's pc must stand at the faulting instruction
  * before the call); nothing of the access has taken place.
  */
-import { type I32, type I64, i32, i64 } from '../wasm/expression.ts'
+import { type I32, type I64, i32, i64, select } from '../wasm/expression.ts'
 import { type Callee, call, type FunctionBuilder } from '../wasm/function.ts'
 import type { ModuleBuilder } from '../wasm/module.ts'
 import { hart32, hart64, machine32, setHart64, setMachine32 } from './fields.ts'
@@ -130,7 +130,7 @@ export function buildSlowMemory(module: ModuleBuilder, parts: MemoryParts): Slow
 }
 
 function defineLoad(module: ModuleBuilder, parts: MemoryParts, load: Callee): void {
-  const split = buildLoadSplit(module, load)
+  const split = buildLoadSplit(module, parts)
   module.define(load, (f) => {
     const hart = f.parameter(0, 'i32')
     const va = f.parameter(1, 'i64')
@@ -146,35 +146,69 @@ function defineLoad(module: ModuleBuilder, parts: MemoryParts, load: Callee): vo
       setHart64(f, hart, 'result', loadSized(f, offset, size))
       f.return(settled())
     })
-    f.ifUnlikely(i32.or(misaligned(va, size), i32.eqz(call<'i32'>(parts.mmioLoad, hart, pa, size))), () => {
+    const refused = () => {
       f.call(parts.raise, hart, CAUSE.loadAccess, va)
       f.return(i32.const(STATUS.trapped))
-    })
+    }
+    // Registers are not to be touched by an access that faults.
+    f.ifUnlikely(misaligned(va, size), refused)
+    f.ifUnlikely(i32.eqz(call<'i32'>(parts.mmioLoad, hart, pa, size)), refused)
     f.return(i32.const(STATUS.resync))
   })
 }
 
-/** A load over a page boundary, byte by byte; the first byte that faults names the address. */
-function buildLoadSplit(module: ModuleBuilder, load: Callee): Callee {
+/**
+ * Translates both parts of an access over a page boundary, which must lie in RAM, and gives their offsets there. The
+ * first byte that faults names the address.
+ */
+function translateParts(
+  f: FunctionBuilder,
+  parts: MemoryParts,
+  hart: I32,
+  va: I64,
+  bytes: readonly [I32, I32],
+  access: { kind: number; causes: { access: number; page: number } },
+): [I32, I32] {
+  const secondVa = f.let(i64.and(i64.add(va, 4095), -4096))
+  const offsetAt = (start: I64, size: I32): I32 => {
+    const status = f.let(call<'i32'>(parts.translate, hart, start, access.kind, size))
+    raiseFault(f, parts, hart, status, start, access.causes)
+    const offset = f.let(offsetOf(hart64(hart, 'result')))
+    f.if(i32.eqz(inRam(offset)), () => {
+      f.call(parts.raise, hart, access.causes.access, start)
+      f.return(i32.const(STATUS.trapped))
+    })
+    return f.let(i32.wrap(offset))
+  }
+  return [offsetAt(va, bytes[0]), offsetAt(secondVa, bytes[1])]
+}
+
+/** Bytes of an access at `va` before the page boundary that it crosses. */
+const bytesBefore = (va: I64): I32 => i32.sub(4096, i32.and(i32.wrap(va), 4095))
+
+/** The offset in RAM of byte `index` of an access of which `first` bytes are at offsets[0], the others at offsets[1]. */
+const partOffset = (offsets: readonly [I32, I32], index: I32, first: I32): I32 =>
+  select(i32.ge_u(index, first), i32.add(offsets[1], i32.sub(index, first)), i32.add(offsets[0], index))
+
+/** A load over a page boundary: both pages are checked before a byte is read. */
+function buildLoadSplit(module: ModuleBuilder, parts: MemoryParts): Callee {
   return module.function('loadSplit', ['i32', 'i64', 'i32'], ['i32'], (f) => {
     const hart = f.parameter(0, 'i32')
     const va = f.parameter(1, 'i64')
     const size = f.parameter(2, 'i32')
+    const first = f.let(bytesBefore(va))
+    const access = { kind: ACCESS.load, causes: LOAD_CAUSES }
+    const offsets = translateParts(f, parts, hart, va, [first, i32.sub(size, first)], access)
     const index = f.local('i32', 0)
     const value = f.local('i64', 0)
-    const status = f.local('i32', 0)
     f.loop((next) => {
-      const at = i64.add(va, i64.extend_i32_u(index))
-      const one = f.let(call<'i32'>(load, hart, at, 1))
-      f.if(i32.eq(one, STATUS.trapped), () => f.return(one))
-      f.set(status, i32.or(status, one))
-      const shift = i64.extend_i32_u(i32.shl(index, 3))
-      f.set(value, i64.or(value, i64.shl(hart64(hart, 'result'), shift)))
+      const byte = i64.load8_u(partOffset(offsets, index, first), { memory: 1 })
+      f.set(value, i64.or(value, i64.shl(byte, i64.extend_i32_u(i32.shl(index, 3)))))
       f.set(index, i32.add(index, 1))
       f.brIf(next, i32.lt_u(index, size))
     })
     setHart64(f, hart, 'result', value)
-    f.return(status)
+    f.return(settled())
   })
 }
 
@@ -221,13 +255,12 @@ function defineStore(module: ModuleBuilder, parts: MemoryParts, store: Callee): 
       f.if(i32.eqz(status), () => f.call(fillWrite, hart, va, i32.wrap(offset)))
       f.return(call(storeRam, i32.wrap(offset), size, value))
     })
-    f.ifUnlikely(
-      i32.or(misaligned(va, size), i32.eqz(call<'i32'>(parts.mmioStore, hart, pa, size, value))),
-      () => {
-        f.call(parts.raise, hart, CAUSE.storeAccess, va)
-        f.return(i32.const(STATUS.trapped))
-      },
-    )
+    const refused = () => {
+      f.call(parts.raise, hart, CAUSE.storeAccess, va)
+      f.return(i32.const(STATUS.trapped))
+    }
+    f.ifUnlikely(misaligned(va, size), refused)
+    f.ifUnlikely(i32.eqz(call<'i32'>(parts.mmioStore, hart, pa, size, value)), refused)
     f.return(i32.const(STATUS.resync))
   })
 }
@@ -239,27 +272,15 @@ function buildStoreSplit(module: ModuleBuilder, parts: MemoryParts, storeRam: Ca
     const va = f.parameter(1, 'i64')
     const size = f.parameter(2, 'i32')
     const value = f.parameter(3, 'i64')
-    const firstBytes = f.let(i32.sub(4096, i32.and(i32.wrap(va), 4095)))
-    const secondVa = f.let(i64.and(i64.add(va, 4095), -4096))
-    const offsets = [va, secondVa].map((start, part) => {
-      const bytes = part === 0 ? firstBytes : i32.sub(size, firstBytes)
-      const status = f.let(call<'i32'>(parts.translate, hart, start, ACCESS.store, bytes))
-      raiseFault(f, parts, hart, status, start, STORE_CAUSES)
-      const offset = f.let(offsetOf(hart64(hart, 'result')))
-      f.if(i32.eqz(inRam(offset)), () => {
-        f.call(parts.raise, hart, CAUSE.storeAccess, start)
-        f.return(i32.const(STATUS.trapped))
-      })
-      return f.let(i32.wrap(offset))
-    })
+    const first = f.let(bytesBefore(va))
+    const access = { kind: ACCESS.store, causes: STORE_CAUSES }
+    const offsets = translateParts(f, parts, hart, va, [first, i32.sub(size, first)], access)
     const index = f.local('i32', 0)
-    const at = f.local('i32')
     const status = f.local('i32', 0)
     f.loop((next) => {
-      f.set(at, i32.add(offsets[0]!, index))
-      f.if(i32.ge_u(index, firstBytes), () => f.set(at, i32.add(offsets[1]!, i32.sub(index, firstBytes))))
       const byte = i64.shr_u(value, i64.extend_i32_u(i32.shl(index, 3)))
-      f.set(status, i32.or(status, call<'i32'>(storeRam, at, 1, byte)))
+      const stored = call<'i32'>(storeRam, partOffset(offsets, index, first), 1, byte)
+      f.set(status, i32.or(status, stored))
       f.set(index, i32.add(index, 1))
       f.brIf(next, i32.lt_u(index, size))
     })

@@ -15,6 +15,7 @@
  */
 
 import { assert } from '../base/assert.ts'
+import { compressedInstructions } from '../isa/compressed.ts'
 import { type Decoded, decode, emptyDecoded } from '../isa/decode.ts'
 import { type Instruction, instructions } from '../isa/instructions.ts'
 import { fusedPairs } from './fused_pairs.ts'
@@ -30,18 +31,8 @@ export interface HandlerVariant {
   readonly length: 2 | 4
 }
 
-/** Ops that some compressed instruction expands to. */
-function compressedOps(): Set<number> {
-  const ops = new Set<number>()
-  const decoded = emptyDecoded()
-  for (let halfword = 0; halfword < 0x10000; halfword++) {
-    if ((halfword & 3) !== 3 && decode(halfword, decoded)) ops.add(decoded.op)
-  }
-  return ops
-}
-
 function listVariants(): HandlerVariant[] {
-  const compressed = compressedOps()
+  const compressed = new Set(compressedInstructions.map(({ expansion }) => expansion.op))
   return instructions.flatMap((instruction) => {
     const wide = { instruction, length: 4 as const }
     return compressed.has(instruction.op) ? [wide, { instruction, length: 2 as const }] : [wide]

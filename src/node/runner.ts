@@ -142,7 +142,7 @@ export class Runner {
   }
 
   async #idle(until: bigint | undefined): Promise<void> {
-    if (this.#arrived.length > 0) return
+    if (this.#arrived.length > 0 || this.#isStopping || this.#isPaused || this.#failure !== undefined) return
     const ms = until === undefined ? SLEEP_MAX_MS : Math.min(SLEEP_MAX_MS, this.#clock.msUntil(until))
     const start = performance.now()
     if (ms < SLEEP_MIN_MS) await new Promise<void>((resolve) => setImmediate(resolve))
@@ -167,7 +167,8 @@ export class Runner {
     this.#arrived = []
     for (const event of events) {
       this.#recorder.deliver(event)
-      if (this.#recorder.full) this.#log(true)
+      // What is left of the batch must hold the records of a whole slice's outputs.
+      if (this.#recorder.pendingBytes >= BATCH_BYTES) this.#log(true)
     }
   }
 
