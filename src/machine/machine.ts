@@ -333,6 +333,8 @@ export class Machine {
       if (!hart.awake) hart.set32('state', HART_STATE.waiting)
       this.#endTurn()
     } else if (exit === EXIT.sbi) {
+      // For the hart this is a trap, and traps end reservations.
+      hart.set32('reserved', 0)
       this.#options.onSbiCall!(hart)
       if (hart.get32('state') !== HART_STATE.running) this.#endTurn()
     } else if (exit === EXIT.turn || this.#turnLeft <= 0) {
