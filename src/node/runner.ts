@@ -18,7 +18,7 @@ import { HostClock } from './host_clock.ts'
 const SLICE_MS = 4
 /** A slice is executed in pieces, and ends early where the guest turns out to be much slower than it was. */
 const PIECE_STEPS = 50_000n
-const SLICE_MAX_MS = 2 * SLICE_MS
+const SLICE_MAX_MS = 5
 /**
  * Bytes on their way to the disk at which the machine is held. A driver's requests in flight are fewer (see
  * virtio_block.ts); but a guest that resets the device again and again leaves ever more behind.
