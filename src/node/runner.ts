@@ -12,7 +12,7 @@ import type { Computer, ComputerStop, ExternalEvent, Output } from '../board/com
 import { PORT } from '../board/computer.ts'
 import type { Recorder } from '../board/recorder.ts'
 import type { PowerRequest } from '../devices/syscon.ts'
-import type { DiskRequest } from '../devices/virtio_block.ts'
+import { type DiskRequest, SECTOR_BYTES } from '../devices/virtio_block.ts'
 import { HostClock } from './host_clock.ts'
 
 const SLICE_MS = 4
@@ -20,10 +20,12 @@ const SLICE_MS = 4
 const PIECE_STEPS = 50_000n
 const SLICE_MAX_MS = 5
 /**
- * Bytes on their way to the disk at which the machine is held. A driver's requests in flight are fewer (see
+ * Bytes on their way to or from the disk at which the machine is held. A driver's requests in flight are fewer (see
  * virtio_block.ts); but a guest that resets the device again and again leaves ever more behind.
  */
 const DISK_BYTES_MAX = 64 * 1024 * 1024
+/** What a request counts beyond its data. */
+const DISK_REQUEST_OVERHEAD = 4096
 /** Sleeps shorter than this are not worth a timer of a whole millisecond. */
 const SLEEP_MIN_MS = 0.2
 /** The longest sleep: host clocks drift, and timers of the runtime end at 2^31 ms. */
@@ -58,8 +60,8 @@ export class Runner {
   #wake: (() => void) | undefined
   #isStopping = false
   #isPaused = false
-  /** What requests write that the disk has not done yet, by request. */
-  readonly #diskWrites = new Map<number, number>()
+  /** What the requests that the disk has not done yet count, by id. */
+  readonly #diskRequests = new Map<number, number>()
   #diskBytes = 0
   #idleMs = 0
   #lastDigestMs = performance.now()
@@ -86,8 +88,8 @@ export class Runner {
 
   /** Answers a disk request. */
   complete(request: number, status: 'ok' | 'error', data: Uint8Array | undefined): void {
-    this.#diskBytes -= this.#diskWrites.get(request) ?? 0
-    this.#diskWrites.delete(request)
+    this.#diskBytes -= this.#diskRequests.get(request) ?? 0
+    this.#diskRequests.delete(request)
     this.deliver({ kind: 'completion', request, status, ...(data === undefined ? {} : { data }) })
   }
 
@@ -166,9 +168,10 @@ export class Runner {
   }
 
   #submitDisk(request: DiskRequest): void {
-    const bytes = request.data?.length ?? 0
-    if (bytes > 0) this.#diskWrites.set(request.id, bytes)
-    this.#diskBytes += bytes
+    const { kind, sectors } = request
+    const data = kind === 'read' || kind === 'write' ? sectors * SECTOR_BYTES : 0
+    this.#diskRequests.set(request.id, data + DISK_REQUEST_OVERHEAD)
+    this.#diskBytes += data + DISK_REQUEST_OVERHEAD
     this.#environment.submitDisk(request)
   }
 
