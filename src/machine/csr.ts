@@ -173,8 +173,9 @@ const trapRegisters: Csr[] = [
     ...plain(0x30a, 'menvcfg'),
     write: ({ f, hart }, value) => {
       setHart64(f, hart, 'menvcfg', i64.and(value, STCE | 1n))
-      // From now on, or until then, STIP is what stimecmp makes of it: what software wrote is gone.
-      setHart64(f, hart, 'mipSoft', i64.and(hart64(hart, 'mipSoft'), ~BigInt(STIP)))
+      // From now on STIP is what stimecmp makes of it: what software wrote is gone.
+      const withoutStip = i64.and(hart64(hart, 'mipSoft'), ~BigInt(STIP))
+      f.if(anyBit(value, STCE), () => setHart64(f, hart, 'mipSoft', withoutStip))
     },
     effect: 'timer',
   },

@@ -23,15 +23,17 @@ import {
   BANK_FETCH,
   CODE_ENTRY_BYTES,
   CODE_SLOT_BYTES,
+  CURRENT_REGISTERS,
   EXIT,
   FETCH_ENTRIES,
   HART_STRADDLE,
   type Layout,
+  REGISTER_BYTES,
 } from './layout.ts'
 import { meanings } from './meaning/meanings.ts'
 import { clearResync, type SlowMemory } from './memory.ts'
 import { type Labels, OpenOperands, pcOf, type Variables } from './open_operands.ts'
-import { HANDLER, handlerVariants } from './predecode.ts'
+import { HANDLER, handlerPairs, handlerVariants } from './predecode.ts'
 import { pendingInterrupts, type Traps } from './trap.ts'
 import type { Watch } from './watch.ts'
 
@@ -62,7 +64,7 @@ export function buildInterpreter(module: ModuleBuilder, parts: InterpreterParts)
       f.loop((resync) => {
         emitResync(f, v, parts, exit, resync)
         f.loop((arrive) => {
-          emitArrive(f, v, parts, exit, resync)
+          f.block((found) => emitArrive(f, v, parts, { exit, resync, found }))
           f.loop((dispatch) => {
             f.ifUnlikely(i32.eqz(v.steps), () => {
               setHart64(f, v.hart, 'pc', pcOf(v))
@@ -98,6 +100,10 @@ function declareVariables(f: FunctionBuilder): Variables {
   }
 }
 
+/** The predecoded instruction at `target`, given the base of its slot. */
+const entryOf = (v: Variables): I32 => i32.add(v.base, i32.shl(i32.wrap(i64.and(v.target, 4095)), 2))
+const deltaOf = (v: Variables): I64 => i64.sub(v.target, i64.extend_i32_u(i32.shr_u(v.entry, 2)))
+
 /** Adds `steps` to a counter of the hart unless mcountinhibit stops it. */
 function count(
   f: FunctionBuilder,
@@ -115,6 +121,7 @@ function enter(f: FunctionBuilder, v: Variables, parts: InterpreterParts): void 
   count(f, v, 'mcycle', 1, steps)
   count(f, v, 'minstret', 4, steps)
   f.setGlobal(parts.fflags, hart32(v.hart, 'fflags'))
+  f.copy(CURRENT_REGISTERS, v.hart, REGISTER_BYTES)
   f.call(parts.updateBanks, v.hart)
 }
 
@@ -123,6 +130,7 @@ function leave(f: FunctionBuilder, v: Variables, parts: InterpreterParts): void 
   count(f, v, 'mcycle', 1, unused)
   count(f, v, 'minstret', 4, unused)
   setHart32(f, v.hart, 'fflags', parts.fflags)
+  f.copy(v.hart, CURRENT_REGISTERS, REGISTER_BYTES)
 }
 
 function emitResync(
@@ -156,8 +164,7 @@ function emitArrive(
   f: FunctionBuilder,
   v: Variables,
   parts: InterpreterParts,
-  exit: Label,
-  resync: Label,
+  { exit, resync, found }: { exit: Label; resync: Label; found: Label },
 ): void {
   const index = i32.shl(i32.and(i32.wrap(i64.shr_u(v.target, 12)), FETCH_ENTRIES - 1), 4)
   f.set(v.slot, i32.add(hart32(v.hart, 'fetchBank'), index))
@@ -173,10 +180,15 @@ function emitArrive(
       f.set(v.steps, i32.sub(v.steps, 1))
       f.br(resync)
     })
+    f.set(v.entry, entryOf(v))
+    f.ifUnlikely(i32.eq(v.entry, i32.add(v.hart, HART_STRADDLE)), () => {
+      f.set(v.delta, deltaOf(v))
+      f.set(v.base, NO_SLOT)
+      f.br(found)
+    })
   })
-  f.set(v.entry, i32.add(v.base, i32.shl(i32.wrap(i64.and(v.target, 4095)), 2)))
-  f.set(v.delta, i64.sub(v.target, i64.extend_i32_u(i32.shr_u(v.entry, 2))))
-  f.ifUnlikely(i32.eq(v.entry, i32.add(v.hart, HART_STRADDLE)), () => f.set(v.base, NO_SLOT))
+  f.set(v.entry, entryOf(v))
+  f.set(v.delta, deltaOf(v))
 }
 
 function emitHandlers(f: FunctionBuilder, v: Variables, parts: InterpreterParts, labels: Labels): void {
@@ -213,6 +225,16 @@ function emitHandlers(f: FunctionBuilder, v: Variables, parts: InterpreterParts,
       const emitter = new OpenOperands(f, v, parts, labels, variant)
       meanings[variant.instruction.op]!(emitter)
       emitter.next()
+    })
+  }
+  for (const [first, second] of handlerPairs) {
+    cases.push(() => {
+      const emitter = new OpenOperands(f, v, parts, labels, first)
+      meanings[first.instruction.op]!(emitter)
+      emitter.continueWithin()
+      const next = new OpenOperands(f, v, parts, labels, second)
+      meanings[second.instruction.op]!(next)
+      next.next()
     })
   }
   f.switch(i32.load16_u(v.entry), cases, () => f.unreachable())

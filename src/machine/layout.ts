@@ -94,6 +94,12 @@ function place<N extends string>(start: number, fields: Record<N, Field>): Recor
 /** x0..x31 at the hart's base, f0..f31 behind them. */
 export const HART_X = 0
 export const HART_F = 256
+export const REGISTER_BYTES = 512
+/**
+ * While a hart runs, its registers are here: at a constant address, an operand costs one addition less, and copying
+ * them in and out costs nothing beside a slice.
+ */
+export const CURRENT_REGISTERS = 0x400
 
 /** Offsets of a hart's fields from its base address. */
 export const HART = place(512, {

@@ -12,6 +12,7 @@ import {
   BANK_WRITE,
   CODE_ENTRIES,
   CODE_ENTRY_BYTES,
+  CURRENT_REGISTERS,
   HART_F,
   HART_X,
   MSTATUS,
@@ -64,6 +65,9 @@ const RS2 = 4
 const RS3 = 5
 const ROUNDING = 6
 
+const X = CURRENT_REGISTERS + HART_X
+const F = CURRENT_REGISTERS + HART_F
+
 /** rm = 7 stands for the mode in frm. */
 const DYNAMIC = 7
 
@@ -102,33 +106,41 @@ export class OpenOperands implements Emitter {
     this.f.br(this.#labels.dispatch)
   }
 
+  /** Moves on to the next instruction, which this handler executes as well, unless no step is left. */
+  continueWithin(): void {
+    const v = this.#v
+    this.f.set(v.entry, i32.add(v.entry, (this.#length / 2) * CODE_ENTRY_BYTES))
+    this.f.brIf(this.#labels.dispatch, i32.eqz(v.steps), 'unlikely')
+    this.f.set(v.steps, i32.sub(v.steps, 1))
+  }
+
   x1(): I64 {
-    return i64.load(this.#register(B), { offset: HART_X })
+    return i64.load(this.#register(B), { offset: X })
   }
 
   x2(): I64 {
-    return i64.load(this.#register(this.#rs2Field), { offset: HART_X })
+    return i64.load(this.#register(this.#rs2Field), { offset: X })
   }
 
   setX(value: I64): void {
-    this.f.store('i64', this.#register(A), value, { offset: HART_X })
-    if (!this.#isPure) this.f.store('i64', this.hart, 0, { offset: HART_X })
+    this.f.store('i64', this.#register(A), value, { offset: X })
+    if (!this.#isPure) this.f.store('i64', 0, 0, { offset: X })
   }
 
   f1(): I64 {
-    return i64.load(this.#register(B), { offset: HART_F })
+    return i64.load(this.#register(B), { offset: F })
   }
 
   f2(): I64 {
-    return i64.load(this.#register(this.#rs2Field), { offset: HART_F })
+    return i64.load(this.#register(this.#rs2Field), { offset: F })
   }
 
   f3(): I64 {
-    return i64.load(this.#register(RS3), { offset: HART_F })
+    return i64.load(this.#register(RS3), { offset: F })
   }
 
   setF(value: I64): void {
-    this.f.store('i64', this.#register(A), value, { offset: HART_F })
+    this.f.store('i64', this.#register(A), value, { offset: F })
   }
 
   imm(): I64 {
@@ -289,9 +301,9 @@ export class OpenOperands implements Emitter {
     setMachine32(this.f, 'remaining', this.#v.steps)
   }
 
-  /** hart + the register offset in a field of the entry. */
+  /** The register offset in a field of the entry. */
   #register(field: number): I32 {
-    return i32.add(this.hart, i32.load8_u(this.#v.entry, { offset: field }))
+    return i32.load8_u(this.#v.entry, { offset: field })
   }
 
   /** Runs `slow`, which must leave, if the bank's array has no entry for an access at `address`. */

@@ -9,34 +9,30 @@
  *     +4 rs2 times eight u8 | +5 rs3 times eight u8 | +6 rounding mode u8
  *
  * Branches and jumps have their distance in bytes of predecoded instructions (four times the bytes of code).
- * Handlers come in variants for two- and four-byte encodings, since the next pc depends on it.
+ * Handlers come in variants for two- and four-byte encodings, since the next pc depends on it. Pairs that often follow
+ * each other have handlers of their own (fused_pairs.ts), which go on with the second without dispatching it: the
+ * first one's entry names the pair, the second one's entry stays what it is.
  */
+
+import { assert } from '../base/assert.ts'
+import { compressedInstructions } from '../isa/compressed.ts'
 import { type Decoded, decode, emptyDecoded } from '../isa/decode.ts'
 import { type Instruction, instructions } from '../isa/instructions.ts'
+import { fusedPairs } from './fused_pairs.ts'
 import { CODE_ENTRY_BYTES, CODE_SLOT_BYTES, type Layout, PAGE_BYTES } from './layout.ts'
 
 /** Handlers that are no instructions. */
 export const HANDLER = { undecoded: 0, pageEnd: 1, straddle: 2, illegal: 3, nop4: 4, nop2: 5 } as const
 const FIRST_INSTRUCTION = 6
 
-/** What a handler of the interpreter implements. */
+/** An instruction as a handler executes it. */
 export interface HandlerVariant {
   readonly instruction: Instruction
   readonly length: 2 | 4
 }
 
-/** Ops that some compressed instruction expands to. */
-function compressedOps(): Set<number> {
-  const ops = new Set<number>()
-  const decoded = emptyDecoded()
-  for (let halfword = 0; halfword < 0x10000; halfword++) {
-    if ((halfword & 3) !== 3 && decode(halfword, decoded)) ops.add(decoded.op)
-  }
-  return ops
-}
-
 function listVariants(): HandlerVariant[] {
-  const compressed = compressedOps()
+  const compressed = new Set(compressedInstructions.map(({ expansion }) => expansion.op))
   return instructions.flatMap((instruction) => {
     const wide = { instruction, length: 4 as const }
     return compressed.has(instruction.op) ? [wide, { instruction, length: 2 as const }] : [wide]
@@ -45,6 +41,30 @@ function listVariants(): HandlerVariant[] {
 
 /** Variant i is handler FIRST_INSTRUCTION + i. */
 export const handlerVariants: readonly HandlerVariant[] = listVariants()
+
+/** Pair i is handler FIRST_INSTRUCTION + handlerVariants.length + i. */
+export const handlerPairs: readonly (readonly [HandlerVariant, HandlerVariant])[] = fusedPairs.map(
+  ([first, second]) => [findVariant(first), findVariant(second)],
+)
+
+/** The variant called `sd.c` (two bytes) or `sd` (four bytes). */
+function findVariant(text: string): HandlerVariant {
+  const length = text.endsWith('.c') ? 2 : 4
+  const name = length === 2 ? text.slice(0, -2) : text
+  const found = handlerVariants.find(
+    (variant) => variant.length === length && variant.instruction.name === name,
+  )
+  assert(found !== undefined, `no handler for ${text}`)
+  return found
+}
+
+/** The handler of a pair by the handlers of its parts: first x HANDLERS_MAX + second, or 0. */
+const HANDLERS_MAX = 512
+const pairOf = new Uint16Array(HANDLERS_MAX * HANDLERS_MAX)
+for (const [i, [first, second]] of handlerPairs.entries()) {
+  const number = (variant: HandlerVariant): number => FIRST_INSTRUCTION + handlerVariants.indexOf(variant)
+  pairOf[number(first) * HANDLERS_MAX + number(second)] = FIRST_INSTRUCTION + handlerVariants.length + i
+}
 
 /** handlerOf[0] is for two-byte encodings, handlerOf[1] for four-byte ones. */
 const handlerOf = [2, 4].map((length) => {
@@ -87,7 +107,7 @@ const endsRun = instructions.map(({ name }) =>
 )
 
 /** Instructions decoded at once when one is met that is not decoded yet. */
-const RUN_MAX = 16
+const RUN_MAX = 32
 
 /** Fills predecoded entries in memory 0 from code in memory 1. */
 export class Predecoder {
@@ -109,6 +129,8 @@ export class Predecoder {
     const page = this.#entries.getUint32(this.#layout.codeSlotPage + slot * 4, true)
     let inPage = ((relative - slot * CODE_SLOT_BYTES) / CODE_ENTRY_BYTES) * 2
     this.#entries.setUint32(this.#layout.codeSlotStores + slot * 4, 0, true)
+    let previous = 0
+    let previousHandler = 0
     for (let count = 0, entry = address; count < RUN_MAX && inPage < PAGE_BYTES; count++) {
       const offset = page * PAGE_BYTES + inPage
       const low = this.#ram.getUint16(offset, true)
@@ -118,6 +140,11 @@ export class Predecoder {
       }
       const word = (low & 3) === 3 ? this.#ram.getUint32(offset, true) : low
       if (!this.decodeInto(entry, word)) return
+      const handler = this.#entries.getUint16(entry, true)
+      const pair = pairOf[previousHandler * HANDLERS_MAX + handler]!
+      if (pair !== 0) this.#entries.setUint16(previous, pair, true)
+      previous = entry
+      previousHandler = handler
       if (endsRun[this.#decoded.op]) return
       entry += (this.#decoded.length / 2) * CODE_ENTRY_BYTES
       inPage += this.#decoded.length

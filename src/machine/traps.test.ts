@@ -182,10 +182,13 @@ test('with Sstc, STIP forgets what software wrote and cannot be written', () => 
       csrs mip, t0
       csrr a2, mip
       csrw menvcfg, zero
-      csrr a3, mip`)
+      csrr a3, mip
+      csrs mip, t0
+      csrwi menvcfg, 1
+      csrr a4, mip`)
   assert.deepEqual(
-    [10, 11, 12, 13].map((x) => program.x(x)),
-    [0x20n, 0n, 0n, 0n],
+    [10, 11, 12, 13, 14].map((x) => program.x(x)),
+    [0x20n, 0n, 0n, 0n, 0x20n],
   )
 })
 

@@ -46,6 +46,8 @@ import { HANDLER } from './predecode.ts'
 
 /** Stores to a code page since it was last decoded after which it is data again. */
 const CODE_STORES_MAX = 256
+/** How far before a store a predecoded pair of instructions can begin that has bytes in it. */
+const PAIR_BEFORE_BYTES = 6
 /** Stores to a table page that hit no PTE in use after which it is data again. */
 const TABLE_STORES_MAX = 128
 
@@ -235,10 +237,10 @@ function buildCode(
     const slotNumber = f.let(i32.sub(slotOf(page), 1))
     const base = f.let(addressOf(slotNumber))
     const inPage = f.let(i32.and(offset, 4095))
-    // A four-byte instruction may begin one halfword before the store.
-    const before = i32.shr_u(i32.sub(inPage, 2), 1)
+    // A pair of four-byte instructions may begin three halfwords before the store.
+    const before = i32.shr_u(i32.sub(inPage, PAIR_BEFORE_BYTES), 1)
     const first = f.let(i32.add(base, i32.shl(before, 3)))
-    f.if(i32.lt_u(inPage, 2), () => f.set(first, base))
+    f.if(i32.lt_u(inPage, PAIR_BEFORE_BYTES), () => f.set(first, base))
     const last = f.let(
       i32.add(base, i32.shl(i32.shr_u(i32.add(inPage, i32.sub(f.parameter(1, 'i32'), 1)), 1), 3)),
     )
@@ -373,7 +375,22 @@ function buildTable(
     markBank(f, layout, slot, hart, f.parameter(4, 'i32'))
   })
 
-  const onStore = module.function('tableStored', ['i32', 'i32'], [], (f) => {
+  return { usePte, onStore: buildTableStored(module, { slotOf, addressOf, dropPte, release }) }
+}
+
+interface TableParts {
+  readonly slotOf: (page: I32) => I32
+  readonly addressOf: (number: I32) => I32
+  readonly dropPte: Callee
+  readonly release: Callee
+}
+
+/** tableStored(offset, size): a store to a table page has taken place. */
+function buildTableStored(
+  module: ModuleBuilder,
+  { slotOf, addressOf, dropPte, release }: TableParts,
+): Callee {
+  return module.function('tableStored', ['i32', 'i32'], [], (f) => {
     const offset = f.parameter(0, 'i32')
     const slot = f.let(addressOf(i32.sub(slotOf(i32.shr_u(offset, 12)), 1)))
     const first = f.let(i32.shr_u(i32.and(offset, 4095), 3))
@@ -388,7 +405,6 @@ function buildTable(
     })
     f.if(i32.gt_u(idle, TABLE_STORES_MAX), () => f.call(release, slot))
   })
-  return { usePte, onStore }
 }
 
 const usedWord = (slot: I32, index: I32): I32 => i32.add(slot, i32.shl(i32.shr_u(index, 6), 3))

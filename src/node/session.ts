@@ -82,6 +82,7 @@ export class Session {
   readonly runner: Runner
   readonly #machine: MachineRecord
   readonly #disk: OverlayDisk
+  readonly #frozen: OverlayDisk | undefined
   readonly #queue: DiskQueue
   readonly #base: BaseImage
   readonly #recording: RecordingWriter | undefined
@@ -90,7 +91,8 @@ export class Session {
   private constructor(parts: SessionParts, options: SessionOptions) {
     this.computer = parts.computer
     this.#machine = parts.machine
-    this.#disk = parts.disk
+    this.#disk = parts.opened.disk
+    this.#frozen = parts.opened.frozen
     this.#base = parts.base
     this.#life = parts.life
     this.#recording = parts.recording
@@ -119,13 +121,14 @@ export class Session {
   /** Opens everything; whatever fails closes what was opened before. */
   static async open(options: SessionOptions): Promise<Session> {
     const base = await BaseImage.open(options.image.disk)
-    let disk: OverlayDisk | undefined
+    let opened: OpenedDisk | undefined
     try {
       const files = readBootFiles(options.image)
       const digests = { kernel: sha256(files.kernel), initramfs: sha256(files.initramfs!), disk: base.digest }
       const header = options.load === undefined ? undefined : await readHeader(options.load)
       if (header !== undefined) requireSameFiles(header.machine, digests, `snapshot ${options.load}`)
-      disk = await openDisk(options, base, header)
+      opened = await openDisk(options, base, header)
+      const { disk } = opened
       const specification = header?.machine.specification ?? specify(options, base)
       const machine = { specification, image: options.image.name, ...digests }
       const computer = new Computer({
@@ -142,9 +145,10 @@ export class Session {
           ? undefined
           : await startRecording(options, computer, disk, machine, place)
       await disk.stamp(randomIdentity())
-      return new Session({ ...{ computer, machine, disk, base, recording }, ...place }, options)
+      return new Session({ ...{ computer, machine, opened, base, recording }, ...place }, options)
     } catch (error) {
-      await disk?.close()
+      await opened?.disk.close()
+      await opened?.frozen?.close()
       await base.close()
       throw error
     }
@@ -183,6 +187,7 @@ export class Session {
     await this.#queue.drain()
     if (this.#recording !== undefined) this.#finishRecording(this.#recording)
     await this.#disk.close()
+    await this.#frozen?.close()
     await this.#base.close()
   }
 
@@ -198,7 +203,7 @@ export class Session {
 interface SessionParts {
   readonly computer: Computer
   readonly machine: MachineRecord
-  readonly disk: OverlayDisk
+  readonly opened: OpenedDisk
   readonly base: BaseImage
   readonly recording: RecordingWriter | undefined
   readonly life: number
@@ -231,17 +236,23 @@ function specify(options: SessionOptions, base: BaseImage): ComputerSpecificatio
   }
 }
 
+/** A disk, and the frozen one of a snapshot that it reads through to. */
+interface OpenedDisk {
+  readonly disk: OverlayDisk
+  readonly frozen?: OverlayDisk
+}
+
 /** The disk that the machine writes to: private, or the named overlay, made if it does not exist. */
 async function openDisk(
   options: SessionOptions,
   base: BaseImage,
   header: SnapshotHeader | undefined,
-): Promise<OverlayDisk> {
+): Promise<OpenedDisk> {
   const { overlay, load } = options
   if (header === undefined || load === undefined) {
-    if (overlay === undefined) return openEphemeral(base, randomIdentity())
+    if (overlay === undefined) return { disk: await openEphemeral(base, randomIdentity()) }
     if (!existsSync(overlay)) await createOverlay(overlay, base, randomIdentity())
-    return openOverlay(overlay, base)
+    return { disk: await openOverlay(overlay, base) }
   }
   if (overlay !== undefined && existsSync(overlay)) {
     const disk = await openOverlay(overlay, base)
@@ -251,14 +262,15 @@ async function openDisk(
       await disk.close()
       throw error
     }
-    return disk
+    return { disk }
   }
   const frozen = await openFrozenOverlay(diskBeside(load), base)
   frozen.requireGeneration(header.generation)
-  if (overlay === undefined) return frozen.forkPrivate()
+  // A private fork reads the frozen disk's blocks for as long as it lives.
+  if (overlay === undefined) return { disk: await frozen.forkPrivate(), frozen }
   await frozen.cloneTo(overlay, header.generation)
   await frozen.close()
-  return openOverlay(overlay, base)
+  return { disk: await openOverlay(overlay, base) }
 }
 
 function isObject(value: JsonValue | undefined): value is JsonObject {

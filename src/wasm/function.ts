@@ -127,6 +127,12 @@ export class FunctionBuilder {
     this.#sequence.push(args, [0xfc, 0x0b, 0x00])
   }
 
+  /** Copies `count` bytes within memory 0. */
+  copy(target: Operand<'i32'>, source: Operand<'i32'>, count: Operand<'i32'>): void {
+    const args = [operand('i32', target).code, operand('i32', source).code, operand('i32', count).code]
+    this.#sequence.push(args, [0xfc, 0x0a, 0x00, 0x00])
+  }
+
   /** Calls a function for its effect; results are dropped. */
   call(callee: Callee, ...args: Arguments): void {
     this.#sequence.push(
