@@ -138,6 +138,7 @@ export class Runner {
       const end = await this.#turn()
       if (end !== undefined) return end
     }
+    this.#isStopping = false
     this.#collect()
     return { reason: 'stopped' }
   }
