@@ -55,6 +55,8 @@ export interface SessionOptions {
   readonly onOutput: (output: Output) => void
   /** Tells people about something (a full disk, say). */
   readonly onNotice: (text: string) => void
+  /** The guest has reset itself and starts anew. */
+  readonly onRestart?: () => void
 }
 
 /** The snapshot header's part that this module knows. */
@@ -103,6 +105,7 @@ export class Session {
     this.runner = new Runner(this.computer, this.recorder, {
       submitDisk: (request) => this.#queue.submit(request),
       output: options.onOutput,
+      ...(options.onRestart === undefined ? {} : { restarted: options.onRestart }),
       ...(recording === undefined ? {} : { log: (batch: Uint8Array) => recording.append(batch) }),
       recordDigests: recording !== undefined,
     })
