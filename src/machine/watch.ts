@@ -244,8 +244,9 @@ function buildCode(
     const last = f.let(
       i32.add(base, i32.shl(i32.shr_u(i32.add(inPage, i32.sub(f.parameter(1, 'i32'), 1)), 1), 3)),
     )
+    // Only the handler: operands of an instruction before the store may still be the second of an earlier pair.
     f.loop((next) => {
-      f.store('i64', first, 0)
+      f.store('i32', first, HANDLER.undecoded, {}, 16)
       f.set(first, i32.add(first, CODE_ENTRY_BYTES))
       f.brIf(next, i32.le_u(first, last))
     })
