@@ -86,3 +86,14 @@ test('a run ends early where much output waits, which changes nothing', () => {
   }
   assert.equal(stepped.digest(), computer.digest())
 })
+
+test('a call of the SBI ends a reservation, as a trap does', () => {
+  const source = `
+      la t0, data; lr.d t1, (t0); li a0, 0; ${sbiCall('TIME', 0)}; sc.d s0, t1, (t0)
+      j .
+      .align 3
+    data: .dword 0`
+  const computer = smallComputer(nodeEngine, source)
+  computer.run(100n)
+  assert.equal(computer.machine.harts[0]!.x(8), 1n)
+})

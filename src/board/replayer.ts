@@ -32,16 +32,16 @@ const hex = (value: bigint): string => `0x${value.toString(16)}`
 
 export class Replayer {
   readonly #computer: Computer
-  readonly #sliceSteps: bigint
+  readonly #sliceSteps: (position: bigint) => bigint
   readonly #pending: Output[][] = Array.from({ length: PORT_COUNT }, () => [])
   #records = 0
   #outputs = 0
   #digests = 0
 
   /** `sliceSteps` cuts execution into pieces of this length, which must not change anything. */
-  constructor(computer: Computer, sliceSteps = 1_000_000_000n) {
+  constructor(computer: Computer, sliceSteps: bigint | ((position: bigint) => bigint) = 1_000_000_000n) {
     this.#computer = computer
-    this.#sliceSteps = sliceSteps
+    this.#sliceSteps = typeof sliceSteps === 'bigint' ? () => sliceSteps : sliceSteps
   }
 
   /** What has been checked so far. */
@@ -53,7 +53,7 @@ export class Replayer {
   advance(position: bigint, index: bigint, stepsMax: bigint): boolean | Divergence {
     const end = this.#computer.position + stepsMax < position ? this.#computer.position + stepsMax : position
     while (this.#computer.position < end) {
-      const next = this.#computer.position + this.#sliceSteps
+      const next = this.#computer.position + this.#sliceSteps(this.#computer.position)
       const stop = this.#computer.run(next < end ? next : end)
       this.#collect()
       // Whoever replays takes the disk requests first.

@@ -97,7 +97,7 @@ export async function openOverlay(path: string, base: BaseImage): Promise<Overla
   }
 }
 
-/** Opens the frozen overlay of a snapshot, for reading, cloning and forking only. Any number of processes may. */
+/** Opens the frozen overlay of a snapshot, to read, clone and fork it. Any number of processes may. */
 export async function openFrozenOverlay(path: string, base: BaseImage): Promise<OverlayDisk> {
   try {
     return await openFiles(path, base, undefined)
@@ -138,18 +138,8 @@ async function openFiles(path: string, base: BaseImage, lock: LockFile | undefin
     }
     data = await open(dataPath(path), writable ? 'r+' : 'r')
     await checkData(data, dataPath(path), identity, map.lastSlot())
-    return new OverlayDisk({
-      path,
-      identity,
-      lower: base,
-      baseDigest,
-      sectors,
-      map,
-      generation,
-      data,
-      index,
-      lock,
-    })
+    const content = { identity, lower: base, baseDigest, sectors, map, generation, data }
+    return new OverlayDisk({ path, ...content, index, lock })
   } catch (error) {
     await data?.close()
     await index.close()
@@ -298,16 +288,21 @@ export class OverlayDisk implements SectorSource {
    * not written; keep this one open. Of any other it takes a copy. No request may be running.
    */
   async forkPrivate(directory = tmpdir()): Promise<OverlayDisk> {
+    if (!this.frozen) return this.clonePrivate(directory)
     const { sectors, baseDigest } = this
     const kept = { sectors, baseDigest, identity: this.#identity, generation: this.#generation }
-    const rest = { ...kept, index: undefined, lock: undefined }
-    if (this.frozen) {
-      const file = await openPrivateData(directory, (path) => writeEmptyData(path, this.#identity))
-      return new OverlayDisk({ ...file, ...rest, lower: this, map: new BlockMap() })
-    }
-    const map = this.#map.clone()
+    const file = await openPrivateData(directory, (path) => writeEmptyData(path, this.#identity))
+    const rest = { lower: this, map: new BlockMap(), index: undefined, lock: undefined }
+    return new OverlayDisk({ ...file, ...kept, ...rest })
+  }
+
+  /** As forkPrivate, with all that this overlay holds copied, so that this one can be closed. */
+  async clonePrivate(directory = tmpdir()): Promise<OverlayDisk> {
+    const { sectors, baseDigest } = this
+    const kept = { sectors, baseDigest, identity: this.#identity, generation: this.#generation }
     const file = await openPrivateData(directory, (path) => this.#copyData(path))
-    return new OverlayDisk({ ...file, ...rest, lower: this.#lower, map })
+    const rest = { lower: this.#lower, map: this.#map.clone(), index: undefined, lock: undefined }
+    return new OverlayDisk({ ...file, ...kept, ...rest })
   }
 
   /** What the overlay holds, in order of sectors: what a copy that has the base already still needs. */

@@ -133,3 +133,47 @@ test('more page tables than slots: an edit of one whose slot was taken is seen',
     [1n, BigInt(tables - 1), 1n, 2n],
   )
 })
+
+test("an atomic that takes the slot of the running code's page table leaves edits of that table visible", () => {
+  const tables = TABLE_SLOTS + 100
+  const area = RAM_BASE + 4 * MIB
+  const leafTable = (k: number): number => area + (32 + k) * 4096
+  const va = (k: number): bigint => 0x10_0000_0000n + BigInt(k) * 0x20_0000n
+  const codeVa = 0x20_0000_0000n
+  const codeTables = area - 2 * 4096
+  // Twice the same code but for what it returns; in between the second takes the place of the first.
+  const page = (result: number): string => `
+  1: amoadd.w t0, zero, (s1)
+     add s1, s1, s2
+     addi s3, s3, -1
+     bnez s3, 1b
+     amoswap.d t0, s4, (s5)
+     li a0, ${result}
+     ecall`
+  const program = new Program(
+    nodeEngine,
+    `${OPEN_PMP}; ${useTables()}
+     li s1, ${va(0)}; li s2, 0x200000; li s3, ${tables}
+     la s4, second; srli s4, s4, 2; ori s4, s4, ${RW | PTE.x}; li s5, ${codeTables + 4096}
+     li s6, ${codeVa}; ${enter('S')}
+     jr s6
+     .align 12
+  first: ${page(1)}
+     .align 12
+  second: ${page(2)}`,
+    { ramBytes: 64 * MIB },
+  )
+  const space = new AddressSpace(program.machine)
+  for (let i = 0; i < 32; i++)
+    space.map(BigInt(RAM_BASE) + BigInt(i) * 0x20_0000n, RAM_BASE + i * 0x20_0000, RW | PTE.x, 1)
+  space.setPte(pteAddress(space.root, codeVa, 2), codeTables, PTE.v)
+  space.setPte(pteAddress(codeTables, codeVa, 1), codeTables + 4096, PTE.v)
+  space.setPte(codeTables + 4096, Number(program.label('first')), RW | PTE.x)
+  for (let k = 0; k < tables; k++) {
+    const middle = area + Math.floor(k / 512) * 4096
+    space.setPte(pteAddress(space.root, va(k), 2), middle, PTE.v)
+    space.setPte(pteAddress(middle, va(k), 1), leafTable(k), PTE.v)
+    space.setPte(pteAddress(leafTable(k), va(k), 0), DATA, RW)
+  }
+  assert.equal(program.finish().x(10), 2n)
+})

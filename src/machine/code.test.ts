@@ -169,3 +169,23 @@ test('an instruction whose second half would lie beyond RAM faults there', () =>
   const program = run('li t0, 0x801ffffe; li t1, 0x0513; sh t1, 0(t0); jalr ra, 0(t0)')
   assert.deepEqual(program.traps(), [{ cause: 1n, epc: 0x801f_fffen, tval: 0x8020_0000n }])
 })
+
+test('a store behind a pair of instructions leaves both of them what they are', () => {
+  for (let halfwords = 0; halfwords <= 6; halfwords++) {
+    const program = run(`
+        la t1, target
+        li t0, 0x00000013
+        li t2, 3
+      again:
+        c.mv a0, a1
+        c.addi a0, 1
+        ${'c.nop\n'.repeat(halfwords)}
+      target:
+        addi t3, t3, 1
+        add a2, a2, a0
+        sw t0, 0(t1)
+        addi t2, t2, -1
+        bnez t2, again`)
+    assert.equal(program.x(12), 3n, `${halfwords} halfwords between`)
+  }
+})

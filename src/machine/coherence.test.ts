@@ -66,6 +66,32 @@ test('an edit of a PTE at any level is seen by the next access, without a fence'
   }
 })
 
+test('so is one at any level of Sv48', () => {
+  const far = 1n << 40n
+  // Spare tables for page B, level 0 at SPARE, level 1 behind it, and so on; page A's begin behind those of RAM.
+  const edits = [0, 1, 2, 3].map((level) => {
+    const table = level === 3 ? ROOT : TABLES + 0x5000 - level * 0x1000
+    const target = level === 0 ? PAGE_B : SPARE + (level - 1) * 0x1000
+    return storePte(pteAddress(table, far, level), target, level === 0 ? RW : PTE.v)
+  })
+  for (const [level, edit] of edits.entries()) {
+    const program = new Program(
+      nodeEngine,
+      `${OPEN_PMP}; ${useTables('sv48')}; li s1, ${far}; ${enter('S')}; ${USE}; ${edit}; ${SEE}`,
+    )
+    const space = new AddressSpace(program.machine, 'sv48')
+    space.mapRam()
+    space.map(far, PAGE_A, RW)
+    space.setPte(pteAddress(SPARE, far, 0), PAGE_B, RW)
+    for (const above of [1, 2]) {
+      space.setPte(pteAddress(SPARE + above * 0x1000, far, above), SPARE + (above - 1) * 0x1000, PTE.v)
+    }
+    program.machine.ram.store32(PAGE_A, 0xa)
+    program.machine.ram.store32(PAGE_B, 0xb)
+    seesPageB(program.finish(), `level ${level}`)
+  }
+})
+
 test('every kind of store edits PTEs: misaligned, in halves, floating point, AMO, SC', () => {
   const [from, to] = [pte(PAGE_A, RW), pte(PAGE_B, RW)]
   const at = `li t1, ${LEAF}; li t2, ${to}; li t3, ${from ^ to}`

@@ -68,7 +68,17 @@ export interface CoreMemories {
   readonly ramPages: number
 }
 
+/** Modules already built, by what they depend on: building one takes longer than compiling it. */
+const built = new Map<string, CoreModule>()
+
 export function buildCore(layout: Layout, memories: CoreMemories): CoreModule {
+  const key = `${layout.harts} harts, ${layout.ramBytes} bytes, ${memories.tablePages} pages`
+  const known = built.get(key) ?? emitCore(layout, memories)
+  built.set(key, known)
+  return known
+}
+
+function emitCore(layout: Layout, memories: CoreMemories): CoreModule {
   const module = new ModuleBuilder()
   const env = importEnvironment(module, memories)
   const fflags = module.global('i32', 0)

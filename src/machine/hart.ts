@@ -1,4 +1,5 @@
 /** A hart as the environment sees it: its registers in memory 0, and how they are named in snapshots. */
+import { FormatError } from '../base/errors.ts'
 import type { StateReader, StateWriter } from '../base/state.ts'
 import type { HartField } from './fields.ts'
 import {
@@ -124,6 +125,20 @@ export class Hart {
       for (const field of SAVED_64) this.set64(field, reader.u64(field))
       for (const field of SAVED_32) this.set32(field, reader.u32(field))
     })
+    this.#check()
+  }
+
+  /** Refuses what no hart can hold and the interpreter relies on. */
+  #check(): void {
+    const privileges: readonly number[] = Object.values(PRIVILEGE)
+    const states: readonly number[] = Object.values(HART_STATE)
+    const satpMode = this.get64('satp') >> 60n
+    const isValid =
+      (this.get64('pc') & 1n) === 0n &&
+      privileges.includes(this.get32('privilege')) &&
+      states.includes(this.get32('state')) &&
+      (satpMode === 0n || satpMode === 8n || satpMode === 9n)
+    if (!isValid) throw new FormatError(`machine state: hart ${this.id} is in a state that no hart can be in`)
   }
 
   /** Behind the place for straddling instructions stand two sentinels, and the word decoded there (0: none). */

@@ -9,6 +9,7 @@
  * State: harts, time, whose turn it is and how much of it is left, devices, RAM. Everything else is derived.
  */
 import { assert } from '../base/assert.ts'
+import { FormatError } from '../base/errors.ts'
 import { hash64 } from '../base/hash64.ts'
 import { StateReader, StateWriter } from '../base/state.ts'
 import type { Engine } from '../wasm/engine.ts'
@@ -250,6 +251,10 @@ export class Machine {
       this.#current = reader.u32('currentHart')
       this.#turnLeft = reader.u32('turnLeft')
     })
+    if (this.#current >= this.harts.length || this.#turnLeft > TURN_STEPS)
+      throw new FormatError(
+        `machine state: hart ${this.#current} has ${this.#turnLeft} steps of its turn left`,
+      )
     this.time.load(reader)
     for (const hart of this.harts) hart.load(reader)
     for (const device of this.bus.devices) device.load(reader)
@@ -328,6 +333,8 @@ export class Machine {
       if (!hart.awake) hart.set32('state', HART_STATE.waiting)
       this.#endTurn()
     } else if (exit === EXIT.sbi) {
+      // For the hart this is a trap, and traps end reservations.
+      hart.set32('reserved', 0)
       this.#options.onSbiCall!(hart)
       if (hart.get32('state') !== HART_STATE.running) this.#endTurn()
     } else if (exit === EXIT.turn || this.#turnLeft <= 0) {

@@ -316,6 +316,11 @@ function buildAtomic(module: ModuleBuilder, parts: MemoryParts): Callee {
       () => raiseFault(f, parts, hart, status, va, LOAD_CAUSES),
       () => raiseFault(f, parts, hart, status, va, STORE_CAUSES),
     )
+    // An atomic goes on without looking its code up again. If the walk took a slot that this code was registered in,
+    // the code is registered anew, so that a store to its page tables is noticed.
+    f.ifUnlikely(machine32('resync'), () =>
+      f.call(parts.translate, hart, hart64(hart, 'pc'), ACCESS.fetch, i32.const(2)),
+    )
     const fill = i32.and(i32.eqz(isLoad), i32.eqz(status))
     f.if(fill, () => f.call(fillWrite, hart, va, i32.wrap(offset)))
     f.store('i32', i32.shr_u(i32.wrap(offset), 12), 0xff, { offset: parts.layout.pageDirty }, 8)

@@ -245,7 +245,9 @@ function buildCode(
       i32.add(base, i32.shl(i32.shr_u(i32.add(inPage, i32.sub(f.parameter(1, 'i32'), 1)), 1), 3)),
     )
     f.loop((next) => {
-      f.store('i64', first, 0)
+      // Only the handler is forgotten. The earliest of these instructions may be whole, and the second of a pair that
+      // begins before them: such a pair goes on reading their operands.
+      f.store('i32', first, HANDLER.undecoded, {}, 16)
       f.set(first, i32.add(first, CODE_ENTRY_BYTES))
       f.brIf(next, i32.le_u(first, last))
     })

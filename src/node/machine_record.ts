@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto'
 import type { JsonObject, JsonValue } from '../base/canonical_json.ts'
 import { FormatError, UserError } from '../base/errors.ts'
 import type { ComputerSpecification } from '../board/computer.ts'
+import { HARTS_MAX, RAM_BYTES_MAX, RAM_BYTES_MIN, RAM_BYTES_STEP } from './machine_limits.ts'
 
 export interface MachineRecord {
   readonly specification: ComputerSpecification
@@ -36,8 +37,8 @@ export function decodeMachineRecord(json: JsonObject, what: string): MachineReco
   const diskSectors = field.optionalNumber('diskSectors')
   const mac = field.optionalBytes('mac', 6)
   const specification = {
-    harts: field.number('harts', 8),
-    ramBytes: field.number('ramBytes', 3 * 2 ** 30),
+    harts: field.number('harts', HARTS_MAX),
+    ramBytes: field.ramBytes('ramBytes'),
     bootArguments: field.text('bootArguments'),
     rngSeed: field.bytes('rngSeed', 32),
     ...(diskSectors === undefined ? {} : { diskSectors }),
@@ -73,6 +74,12 @@ class Fields {
       throw this.#error(name, value)
     }
     return value
+  }
+
+  ramBytes(name: string): number {
+    const bytes = this.number(name, RAM_BYTES_MAX)
+    if (bytes < RAM_BYTES_MIN || bytes % RAM_BYTES_STEP !== 0) throw this.#error(name, bytes)
+    return bytes
   }
 
   optionalNumber(name: string): number | undefined {

@@ -1,5 +1,5 @@
 /** Recordings on disk: written while the machine runs, read for a replay. */
-import { closeSync, fsyncSync, openSync, writeSync } from 'node:fs'
+import { closeSync, fstatSync, fsyncSync, ftruncateSync, openSync, writeSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { fileError } from '../host/file_error.ts'
 import type { LogBatch } from '../log/batch.ts'
@@ -14,35 +14,49 @@ import {
 
 /**
  * Appends batches to a new file. Writing is synchronous: batches are small and come ten times a second, and what has
- * been written survives the death of the process.
+ * been written survives the death of the process. After a failure, as of a full disk, the file ends with its last whole
+ * batch, and nothing more is written.
  */
 export class RecordingWriter {
   readonly path: string
   readonly #file: number
+  /** A plain file, not a pipe or device, which has neither length nor sync. */
+  readonly #isPlain: boolean
+  #length = 0
+  #failure: unknown
 
   constructor(path: string, header: RecordingHeader) {
     this.path = path
     try {
       this.#file = openSync(path, 'w')
+      this.#isPlain = fstatSync(this.#file).isFile()
     } catch (error) {
       throw fileError(error, 'write recording', path)
     }
     this.append(encodeRecordingHeader(header))
   }
 
+  /** Appends whole records. Throws a UserError if they cannot be written; then and ever after. */
   append(bytes: Uint8Array): void {
+    if (this.#failure !== undefined) throw this.#failure
     try {
       for (let done = 0; done < bytes.length; ) done += writeSync(this.#file, bytes, done)
+      this.#length += bytes.length
     } catch (error) {
-      throw fileError(error, 'write recording', this.path)
+      if (this.#isPlain) ftruncateSync(this.#file, this.#length)
+      this.#failure = fileError(error, 'write recording', this.path)
+      throw this.#failure
     }
   }
 
-  /** Writes the end mark. A recording without one is readable up to its last batch. */
+  /** Writes the end mark and closes the file. A recording without one is readable up to its last batch. */
   finish(end: RecordingEnd): void {
-    this.append(encodeRecordingEnd(end))
     try {
-      fsyncSync(this.#file)
+      if (this.#failure !== undefined) return
+      this.append(encodeRecordingEnd(end))
+      if (this.#isPlain) fsyncSync(this.#file)
+    } catch (error) {
+      throw fileError(error, 'write recording', this.path)
     } finally {
       closeSync(this.#file)
     }

@@ -6,15 +6,17 @@ import { UserError } from '../base/errors.ts'
 import { Computer } from '../board/computer.ts'
 import { type CompletedRead, type Divergence, Replayer } from '../board/replayer.ts'
 import { BaseImage } from '../host/base_image.ts'
-import { DiskQueue } from '../host/disk_queue.ts'
+import { DiskQueue, type DiskRequest } from '../host/disk_queue.ts'
 import { nodeEngine } from '../host/engine.ts'
 import { type OverlayDisk, openEphemeral, openFrozenOverlay } from '../host/overlay_disk.ts'
 import { randomIdentity } from '../host/overlay_files.ts'
 import type { LogRecord } from '../log/record.ts'
 import type { RecordingHeader } from '../log/recording.ts'
-import { decodeMachineRecord, requireSameFiles, sha256 } from './machine_record.ts'
+import { bootFilesOf, digestsOf, type ImageFiles } from './boot_files.ts'
+import { decodeMachineRecord, requireSameFiles } from './machine_record.ts'
 import { RecordingReader } from './recording_file.ts'
-import { diskBeside, type ImageFiles, readBootFiles, readHeader, restore } from './session.ts'
+import { diskBeside } from './saved_files.ts'
+import { readHeader, restore } from './session.ts'
 
 export interface ReplayOptions {
   readonly path: string
@@ -24,9 +26,10 @@ export interface ReplayOptions {
   readonly to?: bigint
   /** Begins at this snapshot, taken while the recording was made, instead of at the recording's start. */
   readonly from?: string
-  /** Cuts execution into slices of this many steps. */
-  readonly sliceSteps?: bigint
-  readonly onProgress?: (position: bigint) => void
+  /** Cuts execution into slices of this many steps, which may depend on the position. */
+  readonly sliceSteps?: bigint | ((position: bigint) => bigint)
+  /** Called between pieces of execution, whenever the computer stands still. */
+  readonly onProgress?: (computer: Computer) => void
 }
 
 export interface ReplayResult {
@@ -50,14 +53,13 @@ export async function replay(options: ReplayOptions): Promise<ReplayResult> {
   const base = await BaseImage.open(image.disk)
   const disks: OverlayDisk[] = []
   try {
-    const files = readBootFiles(image)
-    const found = { kernel: sha256(files.kernel), initramfs: sha256(files.initramfs!), disk: base.digest }
-    requireSameFiles(machine, found, `recording ${options.path}`)
+    requireSameFiles(machine, digestsOf(image, base), `recording ${options.path}`)
     const snapshot = options.from ?? header.start.snapshot
+    if (options.from === undefined && snapshot !== undefined) await requireStart(snapshot, header)
     const computer = new Computer({
       engine: nodeEngine,
       specification: machine.specification,
-      bootFiles: () => readBootFiles(image),
+      bootFiles: bootFilesOf(image),
     })
     const disk = await openReplayDisk(options, base, disks)
     if (snapshot === undefined) computer.start()
@@ -94,6 +96,16 @@ async function openReplayDisk(
   return disk
 }
 
+/** Throws a UserError unless the snapshot is the one that the recording began with. */
+async function requireStart(path: string, { life, start }: RecordingHeader): Promise<void> {
+  const snapshot = await readHeader(path)
+  const { position, nextIndex } = snapshot
+  if (snapshot.life === life && position === start.position && nextIndex === start.nextIndex) return
+  throw new UserError(
+    `snapshot ${path} is another one than the recording began with: it has been replaced since`,
+  )
+}
+
 /** The index of the first record behind a snapshot, which must be of the recording's life. */
 async function indexOf(path: string, header: RecordingHeader): Promise<bigint> {
   const snapshot = await readHeader(path)
@@ -111,7 +123,9 @@ class Replay {
   readonly #firstIndex: bigint
   /** Requests that this replay's disk has done, until the recording says that the machine's had. */
   readonly #done = new Map<number, CompletedRead>()
-  #waiting: { readonly request: number; readonly resolve: () => void } | undefined
+  /** Requests that it is still busy with. */
+  readonly #running = new Set<number>()
+  #waiting: (() => void) | undefined
   #divergence: Divergence | undefined
 
   constructor(options: ReplayOptions, computer: Computer, disk: OverlayDisk, firstIndex: bigint) {
@@ -122,7 +136,8 @@ class Replay {
     this.#queue = new DiskQueue(disk, {
       onDone: (id, status, data) => {
         this.#done.set(id, { status, data })
-        if (this.#waiting?.request === id) this.#waiting.resolve()
+        this.#running.delete(id)
+        this.#waiting?.()
       },
       onFull: () => {},
       onError: () => {},
@@ -131,7 +146,7 @@ class Replay {
 
   async run(): Promise<ReplayResult> {
     const start = performance.now()
-    for (const request of this.#computer.diskRequestsInFlight) this.#queue.submit(request)
+    this.#submit(this.#computer.diskRequestsInFlight)
     const reader = new RecordingReader(this.#options.path)
     const isAtEnd = await this.#execute(reader)
     await this.#queue.drain()
@@ -171,8 +186,8 @@ class Replay {
   async #advance(position: bigint, index: bigint): Promise<boolean> {
     for (;;) {
       const result = this.#replayer.advance(position, index, CHUNK_STEPS)
-      for (const request of this.#computer.takeDiskRequests()) this.#queue.submit(request)
-      this.#options.onProgress?.(this.#computer.position)
+      this.#submit(this.#computer.takeDiskRequests())
+      this.#options.onProgress?.(this.#computer)
       if (typeof result === 'object') {
         this.#divergence = result
         return false
@@ -186,13 +201,20 @@ class Replay {
   async #completion(record: LogRecord): Promise<CompletedRead | undefined> {
     if (record.kind !== 'completion') return undefined
     const { request } = record
-    if (!this.#done.has(request) && this.#queue.length > 0) {
+    while (this.#running.has(request)) {
       await new Promise<void>((resolve) => {
-        this.#waiting = { request, resolve }
+        this.#waiting = resolve
       })
     }
     const done = this.#done.get(request)
     this.#done.delete(request)
     return done
+  }
+
+  #submit(requests: readonly DiskRequest[]): void {
+    for (const request of requests) {
+      this.#running.add(request.id)
+      this.#queue.submit(request)
+    }
   }
 }

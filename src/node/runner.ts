@@ -8,14 +8,24 @@
  * through the recorder.
  */
 import { randomFillSync } from 'node:crypto'
-import type { Computer, ExternalEvent, Output } from '../board/computer.ts'
+import type { Computer, ComputerStop, ExternalEvent, Output } from '../board/computer.ts'
 import { PORT } from '../board/computer.ts'
 import type { Recorder } from '../board/recorder.ts'
 import type { PowerRequest } from '../devices/syscon.ts'
-import type { DiskRequest } from '../devices/virtio_block.ts'
+import { type DiskRequest, SECTOR_BYTES } from '../devices/virtio_block.ts'
 import { HostClock } from './host_clock.ts'
 
 const SLICE_MS = 4
+/** A slice is executed in pieces, and ends early where the guest turns out to be much slower than it was. */
+const PIECE_STEPS = 50_000n
+const SLICE_MAX_MS = 5
+/**
+ * Bytes on their way to or from the disk at which the machine is held. A driver's requests in flight are fewer (see
+ * virtio_block.ts); but a guest that resets the device again and again leaves ever more behind.
+ */
+const DISK_BYTES_MAX = 64 * 1024 * 1024
+/** What a request counts beyond its data. */
+const DISK_REQUEST_OVERHEAD = 4096
 /** Sleeps shorter than this are not worth a timer of a whole millisecond. */
 const SLEEP_MIN_MS = 0.2
 /** The longest sleep: host clocks drift, and timers of the runtime end at 2^31 ms. */
@@ -30,6 +40,8 @@ export interface RunnerEnvironment {
   /** Takes a disk request; the answer comes by `Runner.complete`. */
   submitDisk(request: DiskRequest): void
   output(output: Output): void
+  /** The guest has reset itself and starts anew. */
+  restarted?(): void
   /** Takes a batch of records. */
   log?(batch: Uint8Array): void
   /** What a sample of the state's digest is recorded for; without it none is. */
@@ -50,6 +62,9 @@ export class Runner {
   #wake: (() => void) | undefined
   #isStopping = false
   #isPaused = false
+  /** What the requests that the disk has not done yet count, by id. */
+  readonly #diskRequests = new Map<number, number>()
+  #diskBytes = 0
   #idleMs = 0
   #lastDigestMs = performance.now()
   #lastBatchMs = performance.now()
@@ -75,6 +90,8 @@ export class Runner {
 
   /** Answers a disk request. */
   complete(request: number, status: 'ok' | 'error', data: Uint8Array | undefined): void {
+    this.#diskBytes -= this.#diskRequests.get(request) ?? 0
+    this.#diskRequests.delete(request)
     this.deliver({ kind: 'completion', request, status, ...(data === undefined ? {} : { data }) })
   }
 
@@ -98,7 +115,7 @@ export class Runner {
 
   /** Runs until the guest powers off or `stop` is called. */
   async run(): Promise<RunEnd> {
-    for (const request of this.#computer.diskRequestsInFlight) this.#environment.submitDisk(request)
+    for (const request of this.#computer.diskRequestsInFlight) this.#submitDisk(request)
     try {
       return await this.#loop()
     } finally {
@@ -116,13 +133,14 @@ export class Runner {
   async #loop(): Promise<RunEnd> {
     while (!this.#isStopping) {
       if (this.#failure !== undefined) throw this.#failure
-      if (this.#isPaused) {
+      if (this.#isPaused || this.#diskBytes > DISK_BYTES_MAX) {
         await this.#sleep(SLEEP_MAX_MS)
         continue
       }
       const end = await this.#turn()
       if (end !== undefined) return end
     }
+    this.#isStopping = false
     this.#collect()
     return { reason: 'stopped' }
   }
@@ -130,15 +148,36 @@ export class Runner {
   async #turn(): Promise<RunEnd | undefined> {
     if (this.#clock.isDue || this.#computer.machine.isIdle) this.#recorder.deliver(this.#clock.event())
     this.#deliverArrived()
-    const before = this.#computer.position
-    const start = performance.now()
-    const stop = this.#computer.run(before + this.#clock.stepsIn(SLICE_MS))
-    this.#clock.measured(Number(this.#computer.position - before), performance.now() - start)
+    const { boots } = this.#computer
+    const stop = this.#runSlice()
     this.#collect()
+    if (this.#computer.boots !== boots) this.#environment.restarted?.()
     if (stop.reason === 'power') return stop
     if (stop.reason === 'idle') await this.#idle(stop.until)
     else await new Promise<void>((resolve) => setImmediate(resolve))
     return undefined
+  }
+
+  #runSlice(): ComputerStop {
+    const first = this.#computer.position
+    const end = first + this.#clock.stepsIn(SLICE_MS)
+    const start = performance.now()
+    for (;;) {
+      const next = this.#computer.position + PIECE_STEPS
+      const stop = this.#computer.run(next < end ? next : end)
+      const ms = performance.now() - start
+      if (stop.reason === 'limit' && next < end && ms < SLICE_MAX_MS) continue
+      this.#clock.measured(Number(this.#computer.position - first), ms)
+      return stop
+    }
+  }
+
+  #submitDisk(request: DiskRequest): void {
+    const { kind, sectors } = request
+    const data = kind === 'read' || kind === 'write' ? sectors * SECTOR_BYTES : 0
+    this.#diskRequests.set(request.id, data + DISK_REQUEST_OVERHEAD)
+    this.#diskBytes += data + DISK_REQUEST_OVERHEAD
+    this.#environment.submitDisk(request)
   }
 
   async #idle(until: bigint | undefined): Promise<void> {
@@ -173,7 +212,7 @@ export class Runner {
   }
 
   #collect(): void {
-    for (const request of this.#computer.takeDiskRequests()) this.#environment.submitDisk(request)
+    for (const request of this.#computer.takeDiskRequests()) this.#submitDisk(request)
     const wanted = this.#computer.entropyWanted
     if (wanted > 0)
       this.deliver({ kind: 'input', port: PORT.entropy, bytes: randomFillSync(new Uint8Array(wanted)) })

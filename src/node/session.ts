@@ -6,17 +6,16 @@
  * that no snapshot is ever loaded over a disk that has moved on.
  */
 import { randomBytes } from 'node:crypto'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
+import { resolve } from 'node:path'
 import type { JsonObject, JsonValue } from '../base/canonical_json.ts'
 import { UserError } from '../base/errors.ts'
-import type { BootFiles } from '../board/boot_image.ts'
 import { Computer, type ComputerSpecification, type Output } from '../board/computer.ts'
 import { Recorder } from '../board/recorder.ts'
 import { BaseImage } from '../host/base_image.ts'
 import { DiskQueue } from '../host/disk_queue.ts'
 import { nodeEngine } from '../host/engine.ts'
-import { fileError } from '../host/file_error.ts'
 import {
   createOverlay,
   type OverlayDisk,
@@ -27,25 +26,19 @@ import {
 import { randomIdentity } from '../host/overlay_files.ts'
 import { loadSnapshot, readSnapshotPreamble, writeSnapshot } from '../host/snapshot_file.ts'
 import { PAGE_BYTES } from '../machine/layout.ts'
+import { bootFilesOf, digestsOf, type ImageFiles } from './boot_files.ts'
 import {
   decodeMachineRecord,
   encodeMachineRecord,
   type MachineRecord,
   requireSameFiles,
-  sha256,
 } from './machine_record.ts'
 import { RecordingWriter } from './recording_file.ts'
 import { type RunEnd, Runner } from './runner.ts'
+import { diskBeside, replaceSnapshot, requireReplaceableDisk } from './saved_files.ts'
 
 export { PORT } from '../board/computer.ts'
-
-/** An image's files on this machine. */
-export interface ImageFiles {
-  readonly name: string
-  readonly kernel: string
-  readonly initramfs: string
-  readonly disk: string
-}
+export type { ImageFiles } from './boot_files.ts'
 
 export interface SessionOptions {
   readonly image: ImageFiles
@@ -62,10 +55,9 @@ export interface SessionOptions {
   readonly onOutput: (output: Output) => void
   /** Tells people about something (a full disk, say). */
   readonly onNotice: (text: string) => void
+  /** The guest has reset itself and starts anew. */
+  readonly onRestart?: () => void
 }
-
-/** Path of the frozen overlay that belongs to a snapshot or recording. */
-export const diskBeside = (path: string): string => `${path}.disk`
 
 /** The snapshot header's part that this module knows. */
 interface SnapshotHeader {
@@ -82,7 +74,8 @@ export class Session {
   readonly runner: Runner
   readonly #machine: MachineRecord
   readonly #disk: OverlayDisk
-  readonly #frozen: OverlayDisk | undefined
+  /** The disk has the generation of a snapshot, which must be its last moment as that. */
+  #isSaved = false
   readonly #queue: DiskQueue
   readonly #base: BaseImage
   readonly #recording: RecordingWriter | undefined
@@ -91,8 +84,7 @@ export class Session {
   private constructor(parts: SessionParts, options: SessionOptions) {
     this.computer = parts.computer
     this.#machine = parts.machine
-    this.#disk = parts.opened.disk
-    this.#frozen = parts.opened.frozen
+    this.#disk = parts.disk
     this.#base = parts.base
     this.#life = parts.life
     this.#recording = parts.recording
@@ -113,6 +105,7 @@ export class Session {
     this.runner = new Runner(this.computer, this.recorder, {
       submitDisk: (request) => this.#queue.submit(request),
       output: options.onOutput,
+      ...(options.onRestart === undefined ? {} : { restarted: options.onRestart }),
       ...(recording === undefined ? {} : { log: (batch: Uint8Array) => recording.append(batch) }),
       recordDigests: recording !== undefined,
     })
@@ -121,105 +114,97 @@ export class Session {
   /** Opens everything; whatever fails closes what was opened before. */
   static async open(options: SessionOptions): Promise<Session> {
     const base = await BaseImage.open(options.image.disk)
-    let opened: OpenedDisk | undefined
+    let disk: OverlayDisk | undefined
     try {
-      const files = readBootFiles(options.image)
-      const digests = { kernel: sha256(files.kernel), initramfs: sha256(files.initramfs!), disk: base.digest }
+      const digests = digestsOf(options.image, base)
       const header = options.load === undefined ? undefined : await readHeader(options.load)
       if (header !== undefined) requireSameFiles(header.machine, digests, `snapshot ${options.load}`)
-      opened = await openDisk(options, base, header)
-      const { disk } = opened
+      disk = await openDisk(options, base, header)
       const specification = header?.machine.specification ?? specify(options, base)
       const machine = { specification, image: options.image.name, ...digests }
-      const computer = new Computer({
-        engine: nodeEngine,
-        specification,
-        bootFiles: () => readBootFiles(options.image),
-      })
+      const bootFiles = bootFilesOf(options.image)
+      const computer = new Computer({ engine: nodeEngine, specification, bootFiles })
       if (options.load === undefined) computer.start()
       else await restore(computer, options.load)
       const life = randomBytes(4).readUInt32LE()
       const place = { life: header?.life ?? life, nextIndex: header?.nextIndex ?? 0n }
+      await disk.stamp(randomIdentity())
       const recording =
         options.record === undefined
           ? undefined
           : await startRecording(options, computer, disk, machine, place)
-      await disk.stamp(randomIdentity())
-      return new Session({ ...{ computer, machine, opened, base, recording }, ...place }, options)
+      return new Session({ ...{ computer, machine, disk, base, recording }, ...place }, options)
     } catch (error) {
-      await opened?.disk.close()
-      await opened?.frozen?.close()
+      await disk?.close()
       await base.close()
       throw error
     }
   }
 
-  /** Runs until the guest powers off or the runner is stopped. */
+  /** Runs until the guest powers off or the runner is stopped; after a stop it can go on. */
   async run(): Promise<RunEnd> {
+    if (this.#isSaved) await this.#disk.stamp(randomIdentity())
+    this.#isSaved = false
     return this.runner.run()
   }
 
-  /** Writes a snapshot and the frozen overlay beside it. The machine must not be running. */
+  /**
+   * Writes a snapshot and the frozen overlay beside it, whole or not at all. The machine must not be running. Throws a
+   * UserError if they cannot be written.
+   */
   async save(path: string): Promise<void> {
     await this.#queue.drain()
     this.runner.settle()
     await this.#queue.drain()
     const generation = randomIdentity()
-    await rm(diskBeside(path), { recursive: true, force: true })
-    await this.#disk.snapshotTo(diskBeside(path), generation)
-    await this.#disk.stamp(generation)
     const { nextIndex, position } = this.recorder.place
     const header = {
       machine: encodeMachineRecord(this.#machine),
       ...{ position: `${position}`, nextIndex: `${nextIndex}`, life: this.#life, generation },
     }
     const { ram, layout } = this.computer.machine
-    await writeSnapshot(path, {
-      header,
-      sections: new Map([['computer', this.computer.saveState()]]),
-      ram: { pageBytes: PAGE_BYTES, pageCount: layout.ramPages, pages: ram.pages() },
+    const sections = new Map([['computer', this.computer.saveState()]])
+    await replaceSnapshot(path, async (staged) => {
+      await this.#disk.snapshotTo(staged.disk, generation)
+      const pages = { pageBytes: PAGE_BYTES, pageCount: layout.ramPages, pages: ram.pages() } as const
+      await writeSnapshot(staged.snapshot, { header, sections, ram: pages })
     })
+    await this.#disk.stamp(generation)
+    this.#isSaved = true
   }
 
   /** Finishes the recording and releases the disk. */
   async close(): Promise<void> {
     this.#queue.abandon()
     await this.#queue.drain()
-    if (this.#recording !== undefined) this.#finishRecording(this.#recording)
-    await this.#disk.close()
-    await this.#frozen?.close()
-    await this.#base.close()
+    try {
+      if (this.#recording !== undefined) this.#finishRecording(this.#recording)
+    } finally {
+      await this.#disk.close()
+      await this.#base.close()
+    }
   }
 
   #finishRecording(recording: RecordingWriter): void {
-    this.recorder.recordDigest()
-    const batch = this.recorder.takeBatch()
-    if (batch !== undefined) recording.append(batch)
-    const { nextIndex, position } = this.recorder.place
-    recording.finish({ nextIndex, position })
+    try {
+      this.recorder.recordDigest()
+      const batch = this.recorder.takeBatch()
+      if (batch !== undefined) recording.append(batch)
+    } finally {
+      const { nextIndex, position } = this.recorder.place
+      recording.finish({ nextIndex, position })
+    }
   }
 }
 
 interface SessionParts {
   readonly computer: Computer
   readonly machine: MachineRecord
-  readonly opened: OpenedDisk
+  readonly disk: OverlayDisk
   readonly base: BaseImage
   readonly recording: RecordingWriter | undefined
   readonly life: number
   readonly nextIndex: bigint
-}
-
-/** Reads kernel and initramfs. */
-export function readBootFiles(image: ImageFiles): BootFiles {
-  const read = (path: string): Uint8Array => {
-    try {
-      return readFileSync(path)
-    } catch (error) {
-      throw fileError(error, 'read', path)
-    }
-  }
-  return { kernel: read(image.kernel), initramfs: read(image.initramfs) }
 }
 
 function specify(options: SessionOptions, base: BaseImage): ComputerSpecification {
@@ -236,23 +221,17 @@ function specify(options: SessionOptions, base: BaseImage): ComputerSpecificatio
   }
 }
 
-/** A disk, and the frozen one of a snapshot that it reads through to. */
-interface OpenedDisk {
-  readonly disk: OverlayDisk
-  readonly frozen?: OverlayDisk
-}
-
 /** The disk that the machine writes to: private, or the named overlay, made if it does not exist. */
 async function openDisk(
   options: SessionOptions,
   base: BaseImage,
   header: SnapshotHeader | undefined,
-): Promise<OpenedDisk> {
+): Promise<OverlayDisk> {
   const { overlay, load } = options
   if (header === undefined || load === undefined) {
-    if (overlay === undefined) return { disk: await openEphemeral(base, randomIdentity()) }
+    if (overlay === undefined) return openEphemeral(base, randomIdentity())
     if (!existsSync(overlay)) await createOverlay(overlay, base, randomIdentity())
-    return { disk: await openOverlay(overlay, base) }
+    return openOverlay(overlay, base)
   }
   if (overlay !== undefined && existsSync(overlay)) {
     const disk = await openOverlay(overlay, base)
@@ -262,15 +241,18 @@ async function openDisk(
       await disk.close()
       throw error
     }
-    return { disk }
+    return disk
   }
   const frozen = await openFrozenOverlay(diskBeside(load), base)
-  frozen.requireGeneration(header.generation)
-  // A private fork reads the frozen disk's blocks for as long as it lives.
-  if (overlay === undefined) return { disk: await frozen.forkPrivate(), frozen }
-  await frozen.cloneTo(overlay, header.generation)
-  await frozen.close()
-  return { disk: await openOverlay(overlay, base) }
+  try {
+    frozen.requireGeneration(header.generation)
+    // A copy, which can itself be saved and recorded from.
+    if (overlay === undefined) return await frozen.clonePrivate()
+    await frozen.cloneTo(overlay, header.generation)
+  } finally {
+    await frozen.close()
+  }
+  return openOverlay(overlay, base)
 }
 
 function isObject(value: JsonValue | undefined): value is JsonObject {
@@ -318,9 +300,17 @@ async function startRecording(
   place: { life: number; nextIndex: bigint },
 ): Promise<RecordingWriter> {
   const path = options.record!
-  await rm(diskBeside(path), { recursive: true, force: true })
+  const kept = diskBeside(path)
+  await requireReplaceableDisk(kept)
+  await rm(kept, { recursive: true, force: true })
   const isEmpty = disk.extents().next().done === true
-  if (!isEmpty) await disk.snapshotTo(diskBeside(path), randomIdentity())
-  const start = { snapshot: options.load, position: computer.position, nextIndex: place.nextIndex }
-  return new RecordingWriter(path, { machine: encodeMachineRecord(machine), life: place.life, start })
+  if (!isEmpty) await disk.snapshotTo(kept, randomIdentity())
+  const snapshot = options.load && resolve(options.load)
+  const start = { snapshot, position: computer.position, nextIndex: place.nextIndex }
+  try {
+    return new RecordingWriter(path, { machine: encodeMachineRecord(machine), life: place.life, start })
+  } catch (error) {
+    await rm(kept, { recursive: true, force: true })
+    throw error
+  }
 }

@@ -1,0 +1,56 @@
+/** The files of an image: kernel and initramfs, read when a computer starts, and their digests. */
+import { readFileSync } from 'node:fs'
+import type { BootFiles } from '../board/boot_image.ts'
+import type { BaseImage } from '../host/base_image.ts'
+import { fileError } from '../host/file_error.ts'
+import { type MachineRecord, sha256 } from './machine_record.ts'
+
+/** An image's files on this machine. */
+export interface ImageFiles {
+  readonly name: string
+  readonly kernel: string
+  readonly initramfs: string
+  readonly disk: string
+}
+
+/** A computer's source of kernel and initramfs. Throws a UserError if they cannot be read. */
+export function bootFilesOf(image: ImageFiles): () => BootFiles {
+  return () => {
+    const files = readBootFiles(image)
+    setImmediate(() => release(files))
+    return files
+  }
+}
+
+/** What tells an image from another one. Throws a UserError if its files cannot be read. */
+export function digestsOf(
+  image: ImageFiles,
+  base: BaseImage,
+): Pick<MachineRecord, 'kernel' | 'initramfs' | 'disk'> {
+  const files = readBootFiles(image)
+  const digests = { kernel: sha256(files.kernel), initramfs: sha256(files.initramfs), disk: base.digest }
+  release(files)
+  return digests
+}
+
+interface LoadedFiles {
+  readonly kernel: Uint8Array<ArrayBuffer>
+  readonly initramfs: Uint8Array<ArrayBuffer>
+}
+
+function readBootFiles(image: ImageFiles): LoadedFiles {
+  return { kernel: readOwned(image.kernel), initramfs: readOwned(image.initramfs) }
+}
+
+function readOwned(path: string): Uint8Array<ArrayBuffer> {
+  try {
+    return readFileSync(path)
+  } catch (error) {
+    throw fileError(error, 'read', path)
+  }
+}
+
+/** Gives memory back that is tens of megabytes and used for a moment; the collector would be in no hurry. */
+function release({ kernel, initramfs }: LoadedFiles): void {
+  for (const { buffer } of [kernel, initramfs]) buffer.transfer(0)
+}
