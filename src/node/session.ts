@@ -122,12 +122,12 @@ export class Session {
       disk = await openDisk(options, base, header)
       const specification = header?.machine.specification ?? specify(options, base)
       const machine = { specification, image: options.image.name, ...digests }
-      const bootFiles = bootFilesOf(options.image)
+      const bootFiles = bootFilesOf(options.image, digests)
       const computer = new Computer({ engine: nodeEngine, specification, bootFiles })
       if (options.load === undefined) computer.start()
       else await restore(computer, options.load)
-      const life = randomBytes(4).readUInt32LE()
-      const place = { life: header?.life ?? life, nextIndex: header?.nextIndex ?? 0n }
+      // A machine made from a snapshot has a history of its own from there on: a life of its own.
+      const place = { life: randomBytes(4).readUInt32LE(), nextIndex: 0n }
       await disk.stamp(randomIdentity())
       const recording =
         options.record === undefined
