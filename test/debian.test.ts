@@ -50,7 +50,9 @@ describe('a guest with a disk of its own', { skip }, () => {
     const { console: shell } = guest
     await shell.succeed('until redis-cli ping; do sleep 0.2; done')
     assert.equal(
-      await shell.succeed('redis-cli set count 41; redis-cli incr count; redis-cli get count'),
+      await shell.succeed(
+        'redis-cli --raw set count 41; redis-cli --raw incr count; redis-cli --raw get count',
+      ),
       'OK\n42\n42\n',
     )
     const report = await shell.succeed('redis-benchmark -n 300 -c 4 -t set,get --csv')
@@ -101,7 +103,7 @@ describe('a guest with a disk of its own', { skip }, () => {
     assert.equal(await shell.succeed('sha256sum /root/kept'), sum)
     assert.ok(Number(await shell.succeed('cut -d. -f1 /proc/uptime')) < 300)
     await shell.succeed('until redis-cli ping | grep PONG; do sleep 0.2; done')
-    assert.equal(await shell.succeed('redis-cli get kept'), 'yes\n')
+    assert.equal(await shell.succeed('redis-cli --raw get kept'), 'yes\n')
     // A file system that was not unmounted cleanly says so.
     assert.doesNotMatch(await shell.succeed('dmesg'), /EXT4-fs.*(recover|error|warning)/i)
     await shell.succeed(`echo '${sum.trim()}' >/root/sum`)
