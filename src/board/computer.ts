@@ -140,6 +140,11 @@ export class Computer {
     return this.machine.position
   }
 
+  /** How often the guest has been started: once, and once more at each of its resets. */
+  get boots(): number {
+    return this.#boots
+  }
+
   /** Loads the operating system and puts hart 0 at its entry: power-on, and every reset by the guest. */
   start(): void {
     const { harts, ramBytes, bootArguments } = this.specification

@@ -89,6 +89,7 @@ async function sessionOptions(
     ...optional('load'),
     onOutput: ({ port, bytes }) => guest.output(port, bytes),
     onNotice: tell,
+    ...(guest.restarted === undefined ? {} : { onRestart: () => guest.restarted?.() }),
   }
 }
 
@@ -103,6 +104,8 @@ interface Guest {
   readonly parameters: readonly string[]
   start(session: Session): void
   output(port: number, bytes: Uint8Array): void
+  /** The guest has reset itself. */
+  restarted?(): void
   /** Gives terminal and signals back; may be called twice. */
   stop(): void
   end(reason: 'power' | 'stopped'): BootEnd
@@ -136,8 +139,10 @@ function commandGuest(command: string): Guest {
   const stream = new RunOutputStream((bytes) => output.write(bytes))
   let serial = Buffer.alloc(0)
   let interrupt: (() => void) | undefined
+  let hasRestarted = false
   return {
-    parameters: ['quiet', runParameter(command)],
+    // A kernel that panics resets at once, which ends the run; otherwise it would spin for ever.
+    parameters: ['quiet', 'panic=-1', runParameter(command)],
     start: ({ runner }) => {
       interrupt = () => runner.stop()
       process.once('SIGINT', interrupt).once('SIGTERM', interrupt)
@@ -148,17 +153,22 @@ function commandGuest(command: string): Guest {
         output.flush()
       } else if (port === PORT.uart) serial = Buffer.concat([serial, bytes]).subarray(-SERIAL_TAIL_BYTES)
     },
+    restarted: () => {
+      hasRestarted = true
+      interrupt?.()
+    },
     stop: () => {
       if (interrupt !== undefined) process.off('SIGINT', interrupt).off('SIGTERM', interrupt)
     },
     end: (reason) => {
       const status = stream.finish()
       output.flush()
-      if (reason === 'stopped') return { end: 'interrupted', exitStatus: undefined }
+      if (reason === 'stopped' && !hasRestarted) return { end: 'interrupted', exitStatus: undefined }
       if (status !== undefined) return { end: 'exit', exitStatus: status }
-      const last = serial.toString('latin1').trim().split(/\r?\n/).slice(-3).join(' | ')
+      const lines = serial.toString('latin1').trim().split(/\r?\n/)
+      const last = lines.find((line) => line.includes('Kernel panic')) ?? lines.slice(-3).join(' | ')
       throw new CommandError(
-        `the guest ended before the command did; its console said: ${last}`,
+        `the guest ${hasRestarted ? 'restarted' : 'ended'} before the command did; its console said: ${last}`,
         EXIT_CODE.failure,
       )
     },

@@ -28,7 +28,8 @@ export function openTerminal(): Terminal {
   let onSignal: (() => void) | undefined
   return {
     isInteractive,
-    size: isInteractive ? { columns: stdout.columns, rows: stdout.rows } : undefined,
+    // A terminal that does not know its size says 0.
+    size: isInteractive && stdout.columns > 0 ? { columns: stdout.columns, rows: stdout.rows } : undefined,
     start: (onKeys, leave) => {
       onSignal = leave
       for (const signal of SIGNALS) process.on(signal, leave)

@@ -189,3 +189,28 @@ test('a store behind a pair of instructions leaves both of them what they are', 
     assert.equal(program.x(12), 3n, `${halfwords} halfwords between`)
   }
 })
+
+test('a store behind a chain of instructions that share handlers leaves the ones before it as they are', () => {
+  // Each addi shares a handler with the next one, which may be reached as the first or as the second of a pair.
+  for (const before of ['', 'addi a1, a1, 1']) {
+    const program = run(`
+        la t0, patched
+        li t1, ${addiA0(7)}
+        jal ra, chain
+        li a0, 0
+        sw t1, 0(t0)
+        jal ra, chain
+        j end
+      chain:
+        ${before}
+        addi a0, a0, 100
+        addi a0, a0, 200
+        addi a0, a0, 300
+        addi a0, a0, 400
+      patched:
+        addi a0, a0, 500
+        ret
+      end:`)
+    assert.equal(program.x(10), 1007n)
+  }
+})

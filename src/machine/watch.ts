@@ -244,6 +244,7 @@ function buildCode(
     const last = f.let(
       i32.add(base, i32.shl(i32.shr_u(i32.add(inPage, i32.sub(f.parameter(1, 'i32'), 1)), 1), 3)),
     )
+    // Only the handler: operands of an instruction before the store may still be the second of an earlier pair.
     f.loop((next) => {
       // Only the handler is forgotten. The earliest of these instructions may be whole, and the second of a pair that
       // begins before them: such a pair goes on reading their operands.
@@ -364,10 +365,10 @@ function buildTable(
       number,
       () => {
         f.set(slot, addressOf(i32.sub(number, 1)))
-        const samePlace = i32.and(
-          i64.eq(i64.load(slot, { offset: TABLE_SLOT.vaBase }), vaBase),
-          i32.eq(slot32(slot, 'level'), level),
-        )
+        // Above the leaves the address does not matter: a change there empties the banks (a root of the kernel maps
+        // the lowest and the highest addresses).
+        const sameBase = i64.eq(i64.load(slot, { offset: TABLE_SLOT.vaBase }), vaBase)
+        const samePlace = i32.and(i32.or(i32.ne(level, 0), sameBase), i32.eq(slot32(slot, 'level'), level))
         f.if(i32.eqz(samePlace), () => f.store('i32', slot, 1, { offset: TABLE_SLOT.ambiguous }))
       },
       () => f.set(slot, call<'i32'>(allocate, page, vaBase, level)),

@@ -1,5 +1,6 @@
 /** The files of an image: kernel and initramfs, read when a computer starts, and their digests. */
 import { readFileSync } from 'node:fs'
+import { UserError } from '../base/errors.ts'
 import type { BootFiles } from '../board/boot_image.ts'
 import type { BaseImage } from '../host/base_image.ts'
 import { fileError } from '../host/file_error.ts'
@@ -13,24 +14,40 @@ export interface ImageFiles {
   readonly disk: string
 }
 
-/** A computer's source of kernel and initramfs. Throws a UserError if they cannot be read. */
-export function bootFilesOf(image: ImageFiles): () => BootFiles {
+/** What a machine was started from, by SHA-256. */
+type FileDigests = Pick<MachineRecord, 'kernel' | 'initramfs' | 'disk'>
+
+/**
+ * A computer's source of kernel and initramfs. The files are read again when the guest restarts, and must still be the
+ * ones that `digests` names: another kernel would be a hidden input. Throws a UserError if they are not, or cannot be
+ * read.
+ */
+export function bootFilesOf(image: ImageFiles, digests: FileDigests): () => BootFiles {
+  let isRestart = false
   return () => {
     const files = readBootFiles(image)
+    if (isRestart) requireUnchanged(image, files, digests)
+    isRestart = true
     setImmediate(() => release(files))
     return files
   }
 }
 
 /** What tells an image from another one. Throws a UserError if its files cannot be read. */
-export function digestsOf(
-  image: ImageFiles,
-  base: BaseImage,
-): Pick<MachineRecord, 'kernel' | 'initramfs' | 'disk'> {
+export function digestsOf(image: ImageFiles, base: BaseImage): FileDigests {
   const files = readBootFiles(image)
   const digests = { kernel: sha256(files.kernel), initramfs: sha256(files.initramfs), disk: base.digest }
   release(files)
   return digests
+}
+
+function requireUnchanged(image: ImageFiles, files: LoadedFiles, digests: FileDigests): void {
+  for (const part of ['kernel', 'initramfs'] as const) {
+    if (sha256(files[part]) === digests[part]) continue
+    throw new UserError(
+      `${image[part]} has changed while the machine runs: the guest cannot restart with another ${part}`,
+    )
+  }
 }
 
 interface LoadedFiles {

@@ -59,7 +59,7 @@ export async function replay(options: ReplayOptions): Promise<ReplayResult> {
     const computer = new Computer({
       engine: nodeEngine,
       specification: machine.specification,
-      bootFiles: bootFilesOf(image),
+      bootFiles: bootFilesOf(image, machine),
     })
     const disk = await openReplayDisk(options, base, disks)
     if (snapshot === undefined) computer.start()

@@ -40,6 +40,8 @@ export interface RunnerEnvironment {
   /** Takes a disk request; the answer comes by `Runner.complete`. */
   submitDisk(request: DiskRequest): void
   output(output: Output): void
+  /** The guest has reset itself and starts anew. */
+  restarted?(): void
   /** Takes a batch of records. */
   log?(batch: Uint8Array): void
   /** What a sample of the state's digest is recorded for; without it none is. */
@@ -146,8 +148,10 @@ export class Runner {
   async #turn(): Promise<RunEnd | undefined> {
     if (this.#clock.isDue || this.#computer.machine.isIdle) this.#recorder.deliver(this.#clock.event())
     this.#deliverArrived()
+    const { boots } = this.#computer
     const stop = this.#runSlice()
     this.#collect()
+    if (this.#computer.boots !== boots) this.#environment.restarted?.()
     if (stop.reason === 'power') return stop
     if (stop.reason === 'idle') await this.#idle(stop.until)
     else await new Promise<void>((resolve) => setImmediate(resolve))

@@ -55,6 +55,8 @@ export interface SessionOptions {
   readonly onOutput: (output: Output) => void
   /** Tells people about something (a full disk, say). */
   readonly onNotice: (text: string) => void
+  /** The guest has reset itself and starts anew. */
+  readonly onRestart?: () => void
 }
 
 /** The snapshot header's part that this module knows. */
@@ -103,6 +105,7 @@ export class Session {
     this.runner = new Runner(this.computer, this.recorder, {
       submitDisk: (request) => this.#queue.submit(request),
       output: options.onOutput,
+      ...(options.onRestart === undefined ? {} : { restarted: options.onRestart }),
       ...(recording === undefined ? {} : { log: (batch: Uint8Array) => recording.append(batch) }),
       recordDigests: recording !== undefined,
     })
@@ -119,12 +122,12 @@ export class Session {
       disk = await openDisk(options, base, header)
       const specification = header?.machine.specification ?? specify(options, base)
       const machine = { specification, image: options.image.name, ...digests }
-      const bootFiles = bootFilesOf(options.image)
+      const bootFiles = bootFilesOf(options.image, digests)
       const computer = new Computer({ engine: nodeEngine, specification, bootFiles })
       if (options.load === undefined) computer.start()
       else await restore(computer, options.load)
-      const life = randomBytes(4).readUInt32LE()
-      const place = { life: header?.life ?? life, nextIndex: header?.nextIndex ?? 0n }
+      // A machine made from a snapshot has a history of its own from there on: a life of its own.
+      const place = { life: randomBytes(4).readUInt32LE(), nextIndex: 0n }
       await disk.stamp(randomIdentity())
       const recording =
         options.record === undefined

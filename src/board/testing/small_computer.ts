@@ -1,6 +1,6 @@
 /** Computers that boot a few lines of assembly instead of an operating system. */
 import { assemble } from '../../isa/assemble.ts'
-import type { Engine } from '../../wasm/engine.ts'
+import type { Engine } from '../../machine/machine.ts'
 import { Computer, type ComputerSpecification } from '../computer.ts'
 
 const TEXT_OFFSET = 0x20_0000
