@@ -256,9 +256,9 @@ export class Computer {
     this.#diskRequestBytes = 0
   }
 
-  /** A hash of all state, RAM included. */
-  digest(): bigint {
-    return BigInt.asUintN(64, hash64(this.saveState()) + this.machine.ram.hash())
+  /** A hash of all state, RAM included. `state` is what `saveState` gives at this moment, if it is known. */
+  digest(state = this.saveState()): bigint {
+    return BigInt.asUintN(64, hash64(state) + this.machine.ram.hash())
   }
 
   #devices(machine: Machine): Mapping[] {
