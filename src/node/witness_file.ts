@@ -18,6 +18,7 @@ import {
   WITNESS_MAGIC,
   WITNESS_STATE_BYTES_MAX,
   WitnessDecoder,
+  type WitnessEntry,
   type WitnessHeader,
 } from '../log/witness.ts'
 import type { Ram } from '../machine/ram.ts'
@@ -93,12 +94,11 @@ export async function readWitness(path: string, record: WitnessedRecord): Promis
     if (witnessedDigest({ state, hashes }) !== record.digest) break
     return { state, hashes }
   }
-  throw new UserError(
-    `${path}: has no witness of record ${record.index}: it was cut off, or made by another recording`,
-  )
+  const cause = 'it was cut off, or belongs to another recording'
+  throw new UserError(`${path} has no witness of record ${record.index}: ${cause}`)
 }
 
-async function* entriesOf(path: string) {
+async function* entriesOf(path: string): AsyncGenerator<{ header: WitnessHeader; entry: WitnessEntry }> {
   const file = await open(path, 'r').catch((error: unknown) => {
     throw fileError(error, 'read witnesses', path)
   })
@@ -133,9 +133,19 @@ const dictionaryOf = (state: Uint8Array | undefined): { dictionary?: Uint8Array 
 export async function requireReplaceableWitnesses(path: string): Promise<void> {
   await requirePlainFile(path)
   if (!existsSync(path)) return
-  const remedy = 'remove it, or name another place'
-  for await (const bytes of createReadStream(path, { end: WITNESS_MAGIC.length - 1 })) {
-    if (Buffer.compare(bytes, WITNESS_MAGIC) === 0) return
+  if (!(await beginsAsWitnesses(path))) {
+    const remedy = 'remove it, or name another place'
     throw new UserError(`${path} is in the way, and does not hold the witnesses of a recording: ${remedy}`)
+  }
+}
+
+/** Whether a file is empty or begins as witnesses do. */
+async function beginsAsWitnesses(path: string): Promise<boolean> {
+  try {
+    for await (const bytes of createReadStream(path, { end: WITNESS_MAGIC.length - 1 }))
+      return Buffer.compare(bytes, WITNESS_MAGIC) === 0
+    return true
+  } catch (error) {
+    throw fileError(error, 'write witnesses', path)
   }
 }
