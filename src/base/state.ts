@@ -12,6 +12,7 @@
  * All numbers are little-endian.
  */
 import { assert } from './assert.ts'
+import { ByteReader } from './bytes.ts'
 import { FormatError } from './errors.ts'
 import { decodeAscii, encodeAscii } from './text.ts'
 
@@ -165,62 +166,82 @@ export class StateReader {
 /** One field of a state, with the path of its sections. */
 export interface StateField {
   readonly path: string
-  readonly value: string
+  /** A number, or the content of a field of bytes. */
+  readonly value: bigint | Uint8Array
 }
 
-/** Lists the fields of a state, for people and for comparisons. */
+/** Lists the fields of a state, for people and for comparisons. Throws FormatError at what is none. */
 export function* stateFields(bytes: Uint8Array): Generator<StateField> {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const reader = new ByteReader(bytes, 'machine state')
   const path: string[] = []
-  let position = 0
-  while (position < bytes.length) {
-    const kind = bytes[position]!
-    const nameLength = bytes[position + 1]!
-    const name = decodeAscii(bytes.subarray(position + 2, position + 2 + nameLength))
-    position += 2 + nameLength
+  while (reader.remaining > 0) {
+    const kind = reader.u8()
+    const name = decodeAscii(reader.bytes(reader.u8()))
     if (kind === KIND_SECTION) {
       path.push(name)
-      position += 2
+      reader.u16()
     } else if (kind === KIND_END) {
       path.pop()
     } else {
-      const field = [...path, name].join('.')
-      const [value, size] = fieldValue(view, bytes, kind, position)
-      yield { path: field, value }
-      position += size
+      yield { path: [...path, name].join('.'), value: fieldValue(reader, kind) }
     }
   }
 }
 
-function fieldValue(view: DataView, bytes: Uint8Array, kind: number, position: number): [string, number] {
-  if (kind === KIND_U32) return [`0x${view.getUint32(position, true).toString(16)}`, 4]
-  if (kind === KIND_U64) return [`0x${view.getBigUint64(position, true).toString(16)}`, 8]
-  if (kind !== KIND_BYTES)
-    throw new FormatError(`machine state: unknown field kind ${kind} at byte ${position}`)
-  const length = view.getUint32(position, true)
-  const hex = Array.from(bytes.subarray(position + 4, position + 4 + length), (b) =>
-    b.toString(16).padStart(2, '0'),
-  )
-  return [hex.join(''), 4 + length]
+function fieldValue(reader: ByteReader, kind: number): bigint | Uint8Array {
+  if (kind === KIND_U32) return BigInt(reader.u32())
+  if (kind === KIND_U64) return reader.u64()
+  if (kind === KIND_BYTES) return reader.bytes(reader.u32())
+  throw reader.error(`unknown kind of field ${kind}`)
 }
 
+/** A field in which two states differ, with both values in hexadecimal. */
+export interface StateDifference {
+  /** In a field of bytes with the offset of the first byte that differs, `uart0.received[3]`. */
+  readonly path: string
+  readonly left: string
+  readonly right: string
+}
+
+/** Bytes that a difference shows of a field. */
+const SHOWN_BYTES = 8
+
 /** The first field in which two states differ, or undefined if they are equal. */
-export function firstDifference(
-  left: Uint8Array,
-  right: Uint8Array,
-): { path: string; left: string; right: string } | undefined {
+export function firstDifference(left: Uint8Array, right: Uint8Array): StateDifference | undefined {
   const fieldsRight = stateFields(right)
   for (const field of stateFields(left)) {
     const other = fieldsRight.next().value
-    if (other === undefined) return { path: field.path, left: field.value, right: '(absent)' }
-    if (other.path !== field.path || other.value !== field.value) {
-      return {
-        path: field.path,
-        left: field.value,
-        right: other.path === field.path ? other.value : `(${other.path})`,
-      }
+    if (other?.path !== field.path) {
+      const found = other === undefined ? '(absent)' : `(${other.path})`
+      return { path: field.path, left: show(field.value), right: found }
     }
+    const difference = fieldDifference(field, other)
+    if (difference !== undefined) return difference
   }
   const extra = fieldsRight.next().value
-  return extra && { path: extra.path, left: '(absent)', right: extra.value }
+  return extra && { path: extra.path, left: '(absent)', right: show(extra.value) }
+}
+
+function fieldDifference(left: StateField, right: StateField): StateDifference | undefined {
+  const { path } = left
+  if (typeof left.value === 'bigint' || typeof right.value === 'bigint') {
+    if (left.value === right.value) return undefined
+    return { path, left: show(left.value), right: show(right.value) }
+  }
+  const length = Math.max(left.value.length, right.value.length)
+  for (let at = 0; at < length; at++) {
+    if (left.value[at] === right.value[at]) continue
+    return { path: `${path}[${at}]`, left: show(left.value, at), right: show(right.value, at) }
+  }
+  return undefined
+}
+
+/** A value for people; of bytes, those from offset `start` on, as far as there is room. */
+function show(value: bigint | Uint8Array, start = 0): string {
+  if (typeof value === 'bigint') return `0x${value.toString(16)}`
+  if (start >= value.length) return `(ends after ${value.length} bytes)`
+  const shown = Array.from(value.subarray(start, start + SHOWN_BYTES), (byte) =>
+    byte.toString(16).padStart(2, '0'),
+  )
+  return `${shown.join(' ')}${start + SHOWN_BYTES < value.length ? ' ...' : ''}`
 }

@@ -33,6 +33,9 @@ import { enterSupervisor, Sbi } from './sbi.ts'
 export const PORT = { uart: 0, console: 1, net: 2, entropy: 3 } as const
 export const PORT_COUNT = 4
 
+/** 2: the machine's sections stand inline, where they were one field of bytes. */
+const STATE_VERSION = 2
+
 /** What a computer is; two computers of equal specification and equal history are equal. */
 export interface ComputerSpecification {
   /** 1 to 8. */
@@ -230,20 +233,20 @@ export class Computer {
   saveState(): Uint8Array {
     const writer = new StateWriter()
     assert(this.#power === undefined, 'a snapshot between a power request and its execution')
-    writer.section('computer', 1, () => {
+    writer.section('computer', STATE_VERSION, () => {
       for (const [port, ordinal] of this.#ordinals.entries()) writer.u64(`ordinal${port}`, ordinal)
       writer.u32('boots', this.#boots)
-      writer.bytes('machine', this.machine.saveState())
+      this.machine.save(writer)
     })
     return writer.finish()
   }
 
   loadState(state: Uint8Array): void {
     const reader = new StateReader(state)
-    reader.section('computer', 1, () => {
+    reader.section('computer', STATE_VERSION, () => {
       for (let port = 0; port < PORT_COUNT; port++) this.#ordinals[port] = reader.u64(`ordinal${port}`)
       this.#boots = reader.u32('boots')
-      this.machine.loadState(reader.bytes('machine'))
+      this.machine.load(reader)
     })
     reader.finish()
     this.#outputs = []
@@ -253,9 +256,9 @@ export class Computer {
     this.#diskRequestBytes = 0
   }
 
-  /** A hash of all state, RAM included. */
-  digest(): bigint {
-    return BigInt.asUintN(64, hash64(this.saveState()) + this.machine.ram.hash())
+  /** A hash of all state, RAM included. `state` is what `saveState` gives at this moment, if it is known. */
+  digest(state = this.saveState()): bigint {
+    return BigInt.asUintN(64, hash64(state) + this.machine.ram.hash())
   }
 
   #devices(machine: Machine): Mapping[] {

@@ -10,14 +10,25 @@ import { BatchEncoder, type LogPlace } from '../log/batch.ts'
 import type { NewRecord } from '../log/record.ts'
 import { type Computer, type ExternalEvent, type Output, PORT } from './computer.ts'
 
+/** The state that the digest of a record was taken of, without RAM. */
+export interface DigestSample {
+  /** The record's. */
+  readonly index: bigint
+  readonly position: bigint
+  /** What `Computer.saveState` gave. */
+  readonly state: Uint8Array
+}
+
 export class Recorder {
   readonly #computer: Computer
+  readonly #onDigest: ((sample: DigestSample) => void) | undefined
   readonly #encoder: BatchEncoder
   readonly #life: number
 
-  /** `place` says where the log goes on: life, and index of the next record. */
-  constructor(computer: Computer, place: LogPlace) {
+  /** `place` says where the log goes on: life, and index of the next record. `onDigest` hears of recorded digests. */
+  constructor(computer: Computer, place: LogPlace, onDigest?: (sample: DigestSample) => void) {
     this.#computer = computer
+    this.#onDigest = onDigest
     this.#encoder = new BatchEncoder(place)
     this.#life = place.life
   }
@@ -51,7 +62,10 @@ export class Recorder {
   /** Records the digest of the computer's state. */
   recordDigest(): void {
     const { position } = this.#computer
-    this.#encoder.append({ kind: 'digest', position, digest: this.#computer.digest(), slice: undefined })
+    const index = this.#encoder.nextIndex
+    const state = this.#computer.saveState()
+    this.#encoder.append({ kind: 'digest', position, digest: this.#computer.digest(state), slice: undefined })
+    this.#onDigest?.({ index, position, state })
   }
 
   /** The records since the last call, as one batch of bytes. */

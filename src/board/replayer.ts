@@ -14,6 +14,8 @@ import { joinStreams } from './recorder.ts'
 export interface Divergence {
   readonly position: bigint
   readonly index: bigint
+  /** The last position at which all state was as recorded: that of the last equal digest, or the start. */
+  readonly equalAt: bigint
   /** Hart 0's. */
   readonly pc: bigint
   /** What was compared. */
@@ -37,10 +39,12 @@ export class Replayer {
   #records = 0
   #outputs = 0
   #digests = 0
+  #equalAt: bigint
 
   /** `sliceSteps` cuts execution into pieces of this length, which must not change anything. */
   constructor(computer: Computer, sliceSteps: bigint | ((position: bigint) => bigint) = 1_000_000_000n) {
     this.#computer = computer
+    this.#equalAt = computer.position
     this.#sliceSteps = typeof sliceSteps === 'bigint' ? () => sliceSteps : sliceSteps
   }
 
@@ -107,7 +111,10 @@ export class Replayer {
   #compareDigest(record: LogRecord & { kind: 'digest' }): Divergence | undefined {
     this.#digests++
     const digest = this.#computer.digest()
-    if (digest === record.digest) return undefined
+    if (digest === record.digest) {
+      this.#equalAt = this.#computer.position
+      return undefined
+    }
     return this.#divergence(record.index, 'digest of the machine', hex(record.digest), hex(digest))
   }
 
@@ -131,6 +138,7 @@ export class Replayer {
 
   #divergence(index: bigint, what: string, recorded: string, replayed: string): Divergence {
     const pc = this.#computer.machine.harts[0]!.get64('pc')
-    return { position: this.#computer.position, index, pc, what, recorded, replayed }
+    const { position } = this.#computer
+    return { position, index, equalAt: this.#equalAt, pc, what, recorded, replayed }
   }
 }

@@ -13,7 +13,9 @@ interface ReplayCommandOptions {
 
 const HELP = `
 The machine goes through its recorded history again, without any outside world, on a private copy of its disk. Every
-output and every digest in the recording is compared; the first difference ends the replay.
+output and every digest in the recording is compared; the first difference ends the replay. Where a digest differs, the
+register or device field and the page of RAM that do are named with the help of FILE.witness, which is written beside
+the recording.
 
 Exit codes:
   0    everything was as recorded
@@ -41,6 +43,7 @@ export function define(command: Command): void {
 
 async function replayCommand(path: string, options: ReplayCommandOptions): Promise<void> {
   const { replay } = await import('../node/replay.ts')
+  const { describeDivergence, digestText, replayReport } = await import('../node/replay_report.ts')
   const { findImageFiles } = await import('./image_files.ts')
   const { writeOutputFile } = await import('../node/files.ts')
   const result = await replay({
@@ -49,25 +52,12 @@ async function replayCommand(path: string, options: ReplayCommandOptions): Promi
     ...(options.from === undefined ? {} : { from: options.from }),
     ...(options.slice === undefined ? {} : { sliceSteps: options.slice }),
   })
-  const { position, divergence, counts, isComplete } = result
-  const digest = result.digest.toString(16).padStart(16, '0')
-  const hex = (value: bigint): string => `0x${BigInt.asUintN(64, value).toString(16)}`
   if (options.report !== undefined) {
-    const report = {
-      ...{ kind: 'understudy-replay-report', version: 1, isEqual: divergence === undefined, isComplete },
-      ...{ position: Number(position), digest, counts, wallSeconds: result.wallMs / 1000 },
-      divergence: divergence && {
-        ...{ position: Number(divergence.position), index: Number(divergence.index), pc: hex(divergence.pc) },
-        ...{ what: divergence.what, recorded: divergence.recorded, replayed: divergence.replayed },
-      },
-    }
-    await writeOutputFile(options.report, `${JSON.stringify(report, undefined, 2)}\n`)
+    await writeOutputFile(options.report, `${JSON.stringify(replayReport(result), undefined, 2)}\n`)
   }
+  const { position, divergence, counts, isComplete } = result
   if (divergence !== undefined) {
-    const { what, recorded, replayed, index } = divergence
-    tell(
-      `${path} differs at position ${divergence.position}, pc ${hex(divergence.pc)}, record ${index}: ${what}: recorded ${recorded}, replayed ${replayed}`,
-    )
+    tell(`${path} ${describeDivergence(divergence, result.explanation)}`)
     process.exitCode = EXIT_CODE.difference
     return
   }
@@ -75,6 +65,6 @@ async function replayCommand(path: string, options: ReplayCommandOptions): Promi
     tell(`${path} has no end mark: its writer was stopped; it was replayed up to its last batch`)
   const { records, outputs, digests } = counts
   process.stdout.write(
-    `equal up to position ${position}: ${records} records, ${outputs} outputs and ${digests} digests compared, digest ${digest}\n`,
+    `equal up to position ${position}: ${records} records, ${outputs} outputs and ${digests} digests compared, digest ${digestText(result.digest)}\n`,
   )
 }

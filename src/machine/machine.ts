@@ -233,6 +233,12 @@ export class Machine {
   /** All state but RAM, as named fields. */
   saveState(): Uint8Array {
     const writer = new StateWriter()
+    this.save(writer)
+    return writer.finish()
+  }
+
+  /** Writes all state but RAM into the state of something larger. */
+  save(writer: StateWriter): void {
     writer.section('machine', 1, () => {
       writer.u64('position', this.#position)
       writer.u32('currentHart', this.#current)
@@ -241,12 +247,17 @@ export class Machine {
     this.time.save(writer)
     for (const hart of this.harts) hart.save(writer)
     for (const device of this.bus.devices) device.save(writer)
-    return writer.finish()
   }
 
   /** Reads what `saveState` wrote. RAM must have been restored before: writing to it ends reservations. */
   loadState(state: Uint8Array): void {
     const reader = new StateReader(state)
+    this.load(reader)
+    reader.finish()
+  }
+
+  /** Reads what `save` wrote, as `loadState` does. */
+  load(reader: StateReader): void {
     reader.section('machine', 1, () => {
       this.#position = reader.u64('position')
       this.#current = reader.u32('currentHart')
@@ -259,7 +270,6 @@ export class Machine {
     this.time.load(reader)
     for (const hart of this.harts) hart.load(reader)
     for (const device of this.bus.devices) device.load(reader)
-    reader.finish()
     this.#dropCaches()
     for (const pmp of this.#pmps) pmp.update()
   }

@@ -115,6 +115,21 @@ export class Ram implements GuestMemory {
     return this.#hashes[page]!
   }
 
+  /** The pages whose hash now is another than in `known`, which has one for each page; in ascending order. */
+  pagesUnlike(known: BigUint64Array): number[] {
+    assert(known.length === this.#hashes.length, `hashes of ${known.length} pages`)
+    this.hash()
+    // Halves, since a BigInt for each of many pages would take ten times as long.
+    const left = new Int32Array(this.#hashes.buffer)
+    const right = new Int32Array(known.buffer, known.byteOffset, known.length * 2)
+    const pages: number[] = []
+    for (let page = 0; page < known.length; page++) {
+      const low = page * 2
+      if (left[low] !== right[low] || left[low + 1] !== right[low + 1]) pages.push(page)
+    }
+    return pages
+  }
+
   /** Puts a page of a snapshot in place, in RAM that has not been used; `Machine.loadState` then drops all caches. */
   restorePage(page: number, bytes: Uint8Array): void {
     this.bytes.set(bytes, page * PAGE_BYTES)

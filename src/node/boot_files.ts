@@ -69,5 +69,8 @@ function readOwned(path: string): Uint8Array<ArrayBuffer> {
 
 /** Gives memory back that is tens of megabytes and used for a moment; the collector would be in no hurry. */
 function release({ kernel, initramfs }: LoadedFiles): void {
-  for (const { buffer } of [kernel, initramfs]) buffer.transfer(0)
+  for (const { buffer, length } of [kernel, initramfs]) {
+    // A small file stands in a buffer that it shares.
+    if (buffer.byteLength === length) buffer.transfer(0)
+  }
 }

@@ -1,5 +1,4 @@
 /** Recordings on disk: written while the machine runs, read for a replay. */
-import { closeSync, fstatSync, fsyncSync, ftruncateSync, openSync, writeSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { fileError } from '../host/file_error.ts'
 import type { LogBatch } from '../log/batch.ts'
@@ -11,54 +10,38 @@ import {
   type RecordingHeader,
   type RecordingOutcome,
 } from '../log/recording.ts'
+import { AppendFile } from './append_file.ts'
 
 /**
- * Appends batches to a new file. Writing is synchronous: batches are small and come ten times a second, and what has
- * been written survives the death of the process. After a failure, as of a full disk, the file ends with its last whole
- * batch, and nothing more is written.
+ * Appends batches, which are small and come ten times a second, to a new file. After a failure the file ends with its
+ * last whole batch.
  */
 export class RecordingWriter {
-  readonly path: string
-  readonly #file: number
-  /** A plain file, not a pipe or device, which has neither length nor sync. */
-  readonly #isPlain: boolean
-  #length = 0
-  #failure: unknown
+  readonly #file: AppendFile
 
   constructor(path: string, header: RecordingHeader) {
-    this.path = path
-    try {
-      this.#file = openSync(path, 'w')
-      this.#isPlain = fstatSync(this.#file).isFile()
-    } catch (error) {
-      throw fileError(error, 'write recording', path)
-    }
+    this.#file = new AppendFile(path, 'recording')
     this.append(encodeRecordingHeader(header))
+  }
+
+  /** Not a pipe or device, beside which nothing can be. */
+  get isPlain(): boolean {
+    return this.#file.isPlain
   }
 
   /** Appends whole records. Throws a UserError if they cannot be written; then and ever after. */
   append(bytes: Uint8Array): void {
-    if (this.#failure !== undefined) throw this.#failure
-    try {
-      for (let done = 0; done < bytes.length; ) done += writeSync(this.#file, bytes, done)
-      this.#length += bytes.length
-    } catch (error) {
-      if (this.#isPlain) ftruncateSync(this.#file, this.#length)
-      this.#failure = fileError(error, 'write recording', this.path)
-      throw this.#failure
-    }
+    this.#file.append(bytes)
   }
 
   /** Writes the end mark and closes the file. A recording without one is readable up to its last batch. */
   finish(end: RecordingEnd): void {
     try {
-      if (this.#failure !== undefined) return
+      if (this.#file.hasFailed) return
       this.append(encodeRecordingEnd(end))
-      if (this.#isPlain) fsyncSync(this.#file)
-    } catch (error) {
-      throw fileError(error, 'write recording', this.path)
+      this.#file.sync()
     } finally {
-      closeSync(this.#file)
+      this.#file.close()
     }
   }
 }

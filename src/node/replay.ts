@@ -6,6 +6,7 @@ import { canonicalJson } from '../base/canonical_json.ts'
 import { UserError } from '../base/errors.ts'
 import { Computer } from '../board/computer.ts'
 import { type CompletedRead, type Divergence, Replayer } from '../board/replayer.ts'
+import { compareWithWitness, type MachineDifference } from '../board/witness.ts'
 import { BaseImage } from '../host/base_image.ts'
 import { DiskQueue, type DiskRequest } from '../host/disk_queue.ts'
 import { nodeEngine } from '../host/engine.ts'
@@ -18,6 +19,7 @@ import { decodeMachineRecord, encodeMachineRecord, requireSameFiles } from './ma
 import { RecordingReader } from './recording_file.ts'
 import { diskBeside } from './saved_files.ts'
 import { readHeader, restore } from './session.ts'
+import { readWitness, witnessBeside } from './witness_file.ts'
 
 export interface ReplayOptions {
   readonly path: string
@@ -33,10 +35,18 @@ export interface ReplayOptions {
   readonly onProgress?: (computer: Computer) => void
 }
 
+/** What of the machine differs where a digest does. */
+export type Explanation =
+  | MachineDifference
+  /** Why nobody knows: the recording's witnesses are missing or damaged, say. */
+  | { readonly unknown: string }
+
 export interface ReplayResult {
   readonly position: bigint
   readonly digest: bigint
   readonly divergence: Divergence | undefined
+  /** For a divergence of digests. */
+  readonly explanation: Explanation | undefined
   /** What was executed and compared. */
   readonly counts: { readonly records: number; readonly outputs: number; readonly digests: number }
   /** False if the recording ends without its end mark: its writer was killed. */
@@ -67,7 +77,8 @@ export async function replay(options: ReplayOptions): Promise<ReplayResult> {
     else await restore(computer, snapshot)
     const firstIndex =
       options.from === undefined ? header.start.nextIndex : await indexOf(options.from, header)
-    return await new Replay(options, computer, disk, firstIndex).run()
+    const place = { life: header.life, firstIndex }
+    return await new Replay(options, computer, disk, place).run()
   } finally {
     for (const disk of disks.reverse()) await disk.close()
     await base.close()
@@ -121,6 +132,7 @@ class Replay {
   readonly #computer: Computer
   readonly #replayer: Replayer
   readonly #queue: DiskQueue
+  readonly #life: number
   readonly #firstIndex: bigint
   /** Requests that this replay's disk has done, until the recording says that the machine's had. */
   readonly #done = new Map<number, CompletedRead>()
@@ -128,11 +140,18 @@ class Replay {
   readonly #running = new Set<number>()
   #waiting: (() => void) | undefined
   #divergence: Divergence | undefined
+  #explanation: Explanation | undefined
 
-  constructor(options: ReplayOptions, computer: Computer, disk: OverlayDisk, firstIndex: bigint) {
+  constructor(
+    options: ReplayOptions,
+    computer: Computer,
+    disk: OverlayDisk,
+    place: { life: number; firstIndex: bigint },
+  ) {
     this.#options = options
     this.#computer = computer
-    this.#firstIndex = firstIndex
+    this.#life = place.life
+    this.#firstIndex = place.firstIndex
     this.#replayer = new Replayer(computer, options.sliceSteps)
     this.#queue = new DiskQueue(disk, {
       onDone: (id, status, data) => {
@@ -157,7 +176,7 @@ class Replay {
     return {
       position: this.#computer.position,
       digest: this.#computer.digest(),
-      divergence: this.#divergence,
+      ...{ divergence: this.#divergence, explanation: this.#explanation },
       counts: this.#replayer.counts,
       isComplete: outcome === undefined || outcome.complete,
       wallMs: performance.now() - start,
@@ -172,10 +191,26 @@ class Replay {
         if (!(await this.#advance(this.#limit(record.position), record.index))) return false
         if (record.position > this.#limit(record.position)) return false
         this.#divergence = this.#replayer.apply(record, await this.#completion(record))
-        if (this.#divergence !== undefined) return false
+        if (this.#divergence === undefined) continue
+        if (record.kind === 'digest') this.#explanation = await this.#explain(record.index, record.digest)
+        return false
       }
     }
     return true
+  }
+
+  /** What differs, since the digest at `index` does. */
+  async #explain(index: bigint, digest: bigint): Promise<Explanation> {
+    const { ramPages } = this.#computer.machine.layout
+    try {
+      const path = witnessBeside(this.#options.path)
+      const witness = await readWitness(path, { life: this.#life, ramPages, index, digest })
+      return compareWithWitness(this.#computer, witness)
+    } catch (error) {
+      // The difference is the news, and is reported in any case.
+      if (error instanceof UserError) return { unknown: error.message }
+      throw error
+    }
   }
 
   #limit(position: bigint): bigint {

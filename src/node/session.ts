@@ -12,7 +12,7 @@ import { resolve } from 'node:path'
 import type { JsonObject, JsonValue } from '../base/canonical_json.ts'
 import { UserError } from '../base/errors.ts'
 import { Computer, type ComputerSpecification, type Output } from '../board/computer.ts'
-import { Recorder } from '../board/recorder.ts'
+import { type DigestSample, Recorder } from '../board/recorder.ts'
 import { BaseImage } from '../host/base_image.ts'
 import { DiskQueue } from '../host/disk_queue.ts'
 import { nodeEngine } from '../host/engine.ts'
@@ -36,6 +36,7 @@ import {
 import { RecordingWriter } from './recording_file.ts'
 import { type RunEnd, Runner } from './runner.ts'
 import { diskBeside, replaceSnapshot, requireReplaceableDisk } from './saved_files.ts'
+import { requireReplaceableWitnesses, WitnessWriter, witnessBeside } from './witness_file.ts'
 
 export { PORT } from '../board/computer.ts'
 export type { ImageFiles } from './boot_files.ts'
@@ -79,6 +80,7 @@ export class Session {
   readonly #queue: DiskQueue
   readonly #base: BaseImage
   readonly #recording: RecordingWriter | undefined
+  readonly #witnesses: WitnessWriter | undefined
   readonly #life: number
 
   private constructor(parts: SessionParts, options: SessionOptions) {
@@ -88,9 +90,10 @@ export class Session {
     this.#base = parts.base
     this.#life = parts.life
     this.#recording = parts.recording
-    const { life, nextIndex } = parts
-    this.recorder = new Recorder(this.computer, { life, nextIndex, position: this.computer.position })
-    const recording = this.#recording
+    this.#witnesses = parts.witnesses
+    const { computer, witnesses, recording, life, nextIndex } = parts
+    const onDigest = (sample: DigestSample): void => witnesses?.add(sample, computer.machine.ram)
+    this.recorder = new Recorder(computer, { life, nextIndex, position: computer.position }, onDigest)
     this.#queue = new DiskQueue(this.#disk, {
       onDone: (id, status, data) => this.runner.complete(id, status, data),
       onFull: (isFull) => {
@@ -129,11 +132,9 @@ export class Session {
       // A machine made from a snapshot has a history of its own from there on: a life of its own.
       const place = { life: randomBytes(4).readUInt32LE(), nextIndex: 0n }
       await disk.stamp(randomIdentity())
-      const recording =
-        options.record === undefined
-          ? undefined
-          : await startRecording(options, computer, disk, machine, place)
-      return new Session({ ...{ computer, machine, disk, base, recording }, ...place }, options)
+      const files =
+        options.record === undefined ? {} : await startRecording(options, computer, disk, machine, place)
+      return new Session({ ...{ computer, machine, disk, base, ...files }, ...place }, options)
     } catch (error) {
       await disk?.close()
       await base.close()
@@ -193,6 +194,7 @@ export class Session {
     } finally {
       const { nextIndex, position } = this.recorder.place
       recording.finish({ nextIndex, position })
+      this.#witnesses?.close()
     }
   }
 }
@@ -202,7 +204,8 @@ interface SessionParts {
   readonly machine: MachineRecord
   readonly disk: OverlayDisk
   readonly base: BaseImage
-  readonly recording: RecordingWriter | undefined
+  readonly recording?: RecordingWriter
+  readonly witnesses?: WitnessWriter
   readonly life: number
   readonly nextIndex: bigint
 }
@@ -291,26 +294,48 @@ export async function restore(computer: Computer, path: string): Promise<void> {
   computer.loadState(state)
 }
 
-/** Begins a recording; a disk that holds something already is kept beside it for the replay. */
+/** Begins a recording and its witnesses; a disk that holds something already is kept beside it for the replay. */
 async function startRecording(
   options: SessionOptions,
   computer: Computer,
   disk: OverlayDisk,
   machine: MachineRecord,
   place: { life: number; nextIndex: bigint },
-): Promise<RecordingWriter> {
+): Promise<Pick<SessionParts, 'recording' | 'witnesses'>> {
   const path = options.record!
   const kept = diskBeside(path)
   await requireReplaceableDisk(kept)
+  await requireReplaceableWitnesses(witnessBeside(path))
   await rm(kept, { recursive: true, force: true })
   const isEmpty = disk.extents().next().done === true
   if (!isEmpty) await disk.snapshotTo(kept, randomIdentity())
   const snapshot = options.load && resolve(options.load)
   const start = { snapshot, position: computer.position, nextIndex: place.nextIndex }
   try {
-    return new RecordingWriter(path, { machine: encodeMachineRecord(machine), life: place.life, start })
+    const { life } = place
+    const recording = new RecordingWriter(path, { machine: encodeMachineRecord(machine), life, start })
+    return { recording, ...(recording.isPlain ? startWitnesses(options, computer, life) : {}) }
   } catch (error) {
     await rm(kept, { recursive: true, force: true })
     throw error
+  }
+}
+
+/** Opens the file of witnesses. They are for diagnosis: without them the recording is as good, so people are told. */
+function startWitnesses(
+  options: SessionOptions,
+  computer: Computer,
+  life: number,
+): Pick<SessionParts, 'witnesses'> {
+  const onFailure = (error: unknown): void => {
+    const effect = 'a replay will find differences, but not name the register or page'
+    options.onNotice(`${(error as Error).message}; ${effect}`)
+  }
+  try {
+    const header = { life, ramPages: computer.machine.layout.ramPages }
+    return { witnesses: new WitnessWriter(witnessBeside(options.record!), header, onFailure) }
+  } catch (error) {
+    onFailure(error)
+    return {}
   }
 }
