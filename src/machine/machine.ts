@@ -122,7 +122,8 @@ export class Machine {
     this.#setBlock('ramBytes', options.ramBytes)
     this.#setBlock('hartCount', options.harts)
     this.#setBlock('sbi', options.onSbiCall === undefined ? 0 : 1)
-    this.#dropCaches()
+    this.#markFree()
+    this.#core.flushAll()
     this.bus = new Bus(options.devices?.(this) ?? [])
   }
 
@@ -478,12 +479,18 @@ export class Machine {
     bytes(layout.pageCodeSlot, layout.ramPages * 2).fill(0)
     bytes(layout.pageTableSlot, layout.ramPages * 2).fill(0)
     bytes(layout.pageWriteReference, layout.ramPages * 4).fill(0)
-    bytes(layout.codeSlotPage, CODE_SLOTS * 4).fill(0xff)
+    this.#markFree()
+    this.#core.flushAll()
+    for (const hart of this.harts) hart.forgetBanks()
+  }
+
+  /** Marks every code slot and table slot as free; all that a new machine needs, whose tables are zeros. */
+  #markFree(): void {
+    const { layout } = this
+    new Uint8Array(this.#tables, layout.codeSlotPage, CODE_SLOTS * 4).fill(0xff)
     for (let slot = 0; slot < TABLE_SLOTS; slot++) {
       this.#block.setInt32(layout.tableSlots + slot * TABLE_SLOT_BYTES + TABLE_SLOT.page, -1, true)
     }
-    this.#core.flushAll()
-    for (const hart of this.harts) hart.forgetBanks()
   }
 }
 
