@@ -13,7 +13,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { findImageFiles } from '../src/cli/image_files.ts'
 import { runParameter } from '../src/image/run.ts'
 import { openImage } from '../src/image/store.ts'
-import { diskBeside, PORT, Session, type SessionOptions } from '../src/node/session.ts'
+import { diskBeside } from '../src/node/saved_files.ts'
+import { PORT, Session, type SessionOptions } from '../src/node/session.ts'
 import { MarkReader } from './marks.ts'
 
 /** One line of this process's output. Milliseconds are of the host's clock, since 1970. */
