@@ -21,16 +21,28 @@ import { VirtioConsole } from '../devices/virtio_console.ts'
 import { VirtioEntropy } from '../devices/virtio_entropy.ts'
 import { type VirtioFunction, VirtioMmio } from '../devices/virtio_mmio.ts'
 import { VirtioNet } from '../devices/virtio_net.ts'
+import { VmGeneration } from '../devices/vm_generation.ts'
 import type { CompletionStatus, ControlOperation } from '../log/record.ts'
 import type { Mapping } from '../machine/bus.ts'
 import type { ClockEvent } from '../machine/guest_time.ts'
 import { type Engine, LINE, Machine, type Stop } from '../machine/machine.ts'
 import { type BootFiles, loadBootImage } from './boot_image.ts'
-import { CLINT, type DeviceRange, PLIC, PLIC_SOURCES, RTC, SYSCON, UART, virtioSlot } from './memory_map.ts'
+import {
+  CLINT,
+  type DeviceRange,
+  GENERATION,
+  PLIC,
+  PLIC_SOURCES,
+  RTC,
+  SYSCON,
+  UART,
+  virtioSlot,
+} from './memory_map.ts'
 import { enterSupervisor, Sbi } from './sbi.ts'
 
 /** Ports of the computer, as records number them. */
-export const PORT = { uart: 0, console: 1, net: 2, entropy: 3 } as const
+/** The last two only take input. */
+export const PORT = { uart: 0, console: 1, net: 2, entropy: 3, generation: 4 } as const
 export const PORT_COUNT = 4
 
 /** 2: the machine's sections stand inline, where they were one field of bytes. */
@@ -116,6 +128,7 @@ export class Computer {
   #block: VirtioBlock | undefined
   #console!: VirtioConsole
   #entropy!: VirtioEntropy
+  #generation!: VmGeneration
   #net: VirtioNet | undefined
 
   constructor(options: ComputerOptions) {
@@ -283,12 +296,14 @@ export class Computer {
       line: plic.source(RTC.interrupt),
       alarmChanged: () => machine.timersChanged(),
     })
+    this.#generation = new VmGeneration({ line: plic.source(GENERATION.interrupt) })
     const syscon = new Syscon({ request: (request) => this.#requestPower(request) })
     return [
       place(CLINT, aclint),
       place(PLIC, plic),
       place(UART, this.#uart),
       place(RTC, this.#rtc),
+      place(GENERATION, this.#generation),
       place(SYSCON, syscon),
       ...this.#virtioDevices(machine, plic),
     ]
@@ -326,6 +341,7 @@ export class Computer {
     if (port === PORT.uart) this.#uart.receive(bytes)
     else if (port === PORT.console) this.#console.receive(bytes)
     else if (port === PORT.entropy) this.#entropy.supply(bytes)
+    else if (port === PORT.generation) this.#generation.change(bytes)
     else if (port === PORT.net) this.#net?.receive(bytes)
     else assert(false, `no port ${port}`)
   }

@@ -3,6 +3,7 @@
  *
  *     0x0010_0000   syscon: power-off and reset
  *     0x0010_1000   goldfish RTC
+ *     0x0010_2000   generation id
  *     0x0200_0000   CLINT: software interrupts and timers of the harts
  *     0x0c00_0000   PLIC
  *     0x1000_0000   UART
@@ -31,6 +32,7 @@ export const TIMEBASE_HERTZ = 10_000_000
 
 export const SYSCON = { address: 0x10_0000, bytes: 0x1000 } as const satisfies DeviceRange
 export const RTC = { address: 0x10_1000, bytes: 0x1000, interrupt: 11 } as const satisfies DeviceRange
+export const GENERATION = { address: 0x10_2000, bytes: 0x1000, interrupt: 12 } as const satisfies DeviceRange
 export const CLINT = { address: 0x200_0000, bytes: 0x1_0000 } as const satisfies DeviceRange
 export const PLIC = { address: 0xc00_0000, bytes: 0x60_0000 } as const satisfies DeviceRange
 export const UART = { address: 0x1000_0000, bytes: 0x100, interrupt: 10 } as const satisfies DeviceRange

@@ -2,6 +2,7 @@
  * Replays a recording file: executes its history again, on a private disk, and compares what can be compared.
  */
 import { existsSync } from 'node:fs'
+import { canonicalJson } from '../base/canonical_json.ts'
 import { UserError } from '../base/errors.ts'
 import { Computer } from '../board/computer.ts'
 import { type CompletedRead, type Divergence, Replayer } from '../board/replayer.ts'
@@ -14,7 +15,7 @@ import { randomIdentity } from '../host/overlay_files.ts'
 import type { LogRecord } from '../log/record.ts'
 import type { RecordingHeader } from '../log/recording.ts'
 import { bootFilesOf, digestsOf, type ImageFiles } from './boot_files.ts'
-import { decodeMachineRecord, requireSameFiles } from './machine_record.ts'
+import { decodeMachineRecord, encodeMachineRecord, requireSameFiles } from './machine_record.ts'
 import { RecordingReader } from './recording_file.ts'
 import { diskBeside } from './saved_files.ts'
 import { readHeader, restore } from './session.ts'
@@ -108,10 +109,10 @@ async function openReplayDisk(
 }
 
 /** Throws a UserError unless the snapshot is the one that the recording began with. */
-async function requireStart(path: string, { life, start }: RecordingHeader): Promise<void> {
+async function requireStart(path: string, { machine, start }: RecordingHeader): Promise<void> {
   const snapshot = await readHeader(path)
-  const { position, nextIndex } = snapshot
-  if (snapshot.life === life && position === start.position && nextIndex === start.nextIndex) return
+  const isSameMachine = canonicalJson(encodeMachineRecord(snapshot.machine)) === canonicalJson(machine)
+  if (isSameMachine && snapshot.position === start.position) return
   throw new UserError(
     `snapshot ${path} is another one than the recording began with: it has been replaced since`,
   )

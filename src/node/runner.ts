@@ -60,6 +60,7 @@ export class Runner {
   readonly #clock: HostClock
   #arrived: ExternalEvent[] = []
   #wake: (() => void) | undefined
+  #hasRun = false
   #isStopping = false
   #isPaused = false
   /** What the requests that the disk has not done yet count, by id. */
@@ -113,9 +114,11 @@ export class Runner {
     this.#wake?.()
   }
 
-  /** Runs until the guest powers off or `stop` is called. */
+  /** Runs until the guest powers off or `stop` is called; after a stop it can go on. */
   async run(): Promise<RunEnd> {
-    for (const request of this.#computer.diskRequestsInFlight) this.#submitDisk(request)
+    // What a snapshot left in flight; when a run goes on, the disk has its requests already.
+    if (!this.#hasRun) for (const request of this.#computer.diskRequestsInFlight) this.#submitDisk(request)
+    this.#hasRun = true
     try {
       return await this.#loop()
     } finally {

@@ -11,8 +11,9 @@ import { rm } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import type { JsonObject, JsonValue } from '../base/canonical_json.ts'
 import { UserError } from '../base/errors.ts'
-import { Computer, type ComputerSpecification, type Output } from '../board/computer.ts'
+import { Computer, type ComputerSpecification, type Output, PORT } from '../board/computer.ts'
 import { type DigestSample, Recorder } from '../board/recorder.ts'
+import { GENERATION_BYTES } from '../devices/vm_generation.ts'
 import { BaseImage } from '../host/base_image.ts'
 import { DiskQueue } from '../host/disk_queue.ts'
 import { nodeEngine } from '../host/engine.ts'
@@ -38,8 +39,8 @@ import { type RunEnd, Runner } from './runner.ts'
 import { diskBeside, replaceSnapshot, requireReplaceableDisk } from './saved_files.ts'
 import { requireReplaceableWitnesses, WitnessWriter, witnessBeside } from './witness_file.ts'
 
-export { PORT } from '../board/computer.ts'
 export type { ImageFiles } from './boot_files.ts'
+export { PORT }
 
 export interface SessionOptions {
   readonly image: ImageFiles
@@ -134,12 +135,20 @@ export class Session {
       await disk.stamp(randomIdentity())
       const files =
         options.record === undefined ? {} : await startRecording(options, computer, disk, machine, place)
-      return new Session({ ...{ computer, machine, disk, base, ...files }, ...place }, options)
+      const session = new Session({ ...{ computer, machine, disk, base, ...files }, ...place }, options)
+      if (options.load !== undefined) session.#announceLife()
+      return session
     } catch (error) {
       await disk?.close()
       await base.close()
       throw error
     }
+  }
+
+  /** Tells the guest that this is another life, so that no two share their random numbers. */
+  #announceLife(): void {
+    const bytes = Uint8Array.from(randomBytes(GENERATION_BYTES))
+    this.runner.deliver({ kind: 'input', port: PORT.generation, bytes })
   }
 
   /** Runs until the guest powers off or the runner is stopped; after a stop it can go on. */

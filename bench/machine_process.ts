@@ -1,0 +1,129 @@
+/**
+ * One machine in a process of its own, so that its memory and its CPU time can be read off the process:
+ *
+ *     node bench/machine_process.ts TASK IMAGE KERNEL-PARAMETERS COMMAND
+ *
+ * What happens is told as lines of JSON (MachineNote) on the standard output. Tasks: `run` until the guest powers off;
+ * `idle`, which measures the seconds after the mark `@idle`; `snapshot`, which saves and loads at the mark `@ready`.
+ */
+import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { findImageFiles } from '../src/cli/image_files.ts'
+import { runParameter } from '../src/image/run.ts'
+import { openImage } from '../src/image/store.ts'
+import { diskBeside } from '../src/node/saved_files.ts'
+import { PORT, Session, type SessionOptions } from '../src/node/session.ts'
+import { MarkReader } from './marks.ts'
+
+/** One line of this process's output. Milliseconds are of the host's clock, since 1970. */
+export type MachineNote =
+  | { readonly mark: string; readonly ms: number; readonly steps: number; readonly idleMs: number }
+  | { readonly rssBytes: number; readonly touchedBytes: number }
+  | { readonly idlePercent: number }
+  | { readonly saveSeconds: number; readonly loadSeconds: number; readonly bytes: number }
+
+const RAM_BYTES = 512 * 2 ** 20
+/** After the mark the guest finishes what it was at; then the measurement begins. */
+const SETTLE_MS = 3000
+const IDLE_MS = 20_000
+const SNAPSHOTS = 3
+
+const [task, image, parameters, command] = process.argv.slice(2) as [string, string, string, string]
+
+function note(value: MachineNote): void {
+  process.stdout.write(`${JSON.stringify(value)}\n`)
+}
+
+function options(onMark: (name: string) => void): SessionOptions {
+  const marks = new MarkReader(onMark)
+  const kernelParameters = [openImage(image).manifest.commandLine, parameters, runParameter(command)]
+  return {
+    image: findImageFiles(image),
+    ...{ harts: 1, ramBytes: RAM_BYTES },
+    bootArguments: ['console=ttyS0 quiet', ...kernelParameters].join(' '),
+    onOutput: ({ port, bytes }) => {
+      if (port === PORT.console) marks.push(bytes)
+    },
+    onNotice: (text) => console.error(text),
+  }
+}
+
+/** Starts a machine, calls `onMark` at each mark, and waits for its end. */
+async function run(onMark: (name: string, session: Session) => void): Promise<Session> {
+  const session: Session = await Session.open(
+    options((name) => {
+      const { computer, runner } = session
+      const ms = performance.timeOrigin + performance.now()
+      note({ mark: name, ms, steps: Number(computer.position), idleMs: runner.idleMs })
+      onMark(name, session)
+    }),
+  )
+  await session.run()
+  return session
+}
+
+/** Memory in use; then, since reading may bring pages in, how much RAM the guest has used. */
+function noteMemory({ computer }: Session): void {
+  const rssBytes = process.memoryUsage.rss()
+  let pages = 0
+  for (const _ of computer.machine.ram.pages()) pages++
+  note({ rssBytes, touchedBytes: pages * 4096 })
+}
+
+async function measureIdle(): Promise<void> {
+  let measured: Promise<void> | undefined
+  const measure = async ({ runner }: Session): Promise<void> => {
+    await sleep(SETTLE_MS)
+    const before = process.cpuUsage()
+    await sleep(IDLE_MS)
+    const { user, system } = process.cpuUsage(before)
+    note({ idlePercent: (user + system) / IDLE_MS / 10 })
+    runner.stop()
+  }
+  const session = await run((name, running) => {
+    if (name === 'idle') measured = measure(running)
+  })
+  await measured
+  noteMemory(session)
+  await session.close()
+}
+
+async function measureSnapshots(): Promise<void> {
+  const session = await run((name, running) => {
+    if (name === 'ready') running.runner.stop()
+  })
+  noteMemory(session)
+  const folder = mkdtempSync(join(tmpdir(), 'bench-snapshot-'))
+  try {
+    for (let i = 0; i < SNAPSHOTS; i++) {
+      const path = join(folder, `${i}.snapshot`)
+      const startSave = performance.now()
+      await session.save(path)
+      const startLoad = performance.now()
+      const copy = await Session.open({ ...options(() => {}), load: path })
+      const end = performance.now()
+      await copy.close()
+      const bytes = statSync(path).size + sizeOf(diskBeside(path))
+      note({ saveSeconds: (startLoad - startSave) / 1000, loadSeconds: (end - startLoad) / 1000, bytes })
+    }
+  } finally {
+    rmSync(folder, { recursive: true })
+    await session.close()
+  }
+}
+
+/** Bytes that the files of a folder take on the disk. */
+function sizeOf(folder: string): number {
+  const names = readdirSync(folder)
+  return names.reduce((sum, name) => sum + statSync(join(folder, name)).blocks * 512, 0)
+}
+
+if (task === 'idle') await measureIdle()
+else if (task === 'snapshot') await measureSnapshots()
+else {
+  const session = await run(() => {})
+  noteMemory(session)
+  await session.close()
+}

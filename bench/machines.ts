@@ -1,0 +1,113 @@
+/** Starts machines, ours and QEMU's, on one image with one command, and collects their marks. */
+import { spawn } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { runParameter } from '../src/image/run.ts'
+import type { StoredImage } from '../src/image/store.ts'
+import { root } from '../tools/runtime.ts'
+import type { MachineNote } from './machine_process.ts'
+import { type Mark, MarkReader } from './marks.ts'
+
+export const QEMU = 'qemu-system-riscv64'
+
+/** A guest that is to be started. */
+export interface GuestRun {
+  readonly image: StoredImage
+  /** Kernel parameters beyond the image's own. */
+  readonly parameters: string
+  readonly command: string
+}
+
+export function isInstalled(program: string): boolean {
+  const folders = (process.env['PATH'] ?? '').split(':')
+  return folders.some((folder) => existsSync(join(folder, program)))
+}
+
+/** When the machine's process was started and when it ended, and what it told in between. */
+export interface MachineRun<Note> {
+  readonly startMs: number
+  readonly endMs: number
+  readonly notes: readonly Note[]
+}
+
+export type OwnTask = 'run' | 'idle' | 'snapshot'
+
+/** Runs our machine in a process of its own. Throws if it fails. */
+export async function runOurs(task: OwnTask, guest: GuestRun): Promise<MachineRun<MachineNote>> {
+  const program = join(root, 'bench', 'machine_process.ts')
+  const words = [program, task, guest.image.name, guest.parameters, guest.command]
+  const startMs = Date.now()
+  const child = spawn(process.execPath, words, { stdio: ['ignore', 'pipe', 'inherit'] })
+  const notes: MachineNote[] = []
+  createInterface(child.stdout).on('line', (line) => notes.push(JSON.parse(line) as MachineNote))
+  await ended(child, 'the machine')
+  return { startMs, endMs: Date.now(), notes }
+}
+
+export const marksOf = (notes: readonly MachineNote[]) => notes.filter((one) => 'mark' in one)
+
+/** Runs the same on QEMU: its `virt` machine, the same memory, one hart. `onMark` may end it early. */
+export async function runQemu(
+  guest: GuestRun,
+  onMark: (name: string, processId: number, end: () => void) => void = () => {},
+): Promise<MachineRun<Mark>> {
+  const { kernel, initramfs, disk } = guest.image.paths
+  const parameters = [guest.image.manifest.commandLine, guest.parameters, runParameter(guest.command)]
+  const startMs = Date.now()
+  const child = spawn(
+    QEMU,
+    [
+      ...['-M', 'virt', '-m', '512', '-smp', '1', '-display', 'none', '-no-reboot', '-snapshot'],
+      ...['-serial', 'null', '-monitor', 'none', '-kernel', kernel, '-initrd', initramfs],
+      ...['-append', ['console=ttyS0 quiet', ...parameters].join(' ')],
+      ...['-drive', `file=${disk},format=raw,if=none,id=disk`, '-device', 'virtio-blk-device,drive=disk'],
+      ...['-device', 'virtio-rng-device', '-device', 'virtio-serial-device'],
+      ...['-chardev', 'stdio,id=console,signal=off', '-device', 'virtconsole,chardev=console'],
+    ],
+    { stdio: ['ignore', 'pipe', 'inherit'] },
+  )
+  const notes: Mark[] = []
+  let isStopped = false
+  const end = (): void => {
+    isStopped = true
+    child.kill()
+  }
+  const marks = new MarkReader((mark) => {
+    notes.push({ mark, ms: performance.timeOrigin + performance.now() })
+    onMark(mark, child.pid!, end)
+  })
+  child.stdout.on('data', (bytes: Buffer) => marks.push(bytes))
+  await ended(child, QEMU).catch((error: unknown) => {
+    if (!isStopped) throw error
+  })
+  return { startMs, endMs: Date.now(), notes }
+}
+
+function ended(child: ReturnType<typeof spawn>, what: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    child.on('error', reject)
+    child.on('close', (status, signal) => {
+      if (status === 0) resolve()
+      else reject(new Error(`${what} ended with ${status ?? signal}`))
+    })
+  })
+}
+
+/** Percent of a core that a process uses over `ms` milliseconds. Linux only. */
+export async function cpuPercent(processId: number, ms: number): Promise<number> {
+  const before = cpuTicks(processId)
+  await sleep(ms)
+  return ((cpuTicks(processId) - before) * TICK_MS * 100) / ms
+}
+
+/** A tick of the times in /proc, which Linux fixes at a hundredth of a second. */
+const TICK_MS = 10
+
+function cpuTicks(processId: number): number {
+  const stat = readFileSync(`/proc/${processId}/stat`, 'latin1')
+  // The name, the second field, may hold spaces and parentheses: count from its end.
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  return Number(fields[11]) + Number(fields[12])
+}

@@ -1,0 +1,91 @@
+/**
+ * `npm run bench`: measures how fast everything is, next to QEMU on the same guest and next to the host where these can
+ * be asked. docs/performance.md says how to read it.
+ */
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { availableParallelism, cpus, loadavg } from 'node:os'
+import { dirname, join, resolve } from 'node:path'
+import { parseArgs } from 'node:util'
+import { ensurePinnedNode, root } from '../tools/runtime.ts'
+import type { BenchOptions } from './guest_parts.ts'
+import { type Figure, table } from './results.ts'
+
+ensurePinnedNode()
+
+const USAGE = `npm run bench -- [options]
+
+  --only PART     one of: programs, bare, boot, idle, snapshot, exec, log; may be given again
+  --peer NAME     qemu: needs ${'qemu-system-riscv64'} (the default is to use it if it is there); none: without
+  --repeat N      measurements of each, 3 by default
+  --json FILE     where the figures go, build/bench.json by default
+  --help          this text`
+
+/** Parts in the order in which they run. */
+const PARTS: Readonly<Record<string, (options: BenchOptions) => Promise<Figure[]>>> = {
+  exec: async (options) => (await import('./bare_parts.ts')).measureExec(options),
+  log: async (options) => (await import('./bare_parts.ts')).measureLog(options),
+  bare: async (options) => (await import('./bare_parts.ts')).measureBare(options),
+  boot: async (options) => (await import('./guest_parts.ts')).measureBoot(options),
+  programs: async (options) => (await import('./guest_parts.ts')).measurePrograms(options),
+  snapshot: async (options) => (await import('./guest_parts.ts')).measureSnapshots(options),
+  idle: async (options) => (await import('./guest_parts.ts')).measureIdle(options),
+}
+
+interface Request {
+  readonly parts: readonly string[]
+  readonly withQemu: boolean
+  readonly repeat: number
+  readonly json: string
+}
+
+async function readRequest(): Promise<Request> {
+  const { values } = parseArgs({
+    options: {
+      only: { type: 'string', multiple: true },
+      peer: { type: 'string' },
+      repeat: { type: 'string', default: '3' },
+      json: { type: 'string', default: join(root, 'build', 'bench.json') },
+      help: { type: 'boolean', default: false },
+    },
+  })
+  if (values.help) {
+    console.log(USAGE)
+    process.exit(0)
+  }
+  const { isInstalled, QEMU } = await import('./machines.ts')
+  const unknown = values.only?.find((name) => !Object.hasOwn(PARTS, name))
+  if (unknown !== undefined) throw new Error(`there is no part ${unknown}; see --help`)
+  const { peer } = values
+  if (peer !== undefined && peer !== 'qemu' && peer !== 'none') {
+    throw new Error(`there is no peer ${peer}; see --help`)
+  }
+  if (peer === 'qemu' && !isInstalled(QEMU)) throw new Error(`${QEMU} is not installed`)
+  const repeat = Number(values.repeat)
+  if (!Number.isInteger(repeat) || repeat < 1) throw new Error('--repeat wants a number of at least 1')
+  const parts = Object.keys(PARTS).filter((name) => values.only?.includes(name) ?? true)
+  return { parts, withQemu: peer !== 'none' && isInstalled(QEMU), repeat, json: resolve(values.json) }
+}
+
+/** The host, as far as it matters for figures. */
+function host(): object {
+  return { processor: cpus()[0]?.model, cores: availableParallelism(), node: process.versions.node }
+}
+
+async function main(): Promise<void> {
+  const { parts, json, withQemu, repeat } = await readRequest()
+  const loadBefore = loadavg()[0]!
+  const options = { withQemu, repeat, say: (text: string) => console.error(`... ${text}`) }
+  const figures: Figure[] = []
+  for (const name of parts) figures.push(...(await PARTS[name]!(options)))
+  const load = { before: loadBefore, after: loadavg()[0]! }
+  console.log(table(figures))
+  console.log(`\nload of the host before ${load.before.toFixed(1)}, after ${load.after.toFixed(1)}`)
+  mkdirSync(dirname(json), { recursive: true })
+  const report = { kind: 'understudy-bench', version: 1, host: host(), load, repeat, figures }
+  writeFileSync(json, `${JSON.stringify(report, undefined, 2)}\n`)
+}
+
+await main().catch((error: unknown) => {
+  console.error(`bench: ${error instanceof Error ? error.message : error}`)
+  process.exitCode = 1
+})
