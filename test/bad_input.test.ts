@@ -99,7 +99,9 @@ describe('a machine that is told to end', { skip }, () => {
     const { status, stderr } = await bootAndSignal(files)
     assert.deepEqual({ status, stderr }, { status: EXIT_CODE.terminated, stderr: '' })
     assert.deepEqual(leftovers(directory), [])
-    assert.deepEqual(readdirSync(directory).sort(), ['disk', 'recording', 'snapshot', 'snapshot.disk'])
+    assert.deepEqual(readdirSync(directory).sort(), [
+      ...['disk', 'recording', 'recording.witness', 'snapshot', 'snapshot.disk'],
+    ])
     const again = await inDirectory(['replay', 'recording'])
     assert.equal(again.status, 0, again.stderr)
     assert.match(again.stdout, /^equal up to position \d+: .* digest [0-9a-f]{16}\n$/)
@@ -382,9 +384,9 @@ describe('a machine that lacks something', { skip: skip || lacksMounts() }, () =
     )
     assert.match(
       stderr,
-      /^understudy: cannot write recording full\/recording: the file system is full: [^\n]+\n/,
+      /^understudy: cannot write witnesses full\/recording\.witness: the file system is full: [^\n]+\nunderstudy: cannot write recording full\/recording: the file system is full: [^\n]+\n/,
     )
-    assert.match(stdout, /^113\nequal up to position \d+: [^\n]+\n0\nrecording\n$/)
+    assert.match(stdout, /^113\nequal up to position \d+: [^\n]+\n0\nrecording\nrecording\.witness\n$/)
   })
 
   it('keeps the snapshot that it had when it cannot write a new one', () => {
