@@ -5,6 +5,8 @@ import { parseHarts, parseMemory } from './arguments.ts'
 import { EXIT_CODE } from './exit_codes.ts'
 
 const MEMORY_DEFAULT = '512M'
+export const RAM_BYTES_DEFAULT = parseRam(MEMORY_DEFAULT)
+export const HARTS_DEFAULT = 1
 
 const HELP = `
 The console is the terminal; Ctrl-] leaves and stops the machine. With --run the guest runs CMD with /bin/sh -c, its
@@ -12,6 +14,8 @@ output appears on the standard output, the machine powers off, and the exit stat
 
 Writes go to a disk of their own beside the image, which the next boot of the image finds again; --disk keeps them
 elsewhere, --ephemeral drops them. A disk belongs to one machine at a time. The guest has no network yet.
+
+A snapshot has the machine's RAM, harts and kernel parameters in it, so --load excludes the options for them.
 
 Exit codes:
   0      the guest powered off, or was left with Ctrl-]
@@ -30,8 +34,8 @@ Examples:
 
 /** What the user asked for. */
 export interface BootCommandOptions {
-  readonly memory: number
-  readonly harts: number
+  readonly memory?: number
+  readonly harts?: number
   readonly disk?: string
   readonly ephemeral?: true
   readonly append?: string
@@ -47,8 +51,8 @@ export function define(command: Command): void {
   command
     .description('Boots a guest image.')
     .argument('[IMAGE]', 'the image, by its name', 'debian')
-    .option('--memory <SIZE>', 'RAM', parseRam, parseRam(MEMORY_DEFAULT))
-    .option('--harts <N>', 'number of harts', parseHarts, 1)
+    .option('--memory <SIZE>', `RAM (default: ${MEMORY_DEFAULT})`, parseRam)
+    .option('--harts <N>', `number of harts (default: ${HARTS_DEFAULT})`, parseHarts)
     .option('--disk <FILE>', 'keep what the guest writes there')
     .option('--ephemeral', 'drop what the guest writes')
     .option('--append <ARGS>', 'more kernel parameters')

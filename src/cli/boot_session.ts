@@ -5,8 +5,9 @@ import { RunOutputStream, runParameter } from '../image/run.ts'
 import { imageNames, openImage, type StoredImage } from '../image/store.ts'
 import { checkOutputFile } from '../node/files.ts'
 import { runReport, writeRunReport } from '../node/run_report.ts'
-import { PORT, Session, type SessionOptions } from '../node/session.ts'
-import type { BootCommandOptions } from './boot.ts'
+import { requireReplaceableSnapshot } from '../node/saved_files.ts'
+import { PORT, readHeader, Session, type SessionOptions } from '../node/session.ts'
+import { type BootCommandOptions, HARTS_DEFAULT, RAM_BYTES_DEFAULT } from './boot.ts'
 import { EXIT_CODE } from './exit_codes.ts'
 import { CommandError, tell } from './failure.ts'
 import { defaultDisk, imageFiles } from './image_files.ts'
@@ -24,7 +25,7 @@ interface BootEnd {
 }
 
 export async function boot(name: string, options: BootCommandOptions): Promise<void> {
-  checkOptions(options)
+  await checkOptions(options)
   const image = await findOrBuild(name, options)
   const guest = options.run === undefined ? interactiveGuest() : commandGuest(options.run)
   const signals = new StopSignals()
@@ -58,15 +59,42 @@ export async function boot(name: string, options: BootCommandOptions): Promise<v
   }
 }
 
-function checkOptions(options: BootCommandOptions): void {
+/** Refuses now what would go wrong only later, after hours of work. */
+async function checkOptions(options: BootCommandOptions): Promise<void> {
   if (options.disk !== undefined && options.ephemeral === true) {
     throw new CommandError('--disk and --ephemeral exclude each other: leave one out', EXIT_CODE.usage)
   }
-  const outputs = [options.record, options.report, options.save].filter((path) => path !== undefined)
-  if (new Set(outputs.map((path) => resolve(path))).size < outputs.length) {
-    throw new CommandError('--record, --report and --save need a file each', EXIT_CODE.usage)
+  requireDistinctFiles(options)
+  if (options.load !== undefined) await checkLoad(options.load, options)
+  for (const path of [options.record, options.report, options.save])
+    if (path !== undefined) checkOutputFile(path)
+  if (options.save !== undefined) await requireReplaceableSnapshot(options.save)
+}
+
+/** A snapshot may take the place of the one that was loaded; any other two files would overwrite each other. */
+function requireDistinctFiles({ record, report, save, load }: BootCommandOptions): void {
+  const isReplaced = load !== undefined && save !== undefined && resolve(load) === resolve(save)
+  const paths = [record, report, save, isReplaced ? undefined : load]
+    .filter((path) => path !== undefined)
+    .map((path) => resolve(path))
+  const twice = paths.find((path, at) => paths.indexOf(path) < at && !path.startsWith('/dev/'))
+  if (twice !== undefined)
+    throw new CommandError(`${twice} is named twice: give each its own file`, EXIT_CODE.usage)
+}
+
+/** A snapshot brings its machine with it. */
+async function checkLoad(path: string, options: BootCommandOptions): Promise<void> {
+  for (const option of ['memory', 'harts', 'append'] as const) {
+    if (options[option] === undefined) continue
+    throw new CommandError(`--${option} is in the snapshot: leave it out with --load`, EXIT_CODE.usage)
   }
-  for (const path of outputs) checkOutputFile(path)
+  if (options.run === undefined) return
+  const { bootArguments } = (await readHeader(path)).machine.specification
+  if (bootArguments.split(' ').includes(runParameter(options.run))) return
+  throw new CommandError(
+    `snapshot ${path} was not saved while the guest ran this command: leave --run out`,
+    EXIT_CODE.usage,
+  )
 }
 
 async function findOrBuild(name: string, { build }: BootCommandOptions): Promise<StoredImage> {
@@ -91,7 +119,7 @@ async function sessionOptions(
     options[key] === undefined ? {} : { [key]: options[key] }
   return {
     image: imageFiles(image),
-    ...{ harts: options.harts, ramBytes: options.memory },
+    ...{ harts: options.harts ?? HARTS_DEFAULT, ramBytes: options.memory ?? RAM_BYTES_DEFAULT },
     bootArguments: parameters.filter((text) => text !== '').join(' '),
     ...(overlay === undefined ? {} : { overlay }),
     ...optional('record'),

@@ -1,7 +1,8 @@
 /** How a command fails: one line on the standard error, and the exit code that belongs to it. */
 import { FormatError, UserError } from '../base/errors.ts'
+import { fileError, systemErrorCode } from '../node/file_error.ts'
 import { EXIT_CODE } from './exit_codes.ts'
-import { writeError } from './standard_streams.ts'
+import { OutputClosed, writeError } from './standard_streams.ts'
 
 /** The code of a UserError that a command knows better than its class tells. */
 export class CommandError extends UserError {
@@ -14,7 +15,10 @@ export class CommandError extends UserError {
 }
 
 /** Tells the user about `error`, and returns the exit code. UNDERSTUDY_DEBUG=1 shows stacks. */
-export function reportFailure(error: unknown): number {
+export function reportFailure(failure: unknown): number {
+  // Nobody reads any more, so nobody is told.
+  if (failure instanceof OutputClosed) return EXIT_CODE.outputClosed
+  const error = asUserError(failure)
   const exitCode = exitCodeOf(error)
   const isExpected = exitCode !== EXIT_CODE.internal
   const message = error instanceof Error ? error.message : String(error)
@@ -29,6 +33,16 @@ export function reportFailure(error: unknown): number {
 /** Writes one line `understudy: MESSAGE`. */
 export function tell(message: string): void {
   writeError(`understudy: ${message.trim().replace(/\s*\n\s*/g, ' ')}\n`)
+}
+
+/**
+ * What the operating system says about a file that the code at hand takes for granted (a directory of ours that may not
+ * be written, say) is no mistake of ours.
+ */
+function asUserError(error: unknown): unknown {
+  if (systemErrorCode(error) === undefined) return error
+  const { syscall, path } = error as NodeJS.ErrnoException
+  return path === undefined ? error : fileError(error, syscall!, path)
 }
 
 function exitCodeOf(error: unknown): number {

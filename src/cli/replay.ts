@@ -3,6 +3,7 @@ import type { Command } from 'commander'
 import { parseCount } from './arguments.ts'
 import { EXIT_CODE } from './exit_codes.ts'
 import { tell } from './failure.ts'
+import { writeOutput } from './standard_streams.ts'
 
 interface ReplayCommandOptions {
   readonly to?: bigint
@@ -45,7 +46,8 @@ async function replayCommand(path: string, options: ReplayCommandOptions): Promi
   const { replay } = await import('../node/replay.ts')
   const { describeDivergence, digestText, replayReport } = await import('../node/replay_report.ts')
   const { findImageFiles } = await import('./image_files.ts')
-  const { writeOutputFile } = await import('../node/files.ts')
+  const { checkOutputFile, writeOutputFile } = await import('../node/files.ts')
+  if (options.report !== undefined) checkOutputFile(options.report)
   const result = await replay({
     ...{ path, findImage: findImageFiles },
     ...(options.to === undefined ? {} : { to: options.to }),
@@ -64,7 +66,7 @@ async function replayCommand(path: string, options: ReplayCommandOptions): Promi
   if (!isComplete)
     tell(`${path} has no end mark: its writer was stopped; it was replayed up to its last batch`)
   const { records, outputs, digests } = counts
-  process.stdout.write(
+  writeOutput(
     `equal up to position ${position}: ${records} records, ${outputs} outputs and ${digests} digests compared, digest ${digestText(result.digest)}\n`,
   )
 }

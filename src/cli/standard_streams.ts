@@ -1,10 +1,9 @@
 /**
  * Standard output and error as plain descriptors: written at once and in order, also while the machine runs and the
- * event loop does not. A reader that has gone ends the process without a word, as it ends other programs.
+ * event loop does not. A reader that has gone ends the command without a word, as it ends other programs.
  */
 import { writeSync } from 'node:fs'
 import { UserError } from '../base/errors.ts'
-import { EXIT_CODE } from './exit_codes.ts'
 
 const OUTPUT = 1
 const ERROR = 2
@@ -13,8 +12,12 @@ const NEWLINE = 10
 /** How long to wait for a reader whose pipe is full and does not block. */
 const FULL_PIPE_MS = 2
 
-export function writeOutput(text: string): void {
-  writeAll(OUTPUT, Buffer.from(text))
+/** Whoever read the standard output has closed it. Not a UserError: the user knows. */
+export class OutputClosed extends Error {}
+
+/** Throws OutputClosed, or a UserError if the output cannot be written. */
+export function writeOutput(content: string | Uint8Array): void {
+  writeAll(OUTPUT, typeof content === 'string' ? Buffer.from(content) : content)
 }
 
 /** Writes to the standard error; if that is closed, there is nobody to tell. */
@@ -58,6 +61,7 @@ function onWriteError(error: NodeJS.ErrnoException, descriptor: number): void {
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, FULL_PIPE_MS)
     return
   }
-  if (error.code === 'EPIPE' && descriptor === OUTPUT) process.exit(EXIT_CODE.outputClosed)
+  if (error.code === 'EPIPE' && descriptor === OUTPUT)
+    throw new OutputClosed('the output has been closed', { cause: error })
   throw new UserError(`cannot write the output: ${error.message}`, { cause: error })
 }

@@ -2,11 +2,10 @@
  * The user's terminal as a guest's console: raw, so that every key reaches the guest, but for Ctrl-], which leaves.
  * Where the standard input is no terminal, its bytes go to the guest as they are, and its end means nothing.
  */
-import { writeSync } from 'node:fs'
+import { writeOutput } from './standard_streams.ts'
 
 /** Ctrl-] */
 const ESCAPE = 0x1d
-const OUTPUT = 1
 
 export interface Terminal {
   /** Whether a person sits there. */
@@ -35,23 +34,14 @@ export function openTerminal(): Terminal {
         if (end >= 0) leave()
       }
       stdin.on('data', onData)
+      // A terminal that is gone says so here, beside SIGHUP.
+      stdin.on('error', leave)
     },
-    write: (bytes) => writeWhole(bytes),
+    write: writeOutput,
     stop: () => {
       if (onData !== undefined) stdin.off('data', onData)
       if (stdin.isTTY === true) stdin.setRawMode(false)
       stdin.pause()
     },
-  }
-}
-
-/** A terminal that does not take everything at once is asked again. */
-function writeWhole(bytes: Uint8Array): void {
-  for (let done = 0; done < bytes.length; ) {
-    try {
-      done += writeSync(OUTPUT, bytes, done)
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
-    }
   }
 }

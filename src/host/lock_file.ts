@@ -70,7 +70,7 @@ export class LockFile {
 
 /** Removes the lock of a dead holder; throws if the holder lives, or may. */
 async function clear(path: string, holder: Holder, self: Holder, what: string): Promise<void> {
-  const verdict = judge(holder, self)
+  const verdict = judge(holder, self, path)
   if (verdict !== undefined) throw new UserError(`${what} is in use by ${verdict}`)
   const claim = `${path}.${holder.token}`
   try {
@@ -89,14 +89,14 @@ async function clear(path: string, holder: Holder, self: Holder, what: string): 
 }
 
 /** Undefined if the holder is certainly dead, else who it is and what to do. */
-function judge(holder: Holder, self: Holder): string | undefined {
+function judge(holder: Holder, self: Holder, path: string): string | undefined {
   const name = `process ${holder.pid}`
   if (holder.host !== self.host) {
-    return `${name} on host ${holder.host}: stop it there, or remove the lock if that host is gone`
+    return `${name} on host ${holder.host}: stop it there, or remove ${path} if that host is gone`
   }
   if (holder.boot !== self.boot) return undefined
   if (holder.pidNamespace !== self.pidNamespace) {
-    return `${name} in another container: stop it there, or remove the lock if that container is gone`
+    return `${name} in another container: stop it there, or remove ${path} if that container is gone`
   }
   if (!isAlive(holder.pid) || startTimeOf(holder.pid) !== holder.startTime) return undefined
   return holder.pid === self.pid ? 'this process already' : `${name}: stop it first, or name another place`

@@ -200,9 +200,11 @@ export class OverlayDisk implements SectorSource {
   /** Throws a UserError unless the disk is of this generation. */
   requireGeneration(generation: string): void {
     if (this.#generation === generation) return
+    const remedy = this.frozen
+      ? 'it was saved with another snapshot than the one beside it'
+      : 'it has moved on since the snapshot: name a new place, where the disk begins as it was saved'
     throw new UserError(
-      `overlay ${this.path} is of generation ${this.#generation}, not ${generation}: ` +
-        'use the overlay that was saved together with the snapshot',
+      `overlay ${this.path} is of generation ${this.#generation}, not ${generation}: ${remedy}`,
     )
   }
 
@@ -260,15 +262,16 @@ export class OverlayDisk implements SectorSource {
     await this.#oneAtATime(() => this.#sync(index))
   }
 
-  /** Makes everything durable, as a new generation (32 hexadecimal digits). */
+  /** Makes everything durable, as a new generation (32 hexadecimal digits). Throws a UserError if it cannot be written. */
   async stamp(generation: string): Promise<void> {
     assert(!this.frozen, 'stamping a frozen overlay')
     const index = this.#index
     if (index !== undefined) {
-      await this.#oneAtATime(async () => {
+      const stamping = this.#oneAtATime(async () => {
         await this.#sync(index)
         await index.stamp(generation)
       })
+      await stamping.catch((error: unknown) => this.#fail(error))
     }
     this.#generation = generation
   }
@@ -314,16 +317,21 @@ export class OverlayDisk implements SectorSource {
     }
   }
 
-  /** Flushes and gives the overlay free. */
+  /** Flushes and gives the overlay free. Throws a UserError if it cannot be flushed, and is free all the same. */
   async close(): Promise<void> {
     try {
-      if (this.#failure === undefined) await this.flush()
+      if (this.#failure === undefined) await this.flush().catch((error: unknown) => this.#fail(error))
     } finally {
       await this.#data.close()
       await this.#index?.close()
       await this.#lock?.release()
       if (this.#index === undefined) await rm(this.path, { force: true })
     }
+  }
+
+  /** Throws an error of the system as the user's. */
+  #fail(error: unknown): never {
+    throw fileError(error, 'write overlay', this.path)
   }
 
   #checkWritable(sector: number, sectors: number): void {
@@ -461,7 +469,7 @@ export class OverlayDisk implements SectorSource {
 
   async #copyTo(path: string, generation: string, frozen: boolean): Promise<void> {
     assert(!(this.#lower instanceof OverlayDisk), 'keeping the private disk of a replay')
-    await this.flush()
+    await this.flush().catch((error: unknown) => this.#fail(error))
     const header = { identity: this.#identity, baseDigest: this.baseDigest, sectors: this.sectors, frozen }
     const writeData = (data: string): Promise<void> => this.#copyData(data)
     await buildOverlay(path, { header, map: this.#map, generation, writeData })

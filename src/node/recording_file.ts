@@ -69,13 +69,14 @@ export class RecordingReader {
   }
 
   async *batches(): AsyncGenerator<LogBatch> {
-    const file = await open(this.#path, 'r').catch((error: unknown) => {
+    const refuse = (error: unknown): never => {
       throw fileError(error, 'read recording', this.#path)
-    })
+    }
+    const file = await open(this.#path, 'r').catch(refuse)
     try {
       const piece = new Uint8Array(PIECE_BYTES)
       for (;;) {
-        const { bytesRead } = await file.read(piece, 0, PIECE_BYTES, null)
+        const { bytesRead } = await file.read(piece, 0, PIECE_BYTES, null).catch(refuse)
         if (bytesRead === 0) break
         this.#decoder.push(piece.slice(0, bytesRead))
         for (let batch = this.#decoder.next(); batch !== undefined; batch = this.#decoder.next()) yield batch

@@ -75,6 +75,7 @@ export async function replay(options: ReplayOptions): Promise<ReplayResult> {
     const disk = await openReplayDisk(options, base, disks)
     if (snapshot === undefined) computer.start()
     else await restore(computer, snapshot)
+    requireAhead(options, computer.position)
     const firstIndex =
       options.from === undefined ? header.start.nextIndex : await indexOf(options.from, header)
     const place = { life: header.life, firstIndex }
@@ -103,9 +104,15 @@ async function openReplayDisk(
   }
   const frozen = await openFrozenOverlay(frozenPath, base)
   opened.push(frozen)
+  if (options.from !== undefined) frozen.requireGeneration((await readHeader(options.from)).generation)
   const disk = await frozen.forkPrivate()
   opened.push(disk)
   return disk
+}
+
+function requireAhead({ to }: ReplayOptions, position: bigint): void {
+  if (to === undefined || to >= position) return
+  throw new UserError(`position ${to} is before the start of the replay, ${position}: name a later one`)
 }
 
 /** Throws a UserError unless the snapshot is the one that the recording began with. */

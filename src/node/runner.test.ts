@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { PORT } from '../board/computer.ts'
 import { Recorder } from '../board/recorder.ts'
 import { sbiCall, smallComputer } from '../board/testing/small_computer.ts'
 import { nodeEngine } from '../host/engine.ts'
@@ -46,6 +47,25 @@ test('a guest of which every step is slow does not hold up the event loop', asyn
   const runner = smallRunner('loop: pause; j loop', { harts: 2 })
   const { ms } = await runFor(runner, 50)
   assert.ok(ms < 1000, `${ms} ms`)
+})
+
+test('a guest that gets an input whenever it idles does not shut out the event loop', async () => {
+  // It wants to be woken so soon that the host is always late, and every turn of the loop brings an input.
+  const source = `
+      li t0, 32; csrs sie, t0
+    loop:
+      li a0, 65; ${sbiCall('DBCN', 2)}
+      rdtime a0; addi a0, a0, 20; ${sbiCall('TIME', 0)}
+      wfi; j loop`
+  let turns = 0
+  const output = (self: () => Runner): void => {
+    // Ends a test that fails; the event loop cannot.
+    if (turns++ > 100_000) self().stop()
+    self().deliver({ kind: 'input', port: PORT.entropy, bytes: new Uint8Array(1) })
+  }
+  const runner = smallRunner(source, { environment: (self) => ({ output: () => output(self) }) })
+  await runFor(runner, 50)
+  assert.ok(turns > 10 && turns < 100_000, `${turns} turns`)
 })
 
 test('a guest that resets its disk with requests in flight is held while too many of them wait', async () => {

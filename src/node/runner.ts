@@ -184,12 +184,18 @@ export class Runner {
   }
 
   async #idle(until: bigint | undefined): Promise<void> {
-    if (this.#arrived.length > 0 || this.#isStopping || this.#isPaused || this.#failure !== undefined) return
     const ms = until === undefined ? SLEEP_MAX_MS : Math.min(SLEEP_MAX_MS, this.#clock.msUntil(until))
     const start = performance.now()
-    if (ms < SLEEP_MIN_MS) await new Promise<void>((resolve) => setImmediate(resolve))
+    // The event loop has its turn also where something has arrived: a guest that reads entropy without end would
+    // shut out everything else.
+    if (this.#hasWork || ms < SLEEP_MIN_MS) await new Promise<void>((resolve) => setImmediate(resolve))
     else await this.#sleep(ms)
     this.#idleMs += performance.now() - start
+  }
+
+  /** Whether the loop has something to do before the guest goes on idling. */
+  get #hasWork(): boolean {
+    return this.#arrived.length > 0 || this.#isStopping || this.#isPaused || this.#failure !== undefined
   }
 
   /** Sleeps until something arrives, at most `ms`. */

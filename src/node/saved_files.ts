@@ -26,8 +26,7 @@ export async function replaceSnapshot(
   const disk = diskBeside(path)
   const staged = { snapshot: temporaryName(path), disk: temporaryName(disk) }
   try {
-    await requirePlainFile(path)
-    await requireReplaceableDisk(disk)
+    await requireReplaceableSnapshot(path)
     await write(staged)
     await rm(disk, { recursive: true, force: true })
     await rename(staged.disk, disk)
@@ -39,6 +38,12 @@ export async function replaceSnapshot(
     await rm(staged.snapshot, { force: true })
     await rm(staged.disk, { recursive: true, force: true })
   }
+}
+
+/** Throws a UserError unless a snapshot could be written to `path`: both places are free, or hold an earlier one's parts. */
+export async function requireReplaceableSnapshot(path: string): Promise<void> {
+  await requirePlainFile(path)
+  await requireReplaceableDisk(diskBeside(path))
 }
 
 /** Throws a UserError unless `path` is free or a plain file; a rename would take a device away from everybody. */

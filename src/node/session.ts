@@ -117,6 +117,7 @@ export class Session {
 
   /** Opens everything; whatever fails closes what was opened before. */
   static async open(options: SessionOptions): Promise<Session> {
+    if (options.record !== undefined) await requireReplaceableRecording(options.record)
     const base = await BaseImage.open(options.image.disk)
     let disk: OverlayDisk | undefined
     try {
@@ -303,6 +304,12 @@ export async function restore(computer: Computer, path: string): Promise<void> {
   computer.loadState(state)
 }
 
+/** Throws a UserError if something is in the way of what stands beside a recording. */
+async function requireReplaceableRecording(path: string): Promise<void> {
+  await requireReplaceableDisk(diskBeside(path))
+  await requireReplaceableWitnesses(witnessBeside(path))
+}
+
 /** Begins a recording and its witnesses; a disk that holds something already is kept beside it for the replay. */
 async function startRecording(
   options: SessionOptions,
@@ -313,8 +320,6 @@ async function startRecording(
 ): Promise<Pick<SessionParts, 'recording' | 'witnesses'>> {
   const path = options.record!
   const kept = diskBeside(path)
-  await requireReplaceableDisk(kept)
-  await requireReplaceableWitnesses(witnessBeside(path))
   await rm(kept, { recursive: true, force: true })
   const isEmpty = disk.extents().next().done === true
   if (!isEmpty) await disk.snapshotTo(kept, randomIdentity())

@@ -103,14 +103,15 @@ export async function readWitness(path: string, record: WitnessedRecord): Promis
 }
 
 async function* entriesOf(path: string): AsyncGenerator<{ header: WitnessHeader; entry: WitnessEntry }> {
-  const file = await open(path, 'r').catch((error: unknown) => {
+  const refuse = (error: unknown): never => {
     throw fileError(error, 'read witnesses', path)
-  })
+  }
+  const file = await open(path, 'r').catch(refuse)
   try {
     const decoder = new WitnessDecoder(path)
     const piece = new Uint8Array(PIECE_BYTES)
     for (;;) {
-      const { bytesRead } = await file.read(piece, 0, PIECE_BYTES, null)
+      const { bytesRead } = await file.read(piece, 0, PIECE_BYTES, null).catch(refuse)
       if (bytesRead === 0) return
       decoder.push(piece.subarray(0, bytesRead))
       for (let entry = decoder.next(); entry !== undefined; entry = decoder.next())

@@ -1,0 +1,1 @@
+export { fileError, systemErrorCode } from '../host/file_error.ts'
