@@ -318,7 +318,7 @@ describe('what does not fit together', { skip }, () => {
       [['--memory', '4G'], /RAM is 64M to 3G/],
       [['--harts', '9'], /1 to 8 harts/],
       [['--disk', 'x', '--ephemeral'], /exclude each other/],
-      [['--record', 'same', '--save', './same'], /need a file each/],
+      [['--record', 'same', '--save', './same'], /is named twice/],
     ]
     for (const [options, message] of cases)
       assertFails(await inDirectory(['boot', name, ...options]), EXIT_CODE.usage, message)

@@ -44,7 +44,7 @@ export const CODE_ENTRY_BYTES = 8
 /** Entries of a code slot: one for each halfword, and two sentinels for running off the end. */
 export const CODE_ENTRIES = PAGE_BYTES / 2 + 2
 export const CODE_SLOT_BYTES = CODE_ENTRIES * CODE_ENTRY_BYTES + 48
-export const CODE_SLOTS = 2048
+export const CODE_SLOTS = 1024
 
 /** A page-table slot: which PTEs of a page cached translations came from, and what to do when one changes. */
 export const TABLE_SLOTS = 8192

@@ -75,6 +75,8 @@ export class Machine {
   #current = 0
   #turnLeft = TURN_STEPS
   #isRunning = false
+  /** Whether anything can have been cached. */
+  #hasRun = false
 
   constructor(options: MachineOptions) {
     checkOptions(options)
@@ -309,6 +311,7 @@ export class Machine {
     const steps = this.#sliceSteps(limit)
     this.#block.setBigUint64(MACHINE.sliceEnd, this.#position + BigInt(steps), true)
     this.#isRunning = true
+    this.#hasRun = true
     let left: number
     try {
       left = this.#core.run(hart.address, steps)
@@ -459,11 +462,14 @@ export class Machine {
   #dropCaches(): void {
     const { layout } = this
     const bytes = (address: number, length: number) => new Uint8Array(this.#tables, address, length)
-    const flags = bytes(layout.pageFlags, layout.ramPages)
-    for (let page = 0; page < flags.length; page++) flags[page]! &= PAGE_HOST
-    bytes(layout.pageCodeSlot, layout.ramPages * 2).fill(0)
-    bytes(layout.pageTableSlot, layout.ramPages * 2).fill(0)
-    bytes(layout.pageWriteReference, layout.ramPages * 4).fill(0)
+    // The tables of a machine that has not run are zeros still; writing zeros would take memory for nothing.
+    if (this.#hasRun) {
+      const flags = bytes(layout.pageFlags, layout.ramPages)
+      for (let page = 0; page < flags.length; page++) flags[page]! &= PAGE_HOST
+      bytes(layout.pageCodeSlot, layout.ramPages * 2).fill(0)
+      bytes(layout.pageTableSlot, layout.ramPages * 2).fill(0)
+      bytes(layout.pageWriteReference, layout.ramPages * 4).fill(0)
+    }
     this.#markFree()
     this.#core.flushAll()
     for (const hart of this.harts) hart.forgetBanks()
