@@ -17,7 +17,7 @@ import { systemImage } from './system_image.ts'
 
 const MIB = 2 ** 20
 /** What the process may hold beside the guest RAM that was touched. */
-const RESIDENT_BESIDE_MAX = 120 * 10 ** 6
+const RESIDENT_BESIDE_MAX = 120 * MIB
 
 const image = await systemImage()
 const skip = 'missing' in image ? image.missing : false

@@ -460,10 +460,11 @@ export class Machine {
     const { layout } = this
     const bytes = (address: number, length: number) => new Uint8Array(this.#tables, address, length)
     const flags = bytes(layout.pageFlags, layout.ramPages)
-    for (let page = 0; page < flags.length; page++) flags[page]! &= PAGE_HOST
-    bytes(layout.pageCodeSlot, layout.ramPages * 2).fill(0)
-    bytes(layout.pageTableSlot, layout.ramPages * 2).fill(0)
-    bytes(layout.pageWriteReference, layout.ramPages * 4).fill(0)
+    for (let page = 0; page < flags.length; page++)
+      if ((flags[page]! & ~PAGE_HOST) !== 0) flags[page]! &= PAGE_HOST
+    clear(new Uint32Array(this.#tables, layout.pageCodeSlot, layout.ramPages / 2))
+    clear(new Uint32Array(this.#tables, layout.pageTableSlot, layout.ramPages / 2))
+    clear(new Uint32Array(this.#tables, layout.pageWriteReference, layout.ramPages))
     this.#markFree()
     this.#core.flushAll()
     for (const hart of this.harts) hart.forgetBanks()
@@ -477,4 +478,9 @@ export class Machine {
       this.#block.setInt32(layout.tableSlots + slot * TABLE_SLOT_BYTES + TABLE_SLOT.page, -1, true)
     }
   }
+}
+
+/** Zeros what is not zero: what is only read takes no memory from the system. */
+function clear(words: Uint32Array): void {
+  for (let i = 0; i < words.length; i++) if (words[i] !== 0) words[i] = 0
 }
