@@ -75,8 +75,6 @@ export class Machine {
   #current = 0
   #turnLeft = TURN_STEPS
   #isRunning = false
-  /** Whether anything can have been cached. */
-  #hasRun = false
 
   constructor(options: MachineOptions) {
     checkOptions(options)
@@ -311,7 +309,6 @@ export class Machine {
     const steps = this.#sliceSteps(limit)
     this.#block.setBigUint64(MACHINE.sliceEnd, this.#position + BigInt(steps), true)
     this.#isRunning = true
-    this.#hasRun = true
     let left: number
     try {
       left = this.#core.run(hart.address, steps)
@@ -461,15 +458,12 @@ export class Machine {
   /** Back to a machine that has cached nothing. */
   #dropCaches(): void {
     const { layout } = this
-    const bytes = (address: number, length: number) => new Uint8Array(this.#tables, address, length)
-    // The tables of a machine that has not run are zeros still; writing zeros would take memory for nothing.
-    if (this.#hasRun) {
-      const flags = bytes(layout.pageFlags, layout.ramPages)
-      for (let page = 0; page < flags.length; page++) flags[page]! &= PAGE_HOST
-      bytes(layout.pageCodeSlot, layout.ramPages * 2).fill(0)
-      bytes(layout.pageTableSlot, layout.ramPages * 2).fill(0)
-      bytes(layout.pageWriteReference, layout.ramPages * 4).fill(0)
-    }
+    const flags = new Uint8Array(this.#tables, layout.pageFlags, layout.ramPages)
+    for (let page = 0; page < flags.length; page++)
+      if ((flags[page]! & ~PAGE_HOST) !== 0) flags[page]! &= PAGE_HOST
+    clear(new Uint32Array(this.#tables, layout.pageCodeSlot, layout.ramPages / 2))
+    clear(new Uint32Array(this.#tables, layout.pageTableSlot, layout.ramPages / 2))
+    clear(new Uint32Array(this.#tables, layout.pageWriteReference, layout.ramPages))
     this.#markFree()
     this.#core.flushAll()
     for (const hart of this.harts) hart.forgetBanks()
@@ -483,4 +477,9 @@ export class Machine {
       this.#block.setInt32(layout.tableSlots + slot * TABLE_SLOT_BYTES + TABLE_SLOT.page, -1, true)
     }
   }
+}
+
+/** Zeros what is not zero: what is only read takes no memory from the system. */
+function clear(words: Uint32Array): void {
+  for (let i = 0; i < words.length; i++) if (words[i] !== 0) words[i] = 0
 }
