@@ -25,7 +25,8 @@ export const WORKLOADS: readonly Workload[] = [
     program: 'python3',
     command: "python3 -S -c 's=0\nfor i in range(300000):s=(s*31+i)&0xffffffff'",
   },
-  { name: '7za b', program: '7za', command: '7za b 1 -mmt1 -md18' },
+  { name: '7za b', program: '7za', command: '7za b 1 -mmt1 -md18 -mtime=0' },
+  { name: '7za compress', program: '7za', command: '7za a -mmt1 -mx1 y.7z x' },
   {
     name: 'sqlite3',
     program: 'sqlite3',

@@ -246,8 +246,8 @@ describe('boot', () => {
   const wrong: readonly [options: string[], message: RegExp][] = [
     [['--load', 'a.snap', '--memory', '1G'], /--memory is in the snapshot: leave it out with --load/],
     [['--load', 'a.snap', '--append', 'x'], /--append is in the snapshot: leave it out with --load/],
-    [['--record', 'a.snap', '--load', './a.snap'], /a\.snap is named twice: give each its own file/],
-    [['--report', 'a', '--save', 'a'], /a is named twice: give each its own file/],
+    [['--record', 'a.snap', '--load', './a.snap'], /a\.snap is named twice: these options need a file each/],
+    [['--report', 'a', '--save', 'a'], /a is named twice: these options need a file each/],
     [['--disk', 'a', '--ephemeral'], /--disk and --ephemeral exclude each other: leave one out/],
   ]
   for (const [options, message] of wrong) {

@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { setTimeout } from 'node:timers/promises'
+import { EXIT_CODE } from '../src/cli/exit_codes.ts'
 import { BaseImage, SECTOR_BYTES } from '../src/host/base_image.ts'
 import { openOverlay } from '../src/host/overlay_disk.ts'
 import { GuestProcess, lacks, leftovers, understudy } from './guest_process.ts'
@@ -76,7 +77,10 @@ describe('a guest with a disk of its own', { skip }, () => {
     let tenths = 0
     for (let i = 0; i < 5000; i++) tenths += i * 0.1
     const factorial = Array.from({ length: 60 }, (_, i) => BigInt(i + 1)).reduce((a, b) => a * b)
-    assert.equal(await shell.succeed(`python3 -c '${program}'`), `${factorial} ${Math.SQRT2} ${tenths}\n`)
+    assert.equal(
+      await shell.succeed(`python3 -c '${program}'`),
+      `${factorial} ${Math.SQRT2} ${tenths.toFixed(1)}\n`,
+    )
     assert.match(await shell.succeed('/usr/lib/7zip/7za b 1 -md18 -mmt1'), /Tot:( +\d+){3}/)
     assert.match(
       await shell.succeed('openssl speed -seconds 1 -bytes 1024 sha256 2>&1'),
@@ -139,12 +143,18 @@ describe('a guest with a disk of its own', { skip }, () => {
 })
 
 describe('a guest without a disk of its own', { skip }, () => {
-  it('boots in 64 MiB', async () => {
-    const command = 'free -m | grep Mem; exit 7'
-    const boot = ['boot', name, '--ephemeral', '--memory', '64M', '--run', command]
+  it('boots in 128 MiB', async () => {
+    const boot = ['boot', name, '--ephemeral', '--memory', '128M', '--run', 'free -m | grep Mem; exit 7']
     const { status, stdout, stderr } = await understudy(boot)
     assert.equal(status, 7, stderr)
     assert.match(stdout, /^Mem: +\d\d /)
+  })
+
+  it('says so when its kernel gives up, as for lack of memory', async () => {
+    const boot = ['boot', name, '--ephemeral', '--memory', '64M', '--run', 'true']
+    const { status, stdout, stderr } = await understudy(boot)
+    assert.deepEqual([status, stdout], [EXIT_CODE.failure, ''])
+    assert.match(stderr, /^understudy: the guest failed before the command did; .*Kernel panic[^\n]+\n$/)
   })
 
   it('boots in 3 GiB, costs next to nothing while it is idle, and only the memory that it touches', {

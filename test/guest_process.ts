@@ -8,6 +8,8 @@ import { testEnvironment } from './system_image.ts'
 export const launcher = fileURLToPath(new URL('../understudy', import.meta.url))
 
 const KIB = 1024
+/** Far above what any run takes: a hang becomes a failure. */
+const RUN_MS_MAX = 240_000
 /** Clock ticks a second in /proc (sysconf(_SC_CLK_TCK), which is 100 wherever Linux runs). */
 const TICKS_PER_SECOND = 100
 
@@ -24,7 +26,8 @@ export function understudy(
 ): Promise<Ended> {
   const child = start(parameters, options)
   child.stdin!.end()
-  return endOf(child)
+  const timer = setTimeout(() => child.kill('SIGKILL'), RUN_MS_MAX)
+  return endOf(child).finally(() => clearTimeout(timer))
 }
 
 /** A guest with a shell on its console. */

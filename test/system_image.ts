@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url'
 import { UserError } from '../src/base/errors.ts'
 import { LockFile } from '../src/host/lock_file.ts'
 import { buildDebianImage } from '../src/image/debian.ts'
-import { imageNames, openImage } from '../src/image/store.ts'
+import { imageNames, openImage, removeImage } from '../src/image/store.ts'
 import type { ImageFiles } from '../src/node/session.ts'
 
 const PACKAGES = [
@@ -49,6 +49,8 @@ async function findOrBuild(): Promise<SystemImage> {
   try {
     if (!imageNames(testEnvironment).includes(name)) {
       await buildDebianImage({ name, packages: PACKAGES, size: SIZE, environment: testEnvironment })
+      const isOld = (other: string): boolean => other.startsWith('system-') && other !== name
+      for (const other of imageNames(testEnvironment).filter(isOld)) removeImage(other, testEnvironment)
     }
   } finally {
     await lock.release()

@@ -23,7 +23,7 @@ Exit codes:
   ${EXIT_CODE.usage}    the command line is wrong
   ${EXIT_CODE.file}    a file cannot be read or written, or is damaged
   ${EXIT_CODE.failure}    it cannot be done; the message says why
-  ${EXIT_CODE.interrupted}    with --run, stopped by Ctrl-C
+  ${EXIT_CODE.interrupted}    stopped by SIGINT (Ctrl-C, with --run); ${EXIT_CODE.hangup} by SIGHUP, ${EXIT_CODE.terminated} by SIGTERM
 
 Examples:
   understudy boot debian

@@ -1,5 +1,4 @@
 /** What `understudy boot` does: a session with the terminal or a command's output at its other end. */
-import { existsSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { RunOutputStream, runParameter } from '../image/run.ts'
@@ -13,6 +12,7 @@ import { EXIT_CODE } from './exit_codes.ts'
 import { CommandError, tell } from './failure.ts'
 import { defaultDisk, imageFiles } from './image_files.ts'
 import { LineBuffer } from './standard_streams.ts'
+import { StopSignals } from './stop_signals.ts'
 import { openTerminal, type Terminal } from './terminal.ts'
 
 /** How much of the serial console is kept, to be shown if a command's machine ends without its status. */
@@ -28,15 +28,19 @@ export async function boot(name: string, options: BootCommandOptions): Promise<v
   await checkOptions(options)
   const image = await findOrBuild(name, options)
   const guest = options.run === undefined ? interactiveGuest() : commandGuest(options.run)
+  const signals = new StopSignals()
   const session = await Session.open(await sessionOptions(image, options, guest))
   const position = session.computer.position
   try {
     guest.start(session)
+    signals.onStop(() => session.runner.stop())
     const startRun = performance.now()
     const { reason } = await session.run()
     const wallSeconds = (performance.now() - startRun) / 1000
     guest.stop()
-    const end = guest.end(reason)
+    const signalled = reason === 'stopped' ? signals.exitCode : undefined
+    const end: BootEnd =
+      signalled === undefined ? guest.end(reason) : { end: 'interrupted', exitStatus: undefined }
     if (options.save !== undefined) await save(session, options.save, reason)
     if (options.report !== undefined) {
       const { computer, runner } = session
@@ -47,10 +51,11 @@ export async function boot(name: string, options: BootCommandOptions): Promise<v
       }
       await writeRunReport(options.report, runReport(measured))
     }
-    process.exitCode = end.end === 'interrupted' ? EXIT_CODE.interrupted : (end.exitStatus ?? 0)
+    process.exitCode = signalled ?? end.exitStatus ?? EXIT_CODE.success
   } finally {
     guest.stop()
     await session.close()
+    signals.release()
   }
 }
 
@@ -74,7 +79,7 @@ function requireDistinctFiles({ record, report, save, load }: BootCommandOptions
     .map((path) => resolve(path))
   const twice = paths.find((path, at) => paths.indexOf(path) < at && !path.startsWith('/dev/'))
   if (twice !== undefined)
-    throw new CommandError(`${twice} is named twice: give each its own file`, EXIT_CODE.usage)
+    throw new CommandError(`${twice} is named twice: these options need a file each`, EXIT_CODE.usage)
 }
 
 /** A snapshot brings its machine with it. */
@@ -107,7 +112,8 @@ async function sessionOptions(
   guest: Guest,
 ): Promise<SessionOptions> {
   const overlay = options.ephemeral === true ? undefined : (options.disk ?? defaultDisk(image))
-  if (overlay !== undefined && !existsSync(overlay)) await mkdir(dirname(overlay), { recursive: true })
+  // A folder that the user named and that is not there is a slip of the keyboard.
+  if (overlay !== undefined && options.disk === undefined) await mkdir(dirname(overlay), { recursive: true })
   const parameters = ['console=ttyS0', image.manifest.commandLine, ...guest.parameters, options.append ?? '']
   const optional = <K extends 'record' | 'load'>(key: K) =>
     options[key] === undefined ? {} : { [key]: options[key] }
@@ -137,7 +143,7 @@ interface Guest {
   output(port: number, bytes: Uint8Array): void
   /** The guest has reset itself. */
   restarted?(): void
-  /** Gives terminal and signals back; may be called twice. */
+  /** Gives the terminal back; may be called twice. */
   stop(): void
   end(reason: 'power' | 'stopped'): BootEnd
 }
@@ -169,37 +175,39 @@ function commandGuest(command: string): Guest {
   const output = new LineBuffer()
   const stream = new RunOutputStream((bytes) => output.write(bytes))
   let serial = Buffer.alloc(0)
-  let interrupt: (() => void) | undefined
-  let hasRestarted = false
+  let endRun = (): void => {}
+  let hasFailed = false
+  const fail = (): void => {
+    hasFailed = true
+    endRun()
+  }
   return {
-    // A kernel that panics resets at once, which ends the run; otherwise it would spin for ever.
-    parameters: ['quiet', 'panic=-1', runParameter(command)],
+    // A kernel that panics resets at once, which ends the run; otherwise it would spin for ever. One that panics before
+    // it has read its parameters, for lack of memory, spins all the same, but the early console shows it.
+    parameters: ['quiet', 'earlycon=sbi', 'panic=-1', runParameter(command)],
     start: ({ runner }) => {
-      interrupt = () => runner.stop()
-      process.once('SIGINT', interrupt).once('SIGTERM', interrupt)
+      endRun = () => runner.stop()
     },
     output: (port, bytes) => {
       if (port === PORT.console) {
         stream.push(bytes)
         output.flush()
-      } else if (port === PORT.uart) serial = Buffer.concat([serial, bytes]).subarray(-SERIAL_TAIL_BYTES)
+      } else if (port === PORT.uart) {
+        serial = Buffer.concat([serial, bytes]).subarray(-SERIAL_TAIL_BYTES)
+        if (serial.includes('---[ end Kernel panic')) fail()
+      }
     },
-    restarted: () => {
-      hasRestarted = true
-      interrupt?.()
-    },
-    stop: () => {
-      if (interrupt !== undefined) process.off('SIGINT', interrupt).off('SIGTERM', interrupt)
-    },
+    restarted: fail,
+    stop: () => {},
     end: (reason) => {
       const status = stream.finish()
       output.flush()
-      if (reason === 'stopped' && !hasRestarted) return { end: 'interrupted', exitStatus: undefined }
+      if (reason === 'stopped' && !hasFailed) return { end: 'interrupted', exitStatus: undefined }
       if (status !== undefined) return { end: 'exit', exitStatus: status }
       const lines = serial.toString('latin1').trim().split(/\r?\n/)
       const last = lines.find((line) => line.includes('Kernel panic')) ?? lines.slice(-3).join(' | ')
       throw new CommandError(
-        `the guest ${hasRestarted ? 'restarted' : 'ended'} before the command did; its console said: ${last}`,
+        `the guest ${hasFailed ? 'failed' : 'ended'} before the command did; its console said: ${last}`,
         EXIT_CODE.failure,
       )
     },

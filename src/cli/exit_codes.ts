@@ -19,10 +19,14 @@ export const EXIT_CODE = {
   difference: 117,
   /** A mistake in Understudy. */
   internal: 118,
+  /** Stopped by SIGHUP (128 + 1): its terminal has gone. */
+  hangup: 129,
   /** Stopped by SIGINT (128 + 2). */
   interrupted: 130,
   /** Whoever read the output has closed it (128 + SIGPIPE). */
   outputClosed: 141,
+  /** Stopped by SIGTERM (128 + 15). */
+  terminated: 143,
 } as const
 
 /** The highest status that a process can end with. */

@@ -11,27 +11,22 @@ export interface Terminal {
   /** Whether a person sits there. */
   readonly isInteractive: boolean
   readonly size: { readonly columns: number; readonly rows: number } | undefined
-  /** Begins to read keys. `leave` is called for Ctrl-], SIGTERM, SIGHUP, and SIGINT from outside. */
+  /** Begins to read keys. `leave` is called for Ctrl-]. */
   start(onKeys: (bytes: Uint8Array) => void, leave: () => void): void
   write(bytes: Uint8Array): void
   /** Gives the terminal back as it was; may be called twice. */
   stop(): void
 }
 
-const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
-
 export function openTerminal(): Terminal {
   const { stdin, stdout } = process
   const isInteractive = stdin.isTTY === true && stdout.isTTY === true
   let onData: ((bytes: Uint8Array) => void) | undefined
-  let onSignal: (() => void) | undefined
   return {
     isInteractive,
     // A terminal that does not know its size says 0.
     size: isInteractive && stdout.columns > 0 ? { columns: stdout.columns, rows: stdout.rows } : undefined,
     start: (onKeys, leave) => {
-      onSignal = leave
-      for (const signal of SIGNALS) process.on(signal, leave)
       if (stdin.isTTY === true) stdin.setRawMode(true)
       onData = (bytes) => {
         const end = stdin.isTTY === true ? bytes.indexOf(ESCAPE) : -1
@@ -44,7 +39,6 @@ export function openTerminal(): Terminal {
     },
     write: writeOutput,
     stop: () => {
-      if (onSignal !== undefined) for (const signal of SIGNALS) process.off(signal, onSignal)
       if (onData !== undefined) stdin.off('data', onData)
       if (stdin.isTTY === true) stdin.setRawMode(false)
       stdin.pause()

@@ -25,6 +25,7 @@ const ENTRY_HEADER_BYTES = 36
 export const WITNESS_STATE_BYTES_MAX = 64 << 20
 /** What one page can take: a varint of up to five bytes, and the hash. */
 const PAGE_ENTRY_BYTES_MAX = 13
+const PAGE_ENTRY_BYTES_MIN = 9
 
 /** Whose witnesses these are. */
 export interface WitnessHeader {
@@ -38,8 +39,10 @@ export interface WitnessEntry {
   readonly position: bigint
   /** Compressed. */
   readonly state: Uint8Array
-  /** In ascending order of pages. */
-  readonly pages: readonly { readonly page: number; readonly hash: bigint }[]
+  /** Numbers of pages, ascending. */
+  readonly pages: readonly number[]
+  /** Their hashes: packed, since a snapshot of gigabytes begins with all of its pages. */
+  readonly hashes: BigUint64Array
 }
 
 interface EntryHeader extends Pick<WitnessEntry, 'index' | 'position'> {
@@ -59,13 +62,13 @@ export function encodeWitnessHeader({ life, ramPages }: WitnessHeader): Uint8Arr
   return writer.finish()
 }
 
-export function encodeWitnessEntry({ index, position, state, pages }: WitnessEntry): Uint8Array {
+export function encodeWitnessEntry({ index, position, state, pages, hashes }: WitnessEntry): Uint8Array {
   const payload = new ByteWriter(state.length + pages.length * 10)
   payload.bytes(state)
   let next = 0
-  for (const { page, hash } of pages) {
+  for (const [i, page] of pages.entries()) {
     payload.varint(page - next)
-    payload.u64(hash)
+    payload.u64(hashes[i]!)
     next = page + 1
   }
   const writer = new ByteWriter(ENTRY_HEADER_BYTES + payload.length)
@@ -136,7 +139,7 @@ export class WitnessDecoder {
     const state = reader.bytes(header.stateBytes).slice()
     const pages = readPages(reader, ramPages)
     this.#queue.skip(ENTRY_HEADER_BYTES + payloadBytes)
-    return { index, position, state, pages }
+    return { index, position, state, ...pages }
   }
 
   #peekEntryHeader(ramPages: number): EntryHeader | undefined {
@@ -161,14 +164,16 @@ export class WitnessDecoder {
   }
 }
 
-function readPages(reader: ByteReader, ramPages: number): WitnessEntry['pages'] {
-  const pages: { page: number; hash: bigint }[] = []
+function readPages(reader: ByteReader, ramPages: number): Pick<WitnessEntry, 'pages' | 'hashes'> {
+  const pages: number[] = []
+  const hashes = new BigUint64Array(Math.floor(reader.remaining / PAGE_ENTRY_BYTES_MIN))
   let next = 0
   while (reader.remaining > 0) {
     const page = next + reader.varint(ramPages)
     if (page >= ramPages) throw reader.error(`page ${page} of a machine that has ${ramPages}`)
-    pages.push({ page, hash: reader.u64() })
+    hashes[pages.length] = reader.u64()
+    pages.push(page)
     next = page + 1
   }
-  return pages
+  return { pages, hashes: hashes.slice(0, pages.length) }
 }

@@ -12,8 +12,7 @@ import { assert } from '../base/assert.ts'
 import { FormatError } from '../base/errors.ts'
 import { hash64 } from '../base/hash64.ts'
 import { StateReader, StateWriter } from '../base/state.ts'
-import type { Engine } from '../wasm/engine.ts'
-import { Bus, type Mapping } from './bus.ts'
+import { Bus } from './bus.ts'
 import { buildCore, type CoreExports, type CoreImports } from './core.ts'
 import { type ClockEvent, GuestTime, TIMEBASE_HZ } from './guest_time.ts'
 import { Hart, TIMER_NEVER } from './hart.ts'
@@ -21,7 +20,6 @@ import {
   CODE_SLOTS,
   EXIT,
   HART_STATE,
-  HARTS_MAX,
   type Layout,
   layoutFor,
   MACHINE,
@@ -31,6 +29,7 @@ import {
   TABLE_SLOT_BYTES,
   TABLE_SLOTS,
 } from './layout.ts'
+import { checkOptions, type MachineOptions } from './machine_options.ts'
 import { Pmp } from './pmp.ts'
 import { Predecoder } from './predecode.ts'
 import { Ram } from './ram.ts'
@@ -42,20 +41,6 @@ export const TURN_STEPS = 20_000
 /** A slice's count of steps is a 31-bit number. */
 const SLICE_MAX = 1_000_000_000n
 const WASM_PAGE_BYTES = 65536
-const MIB = 1024 * 1024
-
-export interface MachineOptions {
-  readonly engine: Engine
-  readonly harts: number
-  /** A multiple of 2 MiB, from 2 MiB to 3 GiB. */
-  readonly ramBytes: number
-  /** The devices, given the machine that they are part of. */
-  readonly devices?: (machine: Machine) => readonly Mapping[]
-  /** Answers an environment call of S-mode; without it, such calls trap to M-mode. */
-  readonly onSbiCall?: (hart: Hart) => void
-  /** A store to a page watched by `watchHost` has taken place, at this offset in RAM. */
-  readonly onHostStore?: (offset: number, size: number) => void
-}
 
 /** A timer beyond those of the harts (the RTC's alarm): when it fires, in ticks, and what to do then. */
 export interface BoardTimer {
@@ -122,7 +107,8 @@ export class Machine {
     this.#setBlock('ramBytes', options.ramBytes)
     this.#setBlock('hartCount', options.harts)
     this.#setBlock('sbi', options.onSbiCall === undefined ? 0 : 1)
-    this.#dropCaches()
+    this.#markFree()
+    this.#core.flushAll()
     this.bus = new Bus(options.devices?.(this) ?? [])
   }
 
@@ -478,17 +464,17 @@ export class Machine {
     bytes(layout.pageCodeSlot, layout.ramPages * 2).fill(0)
     bytes(layout.pageTableSlot, layout.ramPages * 2).fill(0)
     bytes(layout.pageWriteReference, layout.ramPages * 4).fill(0)
-    bytes(layout.codeSlotPage, CODE_SLOTS * 4).fill(0xff)
-    for (let slot = 0; slot < TABLE_SLOTS; slot++) {
-      this.#block.setInt32(layout.tableSlots + slot * TABLE_SLOT_BYTES + TABLE_SLOT.page, -1, true)
-    }
+    this.#markFree()
     this.#core.flushAll()
     for (const hart of this.harts) hart.forgetBanks()
   }
-}
 
-function checkOptions({ harts, ramBytes }: MachineOptions): void {
-  assert(Number.isInteger(harts) && harts >= 1 && harts <= HARTS_MAX, `1 to ${HARTS_MAX} harts, not ${harts}`)
-  const fits = ramBytes >= 2 * MIB && ramBytes <= 3072 * MIB && ramBytes % (2 * MIB) === 0
-  assert(fits, `RAM must be a multiple of 2 MiB from 2 MiB to 3 GiB, not ${ramBytes} bytes`)
+  /** Marks every code slot and table slot as free; all that a new machine needs, whose tables are zeros. */
+  #markFree(): void {
+    const { layout } = this
+    new Uint8Array(this.#tables, layout.codeSlotPage, CODE_SLOTS * 4).fill(0xff)
+    for (let slot = 0; slot < TABLE_SLOTS; slot++) {
+      this.#block.setInt32(layout.tableSlots + slot * TABLE_SLOT_BYTES + TABLE_SLOT.page, -1, true)
+    }
+  }
 }

@@ -209,8 +209,8 @@ export class Session {
       if (batch !== undefined) recording.append(batch)
     } finally {
       const { nextIndex, position } = this.recorder.place
-      recording.finish({ nextIndex, position })
       this.#witnesses?.close()
+      recording.finish({ nextIndex, position })
     }
   }
 }

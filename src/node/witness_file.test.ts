@@ -165,8 +165,8 @@ test('witnesses that do not give the recorded digest are refused, though they ar
     const decoder = new WitnessDecoder(witnesses)
     decoder.push(bytes)
     const entry = decoder.next()!
-    const pages = entry.pages.map(({ page, hash }) => ({ page, hash: hash ^ 1n }))
-    const parts = [encodeWitnessHeader(decoder.header!), encodeWitnessEntry({ ...entry, pages })]
+    const hashes = entry.hashes.map((hash) => hash ^ 1n)
+    const parts = [encodeWitnessHeader(decoder.header!), encodeWitnessEntry({ ...entry, hashes })]
     return writeFile(witnesses, Buffer.concat(parts))
   })
   assert.match(message, /belongs to another recording/)
