@@ -79,7 +79,7 @@ const MEASURED_STEPS = 400_000_000n
 const ENDLESS_THOUSANDS = 100_000_000
 /** The same loops on QEMU: the time of the longer run less that of the shorter. */
 const QEMU_SHORT_THOUSANDS = 1000
-const QEMU_LONG_THOUSANDS = 61_000
+const QEMU_LONG_THOUSANDS = 31_000
 
 /** Millions of steps a second in small loops. */
 export function measureBare(options: BenchOptions): Figure[] {

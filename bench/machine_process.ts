@@ -6,7 +6,7 @@
  * What happens is told as lines of JSON (MachineNote) on the standard output. Tasks: `run` until the guest powers off;
  * `idle`, which measures the seconds after the mark `@idle`; `snapshot`, which saves and loads at the mark `@ready`.
  */
-import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -17,10 +17,21 @@ import { diskBeside } from '../src/node/saved_files.ts'
 import { PORT, Session, type SessionOptions } from '../src/node/session.ts'
 import { MarkReader } from './marks.ts'
 
-/** One line of this process's output. Milliseconds are of the host's clock, since 1970. */
+/** A mark of the guest. `ms` is of the host's clock, since 1970; the rest counts from the start of the process. */
+export interface OwnMark {
+  readonly mark: string
+  readonly ms: number
+  readonly steps: number
+  readonly idleMs: number
+  /** CPU time of all threads. */
+  readonly cpuMs: number
+}
+
+/** One line of this process's output. */
 export type MachineNote =
-  | { readonly mark: string; readonly ms: number; readonly steps: number; readonly idleMs: number }
-  | { readonly rssBytes: number; readonly touchedBytes: number }
+  | OwnMark
+  /** `guestBytes`: resident guest RAM, where the host can tell. */
+  | { readonly rssBytes: number; readonly guestBytes: number | undefined }
   | { readonly idlePercent: number }
   | { readonly saveSeconds: number; readonly loadSeconds: number; readonly bytes: number }
 
@@ -56,7 +67,9 @@ async function run(onMark: (name: string, session: Session) => void): Promise<Se
     options((name) => {
       const { computer, runner } = session
       const ms = performance.timeOrigin + performance.now()
-      note({ mark: name, ms, steps: Number(computer.position), idleMs: runner.idleMs })
+      const { user, system } = process.cpuUsage()
+      const cpuMs = (user + system) / 1000
+      note({ mark: name, ms, steps: Number(computer.position), idleMs: runner.idleMs, cpuMs })
       onMark(name, session)
     }),
   )
@@ -64,12 +77,18 @@ async function run(onMark: (name: string, session: Session) => void): Promise<Se
   return session
 }
 
-/** Memory in use; then, since reading may bring pages in, how much RAM the guest has used. */
-function noteMemory({ computer }: Session): void {
-  const rssBytes = process.memoryUsage.rss()
-  let pages = 0
-  for (const _ of computer.machine.ram.pages()) pages++
-  note({ rssBytes, touchedBytes: pages * 4096 })
+function noteMemory(): void {
+  note({ rssBytes: process.memoryUsage.rss(), guestBytes: residentGuestBytes() })
+}
+
+/** The resident part of the one mapping that is as large as the guest's RAM, as Linux tells it. */
+function residentGuestBytes(): number | undefined {
+  if (process.platform !== 'linux') return undefined
+  const mappings = readFileSync('/proc/self/smaps', 'latin1').split(/^(?=[0-9a-f]+-[0-9a-f]+ )/m)
+  const kilobytes = (mapping: string, field: string): number =>
+    Number(new RegExp(`^${field}: +(\\d+) kB`, 'm').exec(mapping)?.[1])
+  const guest = mappings.find((mapping) => kilobytes(mapping, 'Size') * 1024 === RAM_BYTES)
+  return guest === undefined ? undefined : kilobytes(guest, 'Rss') * 1024
 }
 
 async function measureIdle(): Promise<void> {
@@ -86,7 +105,7 @@ async function measureIdle(): Promise<void> {
     if (name === 'idle') measured = measure(running)
   })
   await measured
-  noteMemory(session)
+  noteMemory()
   await session.close()
 }
 
@@ -94,7 +113,7 @@ async function measureSnapshots(): Promise<void> {
   const session = await run((name, running) => {
     if (name === 'ready') running.runner.stop()
   })
-  noteMemory(session)
+  noteMemory()
   const folder = mkdtempSync(join(tmpdir(), 'bench-snapshot-'))
   try {
     for (let i = 0; i < SNAPSHOTS; i++) {
@@ -124,6 +143,6 @@ if (task === 'idle') await measureIdle()
 else if (task === 'snapshot') await measureSnapshots()
 else {
   const session = await run(() => {})
-  noteMemory(session)
+  noteMemory()
   await session.close()
 }

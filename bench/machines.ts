@@ -66,7 +66,8 @@ export async function runQemu(
       ...['-device', 'virtio-rng-device', '-device', 'virtio-serial-device'],
       ...['-chardev', 'stdio,id=console,signal=off', '-device', 'virtconsole,chardev=console'],
     ],
-    { stdio: ['ignore', 'pipe', 'inherit'] },
+    // What it says on the way out when it is stopped is of no interest; a failure shows in its status.
+    { stdio: ['ignore', 'pipe', 'ignore'] },
   )
   const notes: Mark[] = []
   let isStopped = false

@@ -15,7 +15,7 @@ ensurePinnedNode()
 const USAGE = `npm run bench -- [options]
 
   --only PART     one of: programs, bare, boot, idle, snapshot, exec, log; may be given again
-  --peer NAME     qemu: needs ${'qemu-system-riscv64'} (the default is to use it if it is there); none: without
+  --peer NAME     qemu: needs qemu-system-riscv64 (the default is to use it if it is there); none: without
   --repeat N      measurements of each, 3 by default
   --json FILE     where the figures go, build/bench.json by default
   --help          this text`
