@@ -242,6 +242,39 @@ describe('exec', () => {
   })
 })
 
+describe('boot', () => {
+  const wrong: readonly [options: string[], message: RegExp][] = [
+    [['--load', 'a.snap', '--memory', '1G'], /--memory is in the snapshot: leave it out with --load/],
+    [['--load', 'a.snap', '--append', 'x'], /--append is in the snapshot: leave it out with --load/],
+    [['--record', 'a.snap', '--load', './a.snap'], /a\.snap is named twice: these options need a file each/],
+    [['--report', 'a', '--save', 'a'], /a is named twice: these options need a file each/],
+    [['--disk', 'a', '--ephemeral'], /--disk and --ephemeral exclude each other: leave one out/],
+  ]
+  for (const [options, message] of wrong) {
+    it(`refuses ${options.join(' ')}`, async () => {
+      const { status, stderr } = await understudy(['boot', 'none', ...options])
+      assert.equal(status, EXIT_CODE.usage)
+      assert.match(stderr, message)
+      assert.match(stderr, /^understudy: [^\n]+\n$/)
+    })
+  }
+
+  it('says before it boots that a snapshot could not be written', async () => {
+    mkdirSync(join(directory, 'taken.snap.disk'))
+    const { status, stderr } = await understudy(['boot', 'none', '--save', 'taken.snap'])
+    assert.equal(status, EXIT_CODE.failure)
+    assert.match(stderr, /^understudy: taken\.snap\.disk is in the way[^\n]+: name another place\n$/)
+  })
+})
+
+describe('replay', () => {
+  it('says so when the recording is a directory', async () => {
+    const { status, stderr } = await understudy(['replay', '.'])
+    assert.equal(status, EXIT_CODE.file)
+    assert.equal(stderr, 'understudy: cannot read recording .: it is a directory: name a file\n')
+  })
+})
+
 describe('disassemble', () => {
   it('lists instructions with symbols and targets', async () => {
     const file = program('listed.elf', '_start: addi a0, zero, 1; j other\n.zero 8\nother: c.nop; ebreak')

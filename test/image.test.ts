@@ -4,23 +4,17 @@
  */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { buildDebianImage } from '../src/image/debian.ts'
 import { parseRunOutput, runParameter } from '../src/image/run.ts'
 import { imagesDirectory, openImage, type StoredImage, verifyImage } from '../src/image/store.ts'
+import { lacks } from './guest_process.ts'
 
 const home = mkdtempSync(join(tmpdir(), 'image-test-'))
 const environment = { ...process.env, UNDERSTUDY_HOME: home, SOURCE_DATE_EPOCH: '1780000000' }
-
-function lacks(program: string): string | false {
-  const path = `${process.env['PATH']}:/usr/sbin:/sbin`.split(':')
-  return path.some((directory) => existsSync(join(directory, program)))
-    ? false
-    : `${program} is not installed`
-}
 
 /** Starts the image on QEMU with `parameters` for its kernel; what the virtio console said. */
 function bootOnQemu(image: StoredImage, parameters: string): Buffer {

@@ -79,7 +79,7 @@ function requireDistinctFiles({ record, report, save, load }: BootCommandOptions
     .map((path) => resolve(path))
   const twice = paths.find((path, at) => paths.indexOf(path) < at && !path.startsWith('/dev/'))
   if (twice !== undefined)
-    throw new CommandError(`${twice} is named twice: give each its own file`, EXIT_CODE.usage)
+    throw new CommandError(`${twice} is named twice: these options need a file each`, EXIT_CODE.usage)
 }
 
 /** A snapshot brings its machine with it. */

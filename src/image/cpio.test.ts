@@ -57,9 +57,10 @@ test('a character device carries its numbers and a link its target', () => {
   assert.deepEqual([link?.mode, link?.data.toString()], [0o120777, 'busybox'])
 })
 
-const cpioVersion = spawnSync('cpio', ['--version'])
+const isMissing = spawnSync('cpio', ['--version']).error !== undefined
+const skip = isMissing && process.env['CI'] !== 'true' && 'cpio is not installed'
 
-test('cpio reads the archive', { skip: cpioVersion.error !== undefined && 'cpio is not installed' }, () => {
+test('cpio reads the archive', { skip }, () => {
   const writer = new CpioWriter()
   writer.directory('bin')
   writer.file('bin/true', Buffer.from('#!'), 0o755)

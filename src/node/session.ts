@@ -78,6 +78,8 @@ export class Session {
   readonly #disk: OverlayDisk
   /** The disk has the generation of a snapshot, which must be its last moment as that. */
   #isSaved = false
+  /** The guest sees nothing any more. */
+  #isClosing = false
   readonly #queue: DiskQueue
   readonly #base: BaseImage
   readonly #recording: RecordingWriter | undefined
@@ -98,13 +100,16 @@ export class Session {
     this.#queue = new DiskQueue(this.#disk, {
       onDone: (id, status, data) => this.runner.complete(id, status, data),
       onFull: (isFull) => {
+        if (this.#isClosing) return
         options.onNotice(
           isFull ? 'the disk of this host is full: the machine waits until there is room' : 'going on',
         )
         this.runner.pause(isFull)
       },
-      onError: (request, error) =>
-        options.onNotice(`disk ${request.kind} failed, the guest sees an error: ${error.message}`),
+      onError: (request, error) => {
+        if (this.#isClosing) return
+        options.onNotice(`disk ${request.kind} failed, the guest sees an error: ${error.message}`)
+      },
     })
     this.runner = new Runner(this.computer, this.recorder, {
       submitDisk: (request) => this.#queue.submit(request),
@@ -186,6 +191,7 @@ export class Session {
 
   /** Finishes the recording and releases the disk. */
   async close(): Promise<void> {
+    this.#isClosing = true
     this.#queue.abandon()
     await this.#queue.drain()
     try {
