@@ -1,0 +1,75 @@
+/** What the user may choose about replication. All times are in milliseconds, all sizes in bytes. */
+import { UserError } from '../base/errors.ts'
+
+export interface Settings {
+  /** What an acknowledgement means: the records are in the backup's memory, or it has executed them. */
+  readonly ack: 'received' | 'executed'
+  /** Records wait this long for others to travel with; outputs do not wait. */
+  readonly flushMs: number
+  readonly heartbeatMs: number
+  /** A peer that has been silent for this long is taken for dead. */
+  readonly suspicionMs: number
+  /** A peer whose heart beats, but whose machine runs and gets nowhere for this long, is taken for dead. */
+  readonly stallMs: number
+  /** How far behind the backup may be before the primary is slowed. */
+  readonly lagTargetMs: number
+  /** The lag at which the primary is slowed as much as it can be. */
+  readonly lagLimitMs: number
+  /** A backup whose lag stays above the limit for this long is dropped. */
+  readonly slowBackupMs: number
+  /** Outputs held or unconfirmed, and records not acknowledged, before inputs are held; at twice as much execution stops. */
+  readonly boundBytes: number
+  /** How often outputs that have left are logged as released. */
+  readonly releasedMs: number
+  /** How often the machine's digest is logged. */
+  readonly digestMs: number
+  /** A request to the arbiter is repeated after this long. */
+  readonly arbiterRetryMs: number
+  /** A channel that does not open, or that broke, is tried again after this long. */
+  readonly dialRetryMs: number
+  /** Chunks of a joining copy's image on their way at once. */
+  readonly chunkWindow: number
+  /** A joining copy that makes outputs wait is given up after this long without becoming the backup. */
+  readonly joinGateMs: number
+  /** Who goes on after a divergence that convicts neither side. */
+  readonly onDivergence: 'primary' | 'stop'
+}
+
+export const DEFAULT_SETTINGS: Settings = {
+  ack: 'received',
+  flushMs: 5,
+  heartbeatMs: 50,
+  suspicionMs: 500,
+  stallMs: 10_000,
+  lagTargetMs: 100,
+  lagLimitMs: 1000,
+  slowBackupMs: 30_000,
+  boundBytes: 64 << 20,
+  releasedMs: 50,
+  digestMs: 1000,
+  arbiterRetryMs: 200,
+  dialRetryMs: 100,
+  chunkWindow: 8,
+  joinGateMs: 5000,
+  onDivergence: 'primary',
+}
+
+/**
+ * Checks settings against each other.
+ * @throws UserError naming the setting that cannot be
+ */
+export function checkSettings(settings: Settings): Settings {
+  for (const [name, value] of Object.entries(settings) as [string, unknown][]) {
+    if (typeof value !== 'number') continue
+    if (!Number.isFinite(value) || value <= 0)
+      throw new UserError(`setting ${name}: ${value} is not above zero`)
+  }
+  const { heartbeatMs, suspicionMs, stallMs, lagTargetMs, lagLimitMs } = settings
+  if (suspicionMs < heartbeatMs * 3) {
+    throw new UserError(`setting suspicionMs: ${suspicionMs} is less than three heartbeats of ${heartbeatMs}`)
+  }
+  if (stallMs < suspicionMs) throw new UserError(`setting stallMs: ${stallMs} is less than suspicionMs`)
+  if (lagLimitMs <= lagTargetMs)
+    throw new UserError(`setting lagLimitMs: ${lagLimitMs} is not above lagTargetMs`)
+  return settings
+}
