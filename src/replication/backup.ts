@@ -1,0 +1,254 @@
+/**
+ * The backup: follows the primary's log, and takes the primary's place when it is gone.
+ *
+ *     following --suspicion--> sealed --all executed--> claiming --won--> (primary)
+ *         |                                               '--lost--> halted
+ *         |--the arbiter names this copy as primary--> sealed, then (primary) without a claim
+ *         '--diverged, convicted, disk failed--> leaving --channel closed--> halted
+ *
+ * Invariants: once sealed, nothing is acknowledged and nothing more is read of this configuration; a claim is made only
+ * when every record received has been executed and verified; a copy whose verification failed never claims.
+ *
+ * Sealing and catching up come before the claim, so that a copy that cannot catch up never takes the machine away from
+ * one that runs.
+ */
+import { assert } from '../base/assert.ts'
+import { FormatError } from '../base/errors.ts'
+import type { Outcome } from './arbiter_dialog.ts'
+import { type Configuration, follow } from './configuration.ts'
+import { partOf } from './context.ts'
+import type { Message } from './message.ts'
+import type { PeerLink } from './peer_link.ts'
+import { PauseWatch, PeerWatch } from './peer_watch.ts'
+import type { Input, OperatorCommand } from './ports.ts'
+import { Primary } from './primary.ts'
+import type { Protection } from './protection.ts'
+import type { ReceivedLog } from './received_log.ts'
+import type { Role, RoleParts } from './role.ts'
+
+type State = 'following' | 'sealed' | 'claiming' | 'leaving'
+
+export class Backup implements Role {
+  readonly name = 'backup'
+  readonly #parts: RoleParts
+  readonly #configuration: Configuration
+  readonly #log: ReceivedLog
+  readonly #link: PeerLink
+  readonly #watch: PeerWatch
+  readonly #pause: PauseWatch
+  #state: State = 'following'
+  /** The configuration that already names this copy as the primary. */
+  #appointed: Configuration | undefined
+  #leavingMs = 0
+  #beatMs = 0
+  #isStreaming: boolean
+
+  /** `link` may be up already, with the stream running: then it is the one over which this copy joined. */
+  constructor(parts: RoleParts, configuration: Configuration, log: ReceivedLog, link: PeerLink) {
+    this.#parts = parts
+    this.#configuration = configuration
+    this.#log = log
+    this.#link = link
+    this.#watch = new PeerWatch(parts.context)
+    this.#pause = new PauseWatch(parts.context)
+    this.#isStreaming = link.isUp
+    if (link.isUp) this.#acknowledge()
+  }
+
+  get state(): State {
+    return this.#state
+  }
+
+  protection(): Protection {
+    if (this.#state === 'following') return { state: 'protected' }
+    if (!this.#parts.dialog.isReachable) return { state: 'not protected', reason: 'arbiter unreachable' }
+    return { state: 'not protected', reason: 'failing over' }
+  }
+
+  onTick(): void {
+    if (this.#pause.onTick()) this.#watch.reset()
+    if (this.#state === 'leaving') return this.#leaveInTime()
+    if (this.#state !== 'following') return
+    this.#link.onTick()
+    const suspicion = this.#watch.suspicion()
+    if (suspicion !== undefined) return this.#seal(suspicion)
+    this.#beat()
+  }
+
+  onOpened(channel: number): void {
+    if (this.#link.owns(channel)) this.#link.onOpened()
+  }
+
+  onClosed(channel: number, isRefused: boolean): void {
+    if (!this.#link.owns(channel)) return
+    this.#link.onClosed()
+    this.#isStreaming = false
+    if (this.#state === 'leaving') return this.#parts.context.halt('this copy has left')
+    // No process listens there: it is not slow, it is gone.
+    if (isRefused && this.#state === 'following') this.#seal('its process is gone')
+  }
+
+  onMessage(channel: number, message: Message): void {
+    if (!this.#link.owns(channel)) return
+    if (message.kind === 'hello') return this.#onHello(message)
+    if (this.#state !== 'following' && !this.#parts.context.has('acknowledgement after the seal')) return
+    this.#watch.onHeard()
+    switch (message.kind) {
+      case 'batch':
+        return this.#onBatch(message.bytes)
+      case 'heartbeat':
+        return this.#watch.onHeartbeat(message)
+      case 'configured':
+        return this.#parts.dialog.read()
+      case 'yield':
+        return this.#seal(`it yields: ${message.reason}`)
+      case 'refused':
+        this.#parts.context.tell(`the primary refuses this copy: ${message.reason}`)
+        this.#parts.dialog.read()
+        return this.#link.close()
+    }
+  }
+
+  onOutcome(outcome: Outcome): void {
+    const { current } = outcome
+    if (outcome.kind === 'won') return this.#goLive(outcome.current)
+    if (current === undefined || current.epoch <= this.#configuration.epoch) {
+      // Only a planted bug can lose without a successor.
+      if (outcome.kind === 'lost') this.#parts.context.halt('the claim was lost')
+      return
+    }
+    if (partOf(this.#parts.context, current) !== 'primary') {
+      return this.#parts.context.halt(`replaced: configuration ${current.epoch} (${current.change})`)
+    }
+    this.#appointed = current
+    if (this.#state === 'claiming') this.#goLive(current)
+    else if (this.#state === 'following') this.#seal('it has handed over')
+  }
+
+  onMachine(input: Input): void {
+    switch (input.kind) {
+      case 'executed':
+        this.#log.onExecuted(input.frontier, input.outputs)
+        if (this.#state === 'following') this.#acknowledge()
+        return this.#claimIfCaughtUp()
+      case 'diverged':
+        this.#parts.context.tell(`this copy diverged: ${input.report}`)
+        return this.#leave({ kind: 'diverged', report: input.report })
+      case 'convicted':
+        return this.#leave({ kind: 'yield', reason: `memory changed by itself: ${input.report}` })
+      case 'diskFailed':
+        return this.#leave({ kind: 'yield', reason: `disk failed: ${input.reason}` })
+    }
+  }
+
+  onOperator(command: OperatorCommand): void {
+    this.#parts.context.tell(`${command}: ask the primary, ${this.#configuration.primary.host}`)
+  }
+
+  checkInvariants(): void {
+    this.#log.checkInvariants()
+    if (this.#state === 'claiming') assert(this.#log.isCaughtUp, 'a claim before the last record')
+  }
+
+  #onHello(message: Message & { kind: 'hello' }): void {
+    if (!this.#link.onHello(message)) return
+    // A new process at the primary's host: the old one is gone, with the memory that mattered.
+    if (message.incarnation !== this.#configuration.primary.incarnation) {
+      if (this.#state === 'following') this.#seal('its process has been replaced')
+      return
+    }
+    this.#watch.onHeard()
+    const { epoch } = this.#configuration
+    this.#parts.context.send(this.#link.channel, {
+      kind: 'follow',
+      epoch,
+      nextIndex: this.#log.received.nextIndex,
+    })
+    this.#isStreaming = true
+    this.#acknowledge()
+  }
+
+  #onBatch(bytes: Uint8Array): void {
+    try {
+      this.#log.onBatch(bytes)
+    } catch (error) {
+      if (!(error instanceof FormatError)) throw error
+      this.#parts.context.tell(error.message)
+      this.#isStreaming = false
+      return this.#link.close()
+    }
+    this.#acknowledge()
+  }
+
+  #acknowledge(): void {
+    if (!this.#link.isUp || !this.#isStreaming) return
+    const { context } = this.#parts
+    const ack = {
+      kind: 'ack',
+      epoch: this.#configuration.epoch,
+      incarnation: context.options.incarnation,
+      received: this.#log.received.nextIndex,
+      executed: this.#log.executed.nextIndex,
+    } as const
+    context.send(this.#link.channel, ack, true)
+  }
+
+  #beat(): void {
+    const { context } = this.#parts
+    if (!this.#link.isUp || context.nowMs - this.#beatMs < context.settings.heartbeatMs) return
+    this.#beatMs = context.nowMs
+    const { position } = this.#log.executed
+    const heartbeat = {
+      kind: 'heartbeat',
+      epoch: this.#configuration.epoch,
+      state: this.#log.isCaughtUp ? 'idle' : 'running',
+      position,
+    } as const
+    context.send(this.#link.channel, heartbeat, true)
+  }
+
+  #seal(reason: string): void {
+    this.#parts.context.tell(
+      `the primary at ${this.#configuration.primary.host} is taken for dead: ${reason}`,
+    )
+    this.#state = 'sealed'
+    if (!this.#parts.context.has('acknowledgement after the seal')) this.#link.close()
+    this.#claimIfCaughtUp()
+  }
+
+  #claimIfCaughtUp(): void {
+    const { context, dialog } = this.#parts
+    if (this.#state !== 'sealed') return
+    if (!this.#log.isCaughtUp && !context.has('live before the last record')) return
+    if (this.#appointed !== undefined) return this.#goLive(this.#appointed)
+    const next = follow(this.#configuration, 'go live', {
+      primary: this.#configuration.backup!,
+      backup: undefined,
+    })
+    if (context.has('backup goes live without a change')) return this.#goLive(next)
+    this.#state = 'claiming'
+    dialog.propose(this.#configuration, next)
+  }
+
+  #goLive(configuration: Configuration): void {
+    const { context } = this.#parts
+    const { life } = this.#log
+    const frontier = this.#log.executed
+    context.emit({ kind: 'takeOver', life, frontier })
+    this.#parts.become(new Primary(this.#parts, configuration, frontier, this.#log.gate))
+  }
+
+  /** Tells the primary why this copy goes, and waits until it has heard. */
+  #leave(message: Message): void {
+    const { context } = this.#parts
+    if (!this.#link.isUp) return context.halt('this copy cannot go on, and the primary is not there')
+    context.send(this.#link.channel, message, true)
+    this.#state = 'leaving'
+    this.#leavingMs = context.nowMs
+  }
+
+  #leaveInTime(): void {
+    const { context } = this.#parts
+    if (context.nowMs - this.#leavingMs >= context.settings.suspicionMs) context.halt('this copy has left')
+  }
+}

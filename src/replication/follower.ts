@@ -1,0 +1,201 @@
+/**
+ * The copy that follows a primary, as the primary sees it: first a joining one, then the backup.
+ *
+ *     snapshot --taken--> transfer --last chunk acknowledged, installed--> catching up --lag below target--> gating
+ *     gating --executed through a digest--> ready --(the primary's change)--> backup
+ *
+ * From *gating* on, outputs wait for this copy's acknowledgements, though the configuration does not name it yet: so
+ * when the change that adds it lands, at whatever moment, it already knows all that has left since `gateFrom`; and it
+ * has acknowledged what came before.
+ *
+ * Invariants: a join's chunks are sent in order, at most `chunkWindow` of them unacknowledged; the log goes to the
+ * follower from the snapshot's record on, without a gap.
+ */
+import { assert } from '../base/assert.ts'
+import type { MemberIdentity } from './configuration.ts'
+import type { Context } from './context.ts'
+import type { Ack, JoinResume } from './message.ts'
+import { PeerWatch } from './peer_watch.ts'
+import type { Frontier } from './ports.ts'
+import { SentLog } from './sent_log.ts'
+
+export type FollowerState = 'snapshot' | 'transfer' | 'catching up' | 'gating' | 'ready' | 'backup'
+
+export class Follower {
+  readonly member: MemberIdentity
+  readonly join: number
+  readonly watch: PeerWatch
+  readonly #context: Context
+  /** The channel to it, or undefined while it is broken. */
+  channel: number | undefined
+  state: FollowerState
+  #log: SentLog | undefined
+  /** Outputs of records from here on wait for its acknowledgement. */
+  gateFrom: bigint | undefined
+  /** The first digest that was logged while gating. */
+  #digestIndex: bigint | undefined
+  #gatingMs = 0
+  #slowSinceMs: number | undefined
+  #start: Frontier | undefined
+  /** Chunks: read from the machine up to, sent up to, acknowledged up to (exclusive); the last one's number. */
+  #chunkAsked = 0
+  #chunkAcked = 0
+  #chunkLast: number | undefined
+
+  /** A copy that joins over `channel`. */
+  constructor(context: Context, member: MemberIdentity, join: number, channel: number) {
+    this.#context = context
+    this.member = member
+    this.join = join
+    this.channel = channel
+    this.state = 'snapshot'
+    this.watch = new PeerWatch(context)
+  }
+
+  /** Where its state was taken; undefined until it has been. */
+  get start(): Frontier | undefined {
+    return this.#start
+  }
+
+  get isBackup(): boolean {
+    return this.state === 'backup'
+  }
+
+  get unacknowledgedBytes(): number {
+    return this.#log?.unacknowledgedBytes ?? 0
+  }
+
+  get executed(): bigint {
+    return this.#log?.executed ?? 0n
+  }
+
+  get acked(): bigint {
+    return this.#log?.acked ?? 0n
+  }
+
+  get lagMs(): number {
+    return this.#log?.lagMs(this.#context.nowMs) ?? 0
+  }
+
+  /** The record from which on outputs have to wait; undefined if none has to. */
+  get limit(): bigint | undefined {
+    if (this.gateFrom === undefined) return undefined
+    const known = this.#context.settings.ack === 'executed' ? this.executed : this.acked
+    return known > this.gateFrom ? known : this.gateFrom
+  }
+
+  /** The state was taken; from here on it gets the log. */
+  onSnapshot(frontier: Frontier): void {
+    assert(this.state === 'snapshot', 'a second snapshot')
+    const shift = this.#context.has('snapshot at the wrong position') ? 1n : 0n
+    this.#start = { nextIndex: frontier.nextIndex, position: frontier.position + shift }
+    this.#log = new SentLog(frontier.nextIndex)
+    this.state = 'transfer'
+    this.#askForChunks()
+  }
+
+  onChunkRead(number: number, isLast: boolean, bytes: Uint8Array): void {
+    if (isLast) this.#chunkLast = number
+    if (this.channel === undefined) return
+    this.#context.send(this.channel, { kind: 'chunk', join: this.join, number, isLast, bytes })
+  }
+
+  onChunkAck(next: number): void {
+    if (next > this.#chunkAsked || this.state !== 'transfer') return
+    this.#chunkAcked = Math.max(this.#chunkAcked, next)
+    this.#askForChunks()
+  }
+
+  /** The state is complete there. */
+  onInstalled(): void {
+    if (this.state !== 'transfer') return
+    this.state = 'catching up'
+    this.#context.emit({ kind: 'dropSnapshot', join: this.join })
+  }
+
+  /** It has come back after its channel broke, and goes on with `nextIndex`; false if the log does not reach back. */
+  resume(channel: number, nextIndex: bigint, join: JoinResume | undefined): boolean {
+    const batches = this.#log?.from(nextIndex)
+    if (batches === undefined || !this.#log!.onAck(nextIndex, this.executed)) return false
+    this.channel = channel
+    this.watch.reset()
+    if (join !== undefined && this.state === 'transfer') {
+      this.#chunkAsked = join.nextChunk
+      this.#chunkAcked = join.nextChunk
+      this.#askForChunks()
+    }
+    for (const bytes of batches) this.#context.send(channel, { kind: 'batch', bytes })
+    return true
+  }
+
+  /** The primary has logged a batch. */
+  onAppended(
+    bytes: Uint8Array,
+    firstIndex: bigint,
+    nextIndex: bigint,
+    digestIndex: bigint | undefined,
+  ): void {
+    if (this.#log === undefined) return
+    this.#log.push(bytes, firstIndex, nextIndex, this.#context.nowMs)
+    if (this.state === 'gating') this.#digestIndex ??= digestIndex
+    if (this.channel !== undefined) this.#context.send(this.channel, { kind: 'batch', bytes })
+  }
+
+  /** False if it acknowledges what it cannot have. */
+  onAck({ received, executed }: Ack): boolean {
+    return this.#log?.onAck(received, executed) ?? false
+  }
+
+  /** What time and acknowledgements bring a joining copy to. */
+  advance(frontier: Frontier): void {
+    const { settings, nowMs } = this.#context
+    if (this.state === 'catching up' && this.lagMs <= settings.lagTargetMs) {
+      this.state = 'gating'
+      this.#gatingMs = nowMs
+      if (!this.#context.has('joiner eligible early')) this.gateFrom = frontier.nextIndex
+      this.#context.emit({ kind: 'append', record: { kind: 'digest' } })
+      if (this.#context.has('joiner eligible early')) this.state = 'ready'
+    }
+    const isVerified = this.#digestIndex !== undefined && this.executed > this.#digestIndex
+    if (this.state === 'gating' && isVerified && this.lagMs <= settings.lagTargetMs) this.state = 'ready'
+  }
+
+  /** The configuration names it now. */
+  onBackup(): void {
+    this.state = 'backup'
+    this.gateFrom = 0n
+  }
+
+  /** Why it has to go, or undefined: silent, stuck, too slow, or too long in joining with outputs waiting. */
+  complaint(): string | undefined {
+    const { nowMs, settings } = this.#context
+    const suspicion = this.watch.suspicion()
+    if (suspicion !== undefined) return suspicion
+    if (this.state === 'gating' && nowMs - this.#gatingMs >= settings.joinGateMs)
+      return 'joining takes too long'
+    if (!this.isBackup || this.lagMs <= settings.lagLimitMs) {
+      this.#slowSinceMs = undefined
+      return undefined
+    }
+    this.#slowSinceMs ??= nowMs
+    return nowMs - this.#slowSinceMs >= settings.slowBackupMs ? `it lags by ${this.lagMs} ms` : undefined
+  }
+
+  checkInvariants(): void {
+    assert(
+      this.#chunkAsked - this.#chunkAcked <= this.#context.settings.chunkWindow,
+      'too many chunks under way',
+    )
+    assert(!this.isBackup || this.gateFrom === 0n, 'outputs do not wait for the backup')
+  }
+
+  #askForChunks(): void {
+    const end = Math.min(
+      this.#chunkAcked + this.#context.settings.chunkWindow,
+      (this.#chunkLast ?? Infinity) + 1,
+    )
+    while (this.#chunkAsked < end) {
+      this.#context.emit({ kind: 'readChunk', join: this.join, number: this.#chunkAsked++ })
+    }
+  }
+}

@@ -1,0 +1,51 @@
+/**
+ * How fast the primary may run: slowed gradually as the backup falls behind, and held when too much waits.
+ *
+ *     lag <= target       full speed
+ *     target .. limit     falling linearly to the slowest pace
+ *     bytes > bound       inputs wait outside;  > 2 x bound  nothing runs
+ */
+import type { Context } from './context.ts'
+import type { Follower } from './follower.ts'
+
+/** The slowest pace of a primary whose backup is behind: it still gets somewhere, and is dropped in the end. */
+const SLOWEST = 1 / 16
+
+export class Lag {
+  readonly #context: Context
+  #pace = 1
+  #inputs: 'taken' | 'held' = 'taken'
+
+  constructor(context: Context) {
+    this.#context = context
+  }
+
+  /** Sets the pace by what the backup owes and by what waits to leave. Nothing is set while the machine is stopped. */
+  adjust(follower: Follower | undefined, gateBytes: number, isStopped: boolean): void {
+    if (isStopped) return
+    const bytes = gateBytes + (follower?.unacknowledgedBytes ?? 0)
+    const { boundBytes } = this.#context.settings
+    const inputs = bytes > boundBytes ? 'held' : 'taken'
+    const pace = bytes > 2 * boundBytes ? 0 : this.#paceFor(follower?.isBackup ? follower.lagMs : 0)
+    if (pace === this.#pace && inputs === this.#inputs) return
+    this.#set(pace, inputs)
+  }
+
+  /** The machine was stopped and goes on. */
+  resume(): void {
+    this.#set(1, 'taken')
+  }
+
+  #set(pace: number, inputs: 'taken' | 'held'): void {
+    this.#pace = pace
+    this.#inputs = inputs
+    this.#context.emit({ kind: 'execution', pace, inputs })
+  }
+
+  /** In sixteenths, so that small changes of the lag change nothing. */
+  #paceFor(lagMs: number): number {
+    const { lagTargetMs, lagLimitMs } = this.#context.settings
+    const excess = (lagMs - lagTargetMs) / (lagLimitMs - lagTargetMs)
+    return Math.min(1, Math.max(SLOWEST, Math.ceil((1 - excess) * 16) / 16))
+  }
+}

@@ -1,0 +1,84 @@
+/**
+ * A channel to one host that is opened again whenever it is not there.
+ *
+ *     down --dial--> dialing --opened--> greeting --hello received--> up
+ *       ^---------------- closed, or the wrong process ----------------'
+ */
+import type { Context } from './context.ts'
+import type { Hello } from './message.ts'
+
+export type LinkState = 'down' | 'dialing' | 'greeting' | 'up'
+
+export class PeerLink {
+  readonly host: string
+  readonly #context: Context
+  #state: LinkState = 'down'
+  #channel = -1
+  #nextDialMs = 0
+  /** Incarnation of the process at the other end, once it has said hello. */
+  #peer: string | undefined
+
+  constructor(context: Context, host: string) {
+    this.#context = context
+    this.host = host
+  }
+
+  get state(): LinkState {
+    return this.#state
+  }
+
+  get isUp(): boolean {
+    return this.#state === 'up'
+  }
+
+  get channel(): number {
+    return this.#channel
+  }
+
+  get peer(): string | undefined {
+    return this.#peer
+  }
+
+  /** Whether an input of this channel is this link's. */
+  owns(channel: number): boolean {
+    return this.#state !== 'down' && channel === this.#channel
+  }
+
+  /** Dials if it is down and the time has come. */
+  onTick(): void {
+    if (this.#state !== 'down' || this.#context.nowMs < this.#nextDialMs) return
+    this.#state = 'dialing'
+    this.#channel = this.#context.newChannel()
+    this.#context.emit({ kind: 'dial', channel: this.#channel, host: this.host })
+  }
+
+  onOpened(): void {
+    const { machine, host, incarnation } = this.#context.options
+    this.#state = 'greeting'
+    this.#context.send(this.#channel, { kind: 'hello', machine, host, incarnation })
+  }
+
+  /** Takes the other side's hello; false (and closed) if it is another machine or host. */
+  onHello(hello: Hello): boolean {
+    if (hello.machine !== this.#context.options.machine || hello.host !== this.host) {
+      this.#context.tell(`${this.host} answers as ${hello.host} with machine ${hello.machine}`)
+      this.close()
+      return false
+    }
+    this.#state = 'up'
+    this.#peer = hello.incarnation
+    return true
+  }
+
+  onClosed(): void {
+    this.#state = 'down'
+    this.#peer = undefined
+    this.#nextDialMs = this.#context.nowMs + this.#context.settings.dialRetryMs
+  }
+
+  /** Closes the channel; it is dialled again after a while unless the owner stops calling `onTick`. */
+  close(): void {
+    if (this.#state !== 'down') this.#context.emit({ kind: 'close', channel: this.#channel })
+    this.onClosed()
+  }
+}

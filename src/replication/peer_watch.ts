@@ -1,0 +1,61 @@
+/**
+ * Whether the other copy seems to be alive: heard from lately, and getting anywhere. Being wrong is safe, since a
+ * suspicion only leads to a proposal; being hasty costs a backup.
+ */
+import type { Context } from './context.ts'
+import type { Heartbeat } from './message.ts'
+
+export class PeerWatch {
+  readonly #context: Context
+  #heardMs: number
+  #progressMs: number
+  #position = 0n
+
+  constructor(context: Context) {
+    this.#context = context
+    this.#heardMs = context.nowMs
+    this.#progressMs = context.nowMs
+  }
+
+  /** Anything has arrived. */
+  onHeard(): void {
+    this.#heardMs = this.#context.nowMs
+  }
+
+  onHeartbeat({ state, position }: Heartbeat): void {
+    if (position !== this.#position || state !== 'running') this.#progressMs = this.#context.nowMs
+    this.#position = position
+  }
+
+  /** Starts anew, after a pause of this process or of what it watches. */
+  reset(): void {
+    this.#heardMs = this.#context.nowMs
+    this.#progressMs = this.#context.nowMs
+  }
+
+  /** Why the other copy is taken for dead, or undefined. */
+  suspicion(): string | undefined {
+    const { nowMs, settings } = this.#context
+    if (nowMs - this.#heardMs >= settings.suspicionMs) return `silent for ${nowMs - this.#heardMs} ms`
+    if (nowMs - this.#progressMs >= settings.stallMs) return `no progress for ${nowMs - this.#progressMs} ms`
+    return undefined
+  }
+}
+
+/** Notices that this process itself has stood still, so that its view of others is old. */
+export class PauseWatch {
+  readonly #context: Context
+  #lastMs: number | undefined
+
+  constructor(context: Context) {
+    this.#context = context
+  }
+
+  /** Whether more than half of the suspicion time has gone by since the last tick. */
+  onTick(): boolean {
+    const { nowMs, settings } = this.#context
+    const gapMs = nowMs - (this.#lastMs ?? nowMs)
+    this.#lastMs = nowMs
+    return gapMs > settings.suspicionMs / 2
+  }
+}

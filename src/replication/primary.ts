@@ -1,0 +1,508 @@
+/**
+ * The primary: its machine runs, every event is logged, and outputs leave by the output rule.
+ *
+ *     alone --a copy joins (follower.ts)--> adding --won--> protected
+ *     protected --backup lost, too slow, diverged--> dropping --won--> alone
+ *     protected --operator--> handing over: machine stopped --executed there--> change --won--> halted
+ *     any --operator, guest off--> stopping: machine stopped --outputs gone--> change --won--> halted
+ *     any change lost, or another configuration found --> halted
+ *
+ * The gate is *shut* while a change is undecided, and after a pause until the arbiter has been read.
+ *
+ * Invariants: an output leaves only if its record is before the follower's limit, where there is one; while the
+ * configuration names a backup there is a follower or a change under way; at most one change is undecided.
+ */
+import { assert } from '../base/assert.ts'
+import type { Outcome } from './arbiter_dialog.ts'
+import { type ChangeKind, type Configuration, follow, isSameConfiguration } from './configuration.ts'
+import { Follower } from './follower.ts'
+import { Lag } from './lag.ts'
+import type { Ack, Follow, Join, Message } from './message.ts'
+import type { OutputGate } from './output_gate.ts'
+import { PauseWatch } from './peer_watch.ts'
+import type { Frontier, Input, OperatorCommand } from './ports.ts'
+import type { Protection, ProtectionReason } from './protection.ts'
+import type { Peer, Role, RoleParts } from './role.ts'
+
+type Ending = 'failOver' | 'stop'
+
+export class Primary implements Role {
+  readonly name = 'primary'
+  readonly #parts: RoleParts
+  readonly #gate: OutputGate
+  readonly #pause: PauseWatch
+  readonly #lag: Lag
+  #configuration: Configuration
+  #frontier: Frontier
+  #follower: Follower | undefined
+  #isLinkUp = false
+  /** After a pause, until the arbiter has said that nothing has changed. */
+  #isChecking = false
+  /** The change that is undecided. */
+  #change: ChangeKind | undefined
+  #ending: Ending | undefined
+  #isMachineStopped = false
+  #reason: ProtectionReason = 'need backup'
+  #joins = 0
+  #state: 'running' | 'idle' | 'stopped' = 'running'
+  #position: bigint
+  #beatMs = 0
+  #digestMs = 0
+  #releasedMs = 0
+  readonly #releasedLogged = new Map<number, bigint>()
+
+  /** Takes over, alone, at `frontier`; `gate` holds what has been put out and is not known to have left. */
+  constructor(parts: RoleParts, configuration: Configuration, frontier: Frontier, gate: OutputGate) {
+    this.#parts = parts
+    this.#configuration = configuration
+    this.#frontier = frontier
+    this.#position = frontier.position
+    this.#gate = gate
+    this.#pause = new PauseWatch(parts.context)
+    this.#lag = new Lag(parts.context)
+    const { epoch, life } = configuration
+    parts.context.emit({ kind: 'attach', epoch, life })
+    this.#flushGate()
+  }
+
+  get configuration(): Configuration {
+    return this.#configuration
+  }
+
+  get follower(): Follower | undefined {
+    return this.#follower
+  }
+
+  protection(): Protection {
+    if (this.#ending !== undefined) {
+      return { state: 'not protected', reason: this.#ending === 'stop' ? 'stopping' : 'handing over' }
+    }
+    const isAsking = this.#change !== undefined || this.#isChecking
+    if (isAsking && !this.#parts.dialog.isReachable) {
+      return { state: 'not protected', reason: 'arbiter unreachable' }
+    }
+    if (this.#isChecking) return { state: 'not protected', reason: 'paused' }
+    if (this.#follower?.isBackup && this.#change === undefined) return { state: 'protected' }
+    if (this.#follower !== undefined) return { state: 'not protected', reason: 'backup joining' }
+    return { state: 'not protected', reason: this.#reason }
+  }
+
+  onTick(): void {
+    const { context, dialog } = this.#parts
+    if (this.#pause.onTick()) {
+      this.#follower?.watch.reset()
+      if (this.#configuration.backup !== undefined && !dialog.isProposing) {
+        this.#isChecking = true
+        dialog.read()
+      }
+    }
+    const complaint = this.#follower?.complaint()
+    if (complaint !== undefined) this.#loseFollower(complaint, 'backup lost')
+    if (context.halted !== undefined) return
+    this.#advanceJoin()
+    this.#beat()
+    this.#log()
+    this.#advanceEnding()
+    this.#lag.adjust(this.#follower, this.#gate.bytes, this.#isMachineStopped || this.#ending !== undefined)
+  }
+
+  onOpened(): void {
+    assert(false, 'the primary dials nobody')
+  }
+
+  onClosed(channel: number, isRefused: boolean): void {
+    const follower = this.#follower
+    if (follower?.channel !== channel) return
+    follower.channel = undefined
+    // It will dial again, unless it is gone; silence decides. Whoever was only joining may start again.
+    if (isRefused) this.#loseFollower('its process is gone', 'backup lost')
+  }
+
+  onMessage(channel: number, message: Message, peer: Peer | undefined): void {
+    const follower = this.#follower
+    if (message.kind === 'join' && peer !== undefined) return this.#onJoin(channel, message, peer)
+    if (message.kind === 'follow' && peer !== undefined) return this.#onFollow(channel, message, peer)
+    if (follower === undefined || follower.channel !== channel) return
+    follower.watch.onHeard()
+    switch (message.kind) {
+      case 'ack':
+        return this.#onAck(follower, message)
+      case 'heartbeat':
+        return follower.watch.onHeartbeat(message)
+      case 'chunkAck':
+        if (message.join === follower.join) follower.onChunkAck(message.next)
+        return
+      case 'installed':
+        if (message.join === follower.join) follower.onInstalled()
+        return
+      case 'diverged':
+        this.#parts.context.tell(`the copy at ${follower.member.host} diverged: ${message.report}`)
+        return this.#onDivergence(follower)
+      case 'yield':
+        return this.#loseFollower(`it yields: ${message.reason}`, 'backup lost')
+    }
+  }
+
+  onOutcome(outcome: Outcome): void {
+    const { context } = this.#parts
+    const change = this.#change
+    this.#isChecking = false
+    if (outcome.kind === 'won') {
+      this.#change = undefined
+      return this.#onWon(change!, outcome.current)
+    }
+    const { current } = outcome
+    if (context.has('release after a lost change') && outcome.kind === 'lost') {
+      this.#change = undefined
+      return this.#flushGate()
+    }
+    if (current === undefined || !isSameConfiguration(current, this.#configuration)) {
+      return context.halt(`deposed: configuration ${current?.epoch ?? 0} (${current?.change ?? 'none'})`)
+    }
+    if (outcome.kind === 'lost') this.#change = undefined
+    this.#flushGate()
+  }
+
+  onMachine(input: Input): void {
+    switch (input.kind) {
+      case 'appended':
+        return this.#onAppended(input)
+      case 'progress':
+        this.#state = input.state
+        this.#position = input.position
+        return
+      case 'snapshotTaken':
+        return this.#onSnapshot(input.join, input.frontier)
+      case 'chunkRead':
+        if (input.join === this.#follower?.join) {
+          this.#follower.onChunkRead(input.number, input.isLast, input.bytes)
+        }
+        return
+      case 'linkUp':
+        return this.#onLinkUp(input.left)
+      case 'left':
+        this.#gate.onLeft(input.port, input.ordinal)
+        return
+      case 'stopped':
+        this.#isMachineStopped = true
+        return this.#advanceEnding()
+      case 'poweredOff':
+        this.#isMachineStopped = true
+        this.#ending = 'stop'
+        return this.#advanceEnding()
+      case 'diskFailed':
+        return this.#onDiskFailed(input.reason)
+      case 'convicted':
+        return this.#onConvicted(input.report)
+    }
+  }
+
+  onOperator(command: OperatorCommand): void {
+    const { context } = this.#parts
+    if (command === 'force') return
+    if (this.#ending !== undefined || this.#change !== undefined) return context.tell('a change is under way')
+    if (command === 'failOver' && !this.#follower?.isBackup) {
+      return context.tell('there is no backup to hand over to')
+    }
+    this.#end(command)
+  }
+
+  checkInvariants(): void {
+    this.#gate.checkInvariants()
+    this.#follower?.checkInvariants()
+    const isNamed = this.#configuration.backup !== undefined
+    assert(
+      !isNamed || this.#follower?.isBackup || this.#change !== undefined,
+      'a backup that nobody looks after',
+    )
+    assert(isNamed || !this.#follower?.isBackup, 'a follower passes for the backup')
+  }
+
+  #onAppended(input: Input & { kind: 'appended' }): void {
+    const { firstIndex, frontier, outputs, bytes, digestIndex } = input
+    assert(
+      firstIndex === this.#frontier.nextIndex,
+      `appended ${firstIndex} after ${this.#frontier.nextIndex}`,
+    )
+    this.#frontier = frontier
+    for (const output of outputs) this.#gate.add(output)
+    this.#follower?.onAppended(bytes, firstIndex, frontier.nextIndex, digestIndex)
+    this.#flushGate()
+  }
+
+  #onAck(follower: Follower, ack: Ack): void {
+    const { context } = this.#parts
+    const isCurrent = ack.epoch === this.#configuration.epoch || context.has('stale epoch accepted')
+    if (!isCurrent || ack.incarnation !== follower.member.incarnation) return
+    if (!follower.onAck(ack)) {
+      context.tell(`${follower.member.host} acknowledges ${ack.received}, which it cannot have`)
+      return this.#loseFollower('it acknowledges what it cannot have', 'backup lost')
+    }
+    this.#flushGate()
+    this.#advanceJoin()
+    this.#advanceEnding()
+  }
+
+  /** Releases what may leave. */
+  #flushGate(): void {
+    const { context } = this.#parts
+    if (!this.#isLinkUp || this.#change !== undefined || this.#isChecking || context.halted !== undefined)
+      return
+    const everything = this.#frontier.nextIndex
+    const isGated = this.#follower?.gateFrom !== undefined && !context.has('early release')
+    const outputs = this.#gate.release(isGated ? this.#follower!.limit! : everything)
+    if (outputs.length > 0) context.emit({ kind: 'release', outputs })
+  }
+
+  #onLinkUp(left: readonly { readonly port: number; readonly ordinal: bigint }[]): void {
+    this.#isLinkUp = true
+    for (const { port, ordinal } of left) this.#gate.onLeft(port, ordinal)
+    const outputs = this.#gate.unconfirmed()
+    const isShut = this.#change !== undefined || this.#isChecking
+    if (outputs.length > 0 && !isShut) this.#parts.context.emit({ kind: 'release', outputs })
+    this.#flushGate()
+  }
+
+  // Joining
+
+  #onJoin(channel: number, join: Join, peer: Peer): void {
+    const { context } = this.#parts
+    const isHonest = join.member.host === peer.host && join.member.incarnation === peer.incarnation
+    const follower = this.#follower
+    if (isHonest && follower?.member.incarnation === peer.incarnation)
+      return this.#resumeJoin(channel, follower, join)
+    // A new process at the backup's host: the old one is gone, and this one waits until that is settled.
+    if (follower !== undefined && follower.member.host === peer.host) {
+      this.#loseFollower('its process has been replaced', 'backup lost')
+    }
+    const isFree = this.#configuration.backup === undefined && this.#follower === undefined
+    if (!isHonest || !isFree || this.#change !== undefined || this.#ending !== undefined) {
+      context.send(channel, { kind: 'refused', reason: 'there is a backup, or a change is under way' })
+      return context.emit({ kind: 'close', channel })
+    }
+    this.#follower = new Follower(context, join.member, ++this.#joins, channel)
+    context.emit({ kind: 'snapshot', join: this.#joins, baseGeneration: join.baseGeneration })
+  }
+
+  /** A copy whose channel broke while it joined, or before it knew that it had become the backup. */
+  #resumeJoin(channel: number, follower: Follower, { resume }: Join): void {
+    const { context } = this.#parts
+    const { start } = follower
+    if (resume === undefined || resume.join !== follower.join || start === undefined) {
+      context.send(channel, { kind: 'refused', reason: 'this join is not known' })
+      context.emit({ kind: 'close', channel })
+      return this.#loseFollower('its join broke off', 'backup lost')
+    }
+    this.#sendStart(channel, follower.join, start, false)
+    this.#resume(channel, follower, resume.nextIndex, resume)
+  }
+
+  #onFollow(channel: number, { epoch, nextIndex }: Follow, peer: Peer): void {
+    const { context } = this.#parts
+    const follower = this.#follower
+    const isBackup = follower?.isBackup && follower.member.incarnation === peer.incarnation
+    if (isBackup && epoch === this.#configuration.epoch)
+      return this.#resume(channel, follower, nextIndex, undefined)
+    context.send(channel, {
+      kind: 'refused',
+      reason: `not the backup of configuration ${this.#configuration.epoch}`,
+    })
+    context.emit({ kind: 'close', channel })
+  }
+
+  #resume(channel: number, follower: Follower, nextIndex: bigint, join: Join['resume']): void {
+    const { context } = this.#parts
+    if (follower.channel !== undefined && follower.channel !== channel) {
+      context.emit({ kind: 'close', channel: follower.channel })
+    }
+    if (!follower.resume(channel, nextIndex, join)) {
+      context.send(channel, { kind: 'refused', reason: `the log does not reach back to record ${nextIndex}` })
+      context.emit({ kind: 'close', channel })
+      return this.#loseFollower('it has fallen behind the log', 'backup lost')
+    }
+    if (follower.isBackup) this.#sayConfigured(follower)
+  }
+
+  #onSnapshot(join: number, frontier: Frontier): void {
+    const follower = this.#follower
+    if (follower?.join !== join) return
+    assert(frontier.nextIndex === this.#frontier.nextIndex, 'the snapshot is not at the end of the log')
+    follower.onSnapshot(frontier)
+    if (follower.channel === undefined) return this.#loseFollower('its channel broke', 'need backup')
+    this.#sendStart(follower.channel, join, follower.start!, true)
+  }
+
+  #sendStart(channel: number, join: number, start: Frontier, isFirst: boolean): void {
+    const { context } = this.#parts
+    const { epoch, life } = this.#configuration
+    context.send(channel, { kind: 'joinStart', join, epoch, life, ...start, released: this.#gate.left })
+    if (!isFirst) return
+    for (const output of this.#gate.pending) context.send(channel, { kind: 'pendingOutput', join, ...output })
+  }
+
+  #advanceJoin(): void {
+    const follower = this.#follower
+    if (follower === undefined || follower.isBackup || this.#change !== undefined) return
+    follower.advance(this.#frontier)
+    if (follower.state !== 'ready') return
+    const { context } = this.#parts
+    const next = follow(this.#configuration, 'add', {
+      primary: this.#configuration.primary,
+      backup: follower.member,
+    })
+    if (context.has('replacement without a change')) return this.#onWon('add', next)
+    if (context.has('gate opened before the change')) follower.gateFrom = undefined
+    this.#propose(next)
+  }
+
+  #sayConfigured(follower: Follower): void {
+    if (follower.channel === undefined) return
+    const { epoch } = this.#configuration
+    this.#parts.context.send(follower.channel, { kind: 'configured', epoch }, true)
+  }
+
+  // Losing the backup, and other changes
+
+  /** The follower is taken for dead: a joining one is forgotten, a backup is dropped by a change. */
+  #loseFollower(why: string, reason: ProtectionReason): void {
+    const { context } = this.#parts
+    const follower = this.#follower
+    if (follower === undefined) return
+    context.tell(`the copy at ${follower.member.host} is given up: ${why}`)
+    if (follower.channel !== undefined) context.emit({ kind: 'close', channel: follower.channel })
+    this.#follower = undefined
+    this.#reason = reason
+    if (follower.state === 'snapshot' || follower.state === 'transfer') {
+      context.emit({ kind: 'dropSnapshot', join: follower.join })
+    }
+    if (this.#change === undefined) this.#settleLoss()
+  }
+
+  /** Makes the configuration say what is so: that there is no backup any more. */
+  #settleLoss(): void {
+    if (this.#configuration.backup === undefined) return this.#flushGate()
+    this.#resumeMachine()
+    const { primary } = this.#configuration
+    const next = follow(this.#configuration, 'drop', { primary, backup: undefined })
+    if (this.#parts.context.has('primary drops the backup without a change')) return this.#onWon('drop', next)
+    this.#propose(next)
+  }
+
+  #propose(next: Configuration): void {
+    this.#change = next.change
+    this.#parts.dialog.propose(this.#configuration, next)
+  }
+
+  #onWon(change: ChangeKind, configuration: Configuration): void {
+    const { context } = this.#parts
+    const follower = this.#follower
+    this.#configuration = configuration
+    if (change === 'hand over' || change === 'stop') {
+      if (follower !== undefined) this.#sayConfigured(follower)
+      return context.halt(change === 'stop' ? 'stopped' : 'handed over')
+    }
+    if (change === 'add' && follower !== undefined) {
+      follower.onBackup()
+      this.#sayConfigured(follower)
+    }
+    // What was lost while the change was undecided is settled now.
+    if (change === 'add' && follower === undefined) return this.#settleLoss()
+    this.#flushGate()
+    this.#advanceEnding()
+  }
+
+  #onDivergence(follower: Follower): void {
+    const { settings } = this.#parts.context
+    if (settings.onDivergence === 'stop' && follower.isBackup && this.#change === undefined) {
+      this.#follower = undefined
+      const { primary } = this.#configuration
+      return this.#propose(follow(this.#configuration, 'stop', { primary, backup: undefined }))
+    }
+    this.#loseFollower('it diverged', 'backup diverged')
+  }
+
+  // Ends in order
+
+  #end(ending: Ending): void {
+    this.#ending = ending
+    this.#parts.context.emit({ kind: 'stopExecution' })
+    if (this.#follower !== undefined && !this.#follower.isBackup) this.#loseFollower('the end', 'need backup')
+  }
+
+  /** A hand-over whose backup is lost does not take place: the machine goes on here. */
+  #resumeMachine(): void {
+    if (this.#ending !== 'failOver') return
+    this.#ending = undefined
+    this.#isMachineStopped = false
+    this.#lag.resume()
+  }
+
+  #advanceEnding(): void {
+    if (
+      this.#ending === undefined ||
+      !this.#isMachineStopped ||
+      this.#change !== undefined ||
+      this.#isChecking
+    )
+      return
+    const { primary, backup } = this.#configuration
+    const isFollowed = this.#follower?.isBackup ?? false
+    const isExecuted = !isFollowed || this.#follower!.executed === this.#frontier.nextIndex
+    if (!isExecuted || (backup !== undefined && !isFollowed)) return
+    if (this.#ending === 'failOver') {
+      if (isFollowed)
+        this.#propose(follow(this.#configuration, 'hand over', { primary: backup!, backup: undefined }))
+      return
+    }
+    if (this.#gate.isEmpty) this.#propose(follow(this.#configuration, 'stop', { primary, backup: undefined }))
+  }
+
+  #onDiskFailed(reason: string): void {
+    const { context } = this.#parts
+    context.tell(`the disk failed: ${reason}`)
+    if (this.#follower?.isBackup && this.#change === undefined && this.#ending === undefined) {
+      return this.#end('failOver')
+    }
+    if (this.#follower !== undefined && !this.#follower.isBackup) {
+      this.#loseFollower('the disk it is copied from failed', 'need backup')
+    }
+  }
+
+  #onConvicted(report: string): void {
+    const { context } = this.#parts
+    const channel = this.#follower?.channel
+    if (channel !== undefined && this.#follower!.isBackup) {
+      context.send(channel, { kind: 'yield', reason: report }, true)
+    }
+    context.halt(`memory changed by itself: ${report}`)
+  }
+
+  // What time brings
+
+  #beat(): void {
+    const { context } = this.#parts
+    const channel = this.#follower?.channel
+    if (channel === undefined || context.nowMs - this.#beatMs < context.settings.heartbeatMs) return
+    this.#beatMs = context.nowMs
+    const { epoch } = this.#configuration
+    context.send(channel, { kind: 'heartbeat', epoch, state: this.#state, position: this.#position }, true)
+  }
+
+  /** Logs digests, and what has left, where somebody follows. */
+  #log(): void {
+    const { context } = this.#parts
+    const { nowMs, settings } = context
+    if (this.#follower === undefined || this.#isMachineStopped) return
+    if (nowMs - this.#digestMs >= settings.digestMs) {
+      this.#digestMs = nowMs
+      context.emit({ kind: 'append', record: { kind: 'digest' } })
+    }
+    if (nowMs - this.#releasedMs < settings.releasedMs) return
+    this.#releasedMs = nowMs
+    for (const { port, ordinal } of this.#gate.left) {
+      if (ordinal <= (this.#releasedLogged.get(port) ?? 0n)) continue
+      this.#releasedLogged.set(port, ordinal)
+      context.emit({ kind: 'append', record: { kind: 'released', port, ordinal } })
+    }
+  }
+}
