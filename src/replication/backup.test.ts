@@ -92,8 +92,7 @@ test('a join goes on over a new channel', () => {
   subject.receive(1, START)
   subject.receive(1, { ...CHUNK, isLast: false })
   subject.receive(1, { kind: 'batch', bytes: batch(10, 4) })
-  subject.step({ kind: 'closed', channel: 1, isRefused: false })
-  assert.deepEqual(subject.wait(100), ['dial 3 a'])
+  assert.deepEqual(subject.step({ kind: 'closed', channel: 1, isRefused: false }), ['dial 3 a'])
   assert.deepEqual(subject.connect(3, A), ['send 3 hello', 'send 3 join again chunk 1 record 14'])
 })
 
@@ -172,8 +171,7 @@ test('a backup whose claim is lost halts', () => {
 
 test('a refused dial means that the process is gone: no waiting for silence', () => {
   const subject = backup()
-  subject.step({ kind: 'closed', channel: 1, isRefused: false })
-  assert.deepEqual(quiet(subject.wait(100)), ['dial 3 a'])
+  assert.deepEqual(subject.step({ kind: 'closed', channel: 1, isRefused: false }), ['dial 3 a'])
   assert.deepEqual(subject.step({ kind: 'closed', channel: 3, isRefused: true }), [
     'propose 3 go live b1/- life 1',
   ])
@@ -270,4 +268,27 @@ test('outputs from before this copy joined are emitted again if nobody knows tha
   subject.wait(600)
   subject.answer(LIVE)
   assert.deepEqual(subject.step({ kind: 'linkUp', left: [] }), ['release 1:9'])
+})
+
+test('a primary that only refuses is no primary that lives: it may be unable to drop this copy', () => {
+  const subject = backup()
+  const lines: string[] = []
+  for (let channel = 1, i = 0; i < 20; i++) {
+    lines.push(...subject.receive(channel, { kind: 'refused', reason: 'a change is under way' }))
+    lines.push(...subject.wait(100))
+    const dialled = lines.findLast((text) => text.startsWith('dial'))
+    channel = Number(dialled?.split(' ')[1])
+    lines.push(...subject.connect(channel, A))
+    subject.answer(PAIR)
+  }
+  assert.ok(lines.includes('propose 3 go live b1/- life 1'))
+})
+
+test('a sealed backup whose disk fails waits for it', () => {
+  const subject = backup()
+  subject.receive(1, { kind: 'batch', bytes: batch(12, 3) })
+  subject.wait(600)
+  assert.deepEqual(subject.step({ kind: 'diskFailed', reason: 'ENOSPC' }), [])
+  assert.equal(subject.member.halted, undefined)
+  assert.deepEqual(executed(subject, 15), ['propose 3 go live b1/- life 1'])
 })

@@ -2,6 +2,7 @@
  * The primary's outputs, from their production until they have left: the output rule's place.
  *
  *     held --released: acknowledged, or no one has to--> unconfirmed --left--> gone
+ *       ^------------------- the link broke -----------------'
  *
  * Outputs leave in the order of their records. A released output is kept until the other end has said that it has it,
  * since the link may break or this copy may have to hand it to another.
@@ -58,9 +59,9 @@ export class OutputGate {
     return released
   }
 
-  /** What was released and is not known to have left: to be sent again over a new link. */
-  unconfirmed(): MachineOutput[] {
-    return this.#outputs.slice(0, this.#released)
+  /** The link has broken: what was released and is not known to have left is to be released again. */
+  holdAgain(): void {
+    this.#released = 0
   }
 
   /** Everything of the port up to `ordinal` has left. */

@@ -105,8 +105,9 @@ test('the gate counts the bytes of what is held or unconfirmed', () => {
   assert.equal(gate.bytes, 3)
   gate.onLeft(1, 2n)
   assert.equal(gate.bytes, 1)
+  gate.holdAgain()
   assert.deepEqual(
-    gate.unconfirmed().map(({ ordinal }) => ordinal),
+    gate.release(99n).map(({ ordinal }) => ordinal),
     [3n],
   )
   gate.onLeft(1, 3n)

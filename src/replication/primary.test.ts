@@ -385,3 +385,12 @@ test('what has left is logged as released, once and not at once', () => {
   assert.deepEqual(quiet(subject.wait(50)), ['append released'])
   assert.deepEqual(quiet(subject.wait(100)), [])
 })
+
+test('a link that comes up while a change is undecided gets everything once it is decided', () => {
+  const subject = pair()
+  subject.step(appended(12, 2, [output(12), output(13)]))
+  ack(subject, 13)
+  subject.wait(600)
+  assert.deepEqual(subject.step({ kind: 'linkUp', left: [] }), [])
+  assert.deepEqual(subject.answer(configuration(3, A)), ['release 1:12 1:13'])
+})

@@ -97,7 +97,7 @@ export class Starting implements Role {
     const { options } = this.#parts.context
     this.#isStopped = current?.phase === 'stopped'
     if (current === undefined) {
-      if (options.mayCreate) this.#claim()
+      if (options.mayCreate && options.diskGeneration !== undefined) this.#claim()
       else this.#wait('there is no such machine yet')
       return
     }

@@ -83,7 +83,7 @@ export class Subject {
       machine: 'm',
       host,
       incarnation: `${host}1`,
-      diskGeneration: undefined,
+      diskGeneration: `disk-${host}`,
       joinGeneration: `disk-${host}`,
       mayCreate: false,
       mayRestart: false,
