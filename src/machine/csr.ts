@@ -42,7 +42,7 @@ export interface Csr {
   guard?(context: Context): void
 }
 
-const MISA = (2n << 62n) | BigInt(misaBits('IMAFDCSU'))
+const MISA = (2n << 62n) | BigInt(misaBits('IMAFDCBSU'))
 function misaBits(extensions: string): number {
   return [...extensions].reduce((bits, letter) => bits | (1 << (letter.charCodeAt(0) - 65)), 0)
 }

@@ -257,3 +257,10 @@ test('a reserved mstatus.MPP becomes U-mode', () => {
       csrr a1, mstatus`)
   assert.deepEqual([program.x(10) & 0x1800n, program.x(11) & 0x1800n], [0x1800n, 0n])
 })
+
+test('misa names the extensions that there are, B for Zba, Zbb and Zbs together, and cannot be written', () => {
+  const program = run('li t0, -1; csrw misa, zero; csrs misa, t0; csrr a0, misa')
+  const letters = [...'ABCDEFGHIJKLMNOPQRSTUVWXYZ'].filter((_, bit) => (program.x(10) >> BigInt(bit)) & 1n)
+  assert.equal(letters.join(''), 'ABCDFIMSU')
+  assert.equal(program.x(10) >> 62n, 2n)
+})
