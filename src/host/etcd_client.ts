@@ -67,7 +67,7 @@ export class EtcdClient {
         this.#first = index
         return answer
       } catch (error) {
-        if (this.#closing.signal.aborted) throw error
+        if (this.#closing.signal.aborted) throw new UserError('closed')
         problems.set(endpoint.host, problemOf(error))
       }
     }
@@ -76,7 +76,7 @@ export class EtcdClient {
 
   /** Gives up what is under way: the calls reject. */
   close(): void {
-    this.#closing.abort(new UserError('closed'))
+    this.#closing.abort()
     for (const agent of Object.values(this.#agents)) agent.destroy()
   }
 

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict'
 import { afterEach, it } from 'node:test'
 import { type Arbiter, type Decision, MAX_DECISION_BYTES } from '../../src/replication/arbiter.ts'
-import { currentOf, decide, latest, propose, read } from './ask.ts'
+import { currentOf, decide, latest, propose, read, until } from './ask.ts'
 
 /** One kind of arbiter, with nothing decided yet for the machines that it opens. */
 export interface Fixture {
@@ -29,13 +29,21 @@ export interface LateMember {
 /** How often something that depends on speed is tried. */
 const TRIES = 10
 
-export const RACE = { members: 20, epochs: 40 }
+const RACE = { members: 20, epochs: 25 }
+
+let machines = 0
+function newMachine(): string {
+  return `machine-${++machines}`
+}
 
 export function testContract(fixture: Fixture): void {
-  let count = 0
-  const newMachine = (): string => `machine-${++count}`
   afterEach(() => fixture.closeAll())
+  testProposals(fixture)
+  testLostAndLate(fixture)
+  testRace(fixture)
+}
 
+function testProposals(fixture: Fixture): void {
   it('has no decision at first, and then the one that was proposed', async () => {
     const machine = newMachine()
     const [a, b] = [await fixture.open(machine), await fixture.open(machine)]
@@ -86,7 +94,9 @@ export function testContract(fixture: Fixture): void {
     for (const answer of answers) assert.deepEqual(currentOf(answer), proposed)
     await decide(a, proposed, 'third')
   })
+}
 
+function testLostAndLate(fixture: Fixture): void {
   it('knows a proposal again whose answer was lost', async () => {
     const proposed = { epoch: 2, text: 'second' }
     for (let i = 0; i < TRIES; i++) {
@@ -134,10 +144,13 @@ export function testContract(fixture: Fixture): void {
     late.release()
     await answer
     const proposed = { epoch: 2, text: 'late' }
+    await until(async () => ((await latest(other))?.epoch === 2 ? true : undefined))
     assert.deepEqual(currentOf(await propose(late.arbiter, first, proposed)), proposed)
     assert.deepEqual(await latest(other), proposed)
   })
+}
 
+function testRace(fixture: Fixture): void {
   it('lets exactly one of many that race win each epoch, and shows all the same chain', async () => {
     const members = await Promise.all(Array.from({ length: RACE.members }, () => fixture.open('race')))
     const race = new Race()
