@@ -81,4 +81,4 @@ function main(): void {
   send({ id: 0 })
 }
 
-if (import.meta.main) main()
+main()
