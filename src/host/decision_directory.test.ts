@@ -306,6 +306,19 @@ test('a decision is durable before it has its name, and its name before anybody 
   assert.throws(() => new DecisionDirectory(path, 'm').read(UNKNOWN), /cannot sync .*\/m: /)
 })
 
+test('the folder is changed before it is listed, so that no network client answers from its cache', () => {
+  const directory = directoryWith(1)
+  const done: string[] = []
+  const note = (name: string) => (original: (...parameters: unknown[]) => unknown, parameters: unknown[]) => {
+    done.push(name)
+    return original(...parameters)
+  }
+  intercept('linkSync', note('link'), { isMeant: (_from, to) => String(to).startsWith(join(path, 'm')) })
+  intercept('readdirSync', note('list'))
+  directory.read(UNKNOWN)
+  assert.deepEqual(done, ['link', 'list'])
+})
+
 test('only what dead writers left behind is ever removed', () => {
   directoryWith(2)
   const [old, young] = ['.0000000003.1.aa.tmp', '.0000000003.2.bb.tmp']
