@@ -21,6 +21,8 @@ import { UntrustedError } from './shared_files.ts'
 interface Stored {
   readonly decision: Decision
   readonly createRevision: bigint
+  /** When it was put. */
+  readonly revision: bigint
   /** How often the key was put since it was created, less the decision's epoch: always the same. */
   readonly putsBefore: bigint
 }
@@ -111,7 +113,16 @@ export class EtcdArbiter implements Arbiter {
         `it has forgotten revisions: now at ${revision}, it was at ${before.revision}. Was it restored from an older copy?`,
       )
     }
-    if (stored !== undefined) this.#compareHistory(stored)
+    if (stored !== undefined) {
+      this.#compareHistory(stored)
+      // An answer shows the key as it was at the answer's revision: what is newer than that was put later.
+      const isNews = stored.decision.epoch > (before.known.decision?.epoch ?? 0)
+      if (isNews && stored.revision <= before.revision) {
+        this.#memory.condemn(
+          'it has a decision from before, when there was none. Was it restored from an older copy?',
+        )
+      }
+    }
     if (revision > this.#revision) this.#revision = revision
     return { kind: 'current', decision: stored?.decision }
   }
@@ -138,7 +149,8 @@ export class EtcdArbiter implements Arbiter {
     if (typeof value !== 'string') throw new UserError('an answer without a value')
     const decision = this.#decode(value)
     const putsBefore = integer(pair, 'version') - BigInt(decision.epoch)
-    return { decision, createRevision: integer(pair, 'create_revision'), putsBefore }
+    const [createRevision, revision] = [integer(pair, 'create_revision'), integer(pair, 'mod_revision')]
+    return { decision, createRevision, revision, putsBefore }
   }
 
   #decode(value: string): Decision {

@@ -167,6 +167,29 @@ describe('an etcd that comes back', { skip }, () => {
     assertRefused(await read(arbiter), 'untrusted', /forgotten revisions/)
   })
 
+  it('is not trusted when others have gone on with older data, and beyond what was seen', async () => {
+    const etcd = await newEtcd()
+    await etcd.start()
+    const arbiter = await open(etcd.url, 'm')
+    const write = (key: string): Promise<unknown> =>
+      post(`${etcd.url}/v3/kv/put`, { key: btoa(key), value: '' })
+    const first = await decide(arbiter, undefined, 'first')
+    await etcd.kill()
+    cpSync(etcd.setting.directory, `${etcd.setting.directory}.backup`, { recursive: true })
+    await etcd.start()
+    const second = await decide(arbiter, first, 'second')
+    for (const key of ['a', 'b']) await write(key)
+    assert.deepEqual(await latest(arbiter), second)
+    await etcd.kill()
+    rmSync(etcd.setting.directory, { recursive: true })
+    cpSync(`${etcd.setting.directory}.backup`, etcd.setting.directory, { recursive: true })
+    await etcd.start()
+    const other = await open(etcd.url, 'm')
+    await decide(other, await decide(other, first, 'another second'), 'third')
+    for (const key of ['a', 'b', 'c', 'd', 'e']) await write(key)
+    assertRefused(await read(arbiter), 'untrusted', /it has a decision from before, when there was none/)
+  })
+
   it('is not trusted when it is another cluster', async () => {
     const etcd = await newEtcd()
     await etcd.start()

@@ -1,7 +1,7 @@
 /** The arbiter on storage that is full, read-only, or mounted over. */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, it } from 'node:test'
@@ -11,10 +11,10 @@ const directory = mkdtempSync(join(tmpdir(), 'arbiter-mounts-'))
 after(() => rmSync(directory, { recursive: true }))
 
 const module = new URL('../../src/host/file_arbiter.ts', import.meta.url).href
-const program = (actions: string): string => `
+const program = (actions: string, timeoutMs: number): string => `
   import { execSync } from 'node:child_process'
   const { FileArbiter } = await import(${JSON.stringify(module)})
-  const arbiter = new FileArbiter('shared', 'm', 20_000)
+  const arbiter = new FileArbiter('shared', 'm', ${timeoutMs})
   const decision = (epoch) => epoch === 0 ? undefined : { epoch, text: 'decision ' + epoch }
   const say = (answer) => console.log(answer.kind, answer.reason ?? answer.decision?.text)
   const read = () => new Promise((resolve) => arbiter.read(resolve)).then(say)
@@ -24,14 +24,19 @@ const program = (actions: string): string => `
   ${actions}
   arbiter.close()`
 
-/** Runs a program with an arbiter where ./shared is a file system of its own. Returns its lines. */
-function withMount(actions: string): string[] {
-  const folder = join(directory, 'shared')
-  mkdirSync(folder, { recursive: true })
-  const script = `mount -t tmpfs -o size=64k tmpfs ${folder} && exec "$node" --input-type=module -e "$program"`
-  const env = { ...process.env, node: process.execPath, program: program(actions) }
-  const options = { cwd: directory, env, encoding: 'utf8', timeout: 60_000 } as const
-  const { stdout, stderr } = spawnSync('unshare', ['-m', 'sh', '-c', script], options)
+/** Runs a program with an arbiter where ./shared is a file system that `mount` makes. Returns its lines. */
+function withMount(
+  actions: string,
+  { mount = 'mount -t tmpfs -o size=64k tmpfs shared', timeoutMs = 20_000 } = {},
+) {
+  mkdirSync(join(directory, 'shared'), { recursive: true })
+  // However it ends, nothing stays frozen.
+  const script = `${mount} && timeout --signal=KILL 60 "$node" --input-type=module -e "$program"
+    fsfreeze --unfreeze shared 2>/dev/null; true`
+  const env = { ...process.env, node: process.execPath, program: program(actions, timeoutMs) }
+  const { stdout, stderr } = spawnSync('unshare', ['-m', 'sh', '-c', script], {
+    ...{ cwd: directory, env, encoding: 'utf8' },
+  })
   assert.equal(stderr, '')
   return stdout.trim().split('\n')
 }
@@ -74,5 +79,41 @@ describe('shared storage with a fault', { skip: lacksMounts(directory) }, () => 
     assert.equal(lines[0], 'current decision 1')
     for (const i of [1, 2, 4]) assert.match(lines[i]!, /^untrusted shared is another directory than before/)
     assert.equal(lines[3], 'current decision 2')
+  })
+})
+
+const withoutLoops = !existsSync('/dev/loop-control') && 'NOT TESTED: this system has no loop devices'
+
+describe('shared storage that hangs', { skip: lacksMounts(directory) || withoutLoops }, () => {
+  it('is given up by few processes, which cannot be killed, and used again when it answers', () => {
+    // A file system that is frozen holds whoever changes it, beyond the reach of any signal.
+    const mount = 'truncate -s 16M image && mkfs.ext4 -q -F image && mount -o loop image shared'
+    const lines = withMount(
+      `
+      while ((await new Promise((resolve) => arbiter.read(resolve))).kind !== 'current') continue
+      await propose(1)
+      shell('fsfreeze --freeze shared')
+      const hanging = new Set()
+      let [ticks, tried, reason] = [0, 0, '']
+      const ticking = setInterval(() => ticks++, 10)
+      const start = performance.now()
+      for (; !reason.includes('processes hang') && tried < 400; tried++) {
+        hanging.add(arbiter.pid)
+        reason = (await new Promise((resolve) => arbiter.read(resolve))).reason
+      }
+      const took = performance.now() - start
+      clearInterval(ticking)
+      console.log(reason)
+      hanging.delete(undefined)
+      for (const pid of hanging) process.kill(pid, 0)
+      console.log(hanging.size, ticks > took / 40 ? 'not stalled' : ticks + ' ticks in ' + took + ' ms')
+      shell('fsfreeze --unfreeze shared')
+      while ((await new Promise((resolve) => arbiter.read(resolve))).kind !== 'current') continue
+      await read(); await propose(2)`,
+      { mount, timeoutMs: 1000 },
+    )
+    assert.match(lines[0]!, /^current decision 1/)
+    assert.match(lines[1]!, /^4 processes hang in shared: the storage does not answer$/)
+    assert.deepEqual(lines.slice(2), ['4 not stalled', 'current decision 1', 'current decision 2'])
   })
 })
