@@ -73,7 +73,7 @@ test('storage that hangs is unreachable in time, stalls nothing, and is tried ag
     assert.equal(answer.kind, 'unreachable')
     assert.match('reason' in answer ? answer.reason : '', /: no answer within 300 ms$/)
   }
-  assert.ok(tookMs >= HASTY_MS - 1 && tookMs < HASTY_MS + 1500, `took ${tookMs} ms`)
+  assert.ok(tookMs >= HASTY_MS - 1 && tookMs < HASTY_MS + 3000, `took ${tookMs} ms`)
   assert.ok(ticks >= 10, `${ticks} ticks`)
   await eventually('another process answers', async () => (await read(arbiter)).kind === 'current')
   assert.notEqual(arbiter.pid, pid)
@@ -157,17 +157,23 @@ async function holder(next: string): Promise<{ child: ChildProcess; pid: number 
 
 test('an idle arbiter does not keep its process from ending, and its own process ends with that', async () => {
   const { child, pid } = await holder('')
-  if (child.exitCode === null) await once(child, 'exit')
-  assert.equal(child.exitCode, 0)
-  await eventually('it ends', () => !isAlive(pid))
+  try {
+    await eventually('it ends', () => child.exitCode === 0)
+    await eventually("the arbiter's process ends", () => !isAlive(pid))
+  } finally {
+    child.kill('SIGKILL')
+  }
 })
 
 test("an arbiter's process ignores what ends its parent, and ends when that was killed", async () => {
   const { child, pid } = await holder('setInterval(() => {}, 1000)')
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.kill(pid, signal)
-  await new Promise((resolve) => setTimeout(resolve, 100))
-  assert.ok(isAlive(pid))
-  child.kill('SIGKILL')
+  try {
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.kill(pid, signal)
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    assert.ok(isAlive(pid))
+  } finally {
+    child.kill('SIGKILL')
+  }
   await once(child, 'exit')
   await eventually('it ends', () => !isAlive(pid))
 })

@@ -322,9 +322,11 @@ describe('an etcd that wants to know who asks', { skip }, () => {
   it('is asked with a password, and with a new token when it has forgotten the old one', async () => {
     const etcd = await newEtcd()
     await etcd.start()
-    const call = async (path: string, body: object): Promise<void> => {
-      const { status, body: text } = await post(`${etcd.url}/v3/auth/${path}`, body)
+    const call = async (path: string, body: object, authorization = ''): Promise<{ token?: string }> => {
+      const headers = authorization === '' ? {} : { authorization }
+      const { status, body: text } = await post(`${etcd.url}/v3/auth/${path}`, body, headers)
       assert.equal(status, 200, text)
+      return JSON.parse(text)
     }
     const [key, end] = ['/understudy/', '/understudy0'].map((text) => Buffer.from(text).toString('base64'))
     for (const name of ['root', 'u']) {
@@ -339,7 +341,11 @@ describe('an etcd that wants to know who asks', { skip }, () => {
     const first = await decide(arbiter, undefined, 'first')
     await etcd.kill()
     await etcd.start()
-    await decide(arbiter, first, 'second')
+    const second = await decide(arbiter, first, 'second')
+    // A new password, though it is the same, makes the user's tokens invalid.
+    const { token } = await call('authenticate', { name: 'root', password: 'secret of root' })
+    await call('user/changepw', { name: 'u', password: login.password }, token)
+    await decide(arbiter, second, 'third')
     const refusals: [EtcdOptions, RegExp][] = [
       [{}, /user name is empty/],
       [{ login: { user: 'u', password: 'wrong' } }, /invalid user ID or password/],

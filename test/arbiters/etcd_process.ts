@@ -104,9 +104,13 @@ async function canConnect(url: string): Promise<boolean> {
 }
 
 /** A call of etcd's gateway, for what the arbiter does not do itself. */
-export function post(url: string, body: object): Promise<{ status: number; body: string }> {
+export function post(
+  url: string,
+  body: object,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<{ status: number; body: string }> {
   return new Promise((resolve, reject) => {
-    const request = httpRequest(url, { method: 'POST', timeout: 2000 }, async (response) => {
+    const request = httpRequest(url, { method: 'POST', timeout: 2000, headers }, async (response) => {
       let text = ''
       for await (const chunk of response) text += chunk
       resolve({ status: response.statusCode ?? 0, body: text })
