@@ -104,7 +104,7 @@ export type Input =
     }
   /** The answer to `install`: the state is there, and the disk is synced as the generation of this process. */
   | { readonly kind: 'installed'; readonly join: number }
-  /** The answer to `execution` with `stopped`: all is logged and has been `appended`; nothing runs. */
+  /** The answer to each `stopExecution`: all is logged and has been `appended`; nothing runs. */
   | { readonly kind: 'stopped' }
   /** The guest has powered off; all that it did is logged and has been `appended`. Told again after `takeOver`. */
   | { readonly kind: 'poweredOff' }

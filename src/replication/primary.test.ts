@@ -307,6 +307,29 @@ test('a hand-over whose backup is lost does not take place, and the machine goes
   assert.deepEqual(subject.member.protection(), { state: 'not protected', reason: 'backup lost' })
 })
 
+test('a stop that is answered after the hand-over was given up stops nothing', () => {
+  const subject = pair()
+  subject.step({ kind: 'operator', command: 'failOver' })
+  ack(subject, 99)
+  subject.answer(configuration(3, A))
+  subject.step({ kind: 'stopped' })
+  const big = { ...output(12), bytes: new Uint8Array(DEFAULT_SETTINGS.boundBytes + 1) }
+  subject.step({ kind: 'linkUp', left: [] })
+  subject.step(appended(12, 1, [big]))
+  assert.deepEqual(subject.wait(50), ['execution 1 held'], 'the machine runs, so its pace is looked after')
+  assert.deepEqual(subject.step({ kind: 'operator', command: 'stop' }), ['stopExecution'])
+  subject.step({ kind: 'left', port: 1, ordinal: 12n })
+  assert.deepEqual(subject.wait(50), [], 'no answer to this stop yet')
+  assert.deepEqual(subject.step({ kind: 'stopped' }), ['propose 4 stop a1/- life 1'])
+})
+
+test('a guest that powers off does not wait for a copy that joins', () => {
+  const subject = joining()
+  subject.wait(50)
+  subject.step(appended(10, 1, [output(10)]))
+  assert.deepEqual(subject.step({ kind: 'poweredOff' }), ['close 2', 'release 1:10'])
+})
+
 test('stopping waits until every output has left', () => {
   const subject = pair()
   assert.deepEqual(subject.step({ kind: 'operator', command: 'stop' }), ['stopExecution'])

@@ -15,8 +15,10 @@
 import { assert } from '../base/assert.ts'
 import type { Outcome } from './arbiter_dialog.ts'
 import { type ChangeKind, type Configuration, follow, isSameConfiguration } from './configuration.ts'
+import { Ending, type EndingKind } from './ending.ts'
 import { Follower } from './follower.ts'
 import { Lag } from './lag.ts'
+import { LogUpkeep } from './log_upkeep.ts'
 import type { Ack, Follow, Join, Message } from './message.ts'
 import type { OutputGate } from './output_gate.ts'
 import { PauseWatch } from './peer_watch.ts'
@@ -24,14 +26,14 @@ import type { Frontier, Input, OperatorCommand } from './ports.ts'
 import type { Protection, ProtectionReason } from './protection.ts'
 import type { Peer, Role, RoleParts } from './role.ts'
 
-type Ending = 'failOver' | 'stop'
-
 export class Primary implements Role {
   readonly name = 'primary'
   readonly #parts: RoleParts
   readonly #gate: OutputGate
   readonly #pause: PauseWatch
   readonly #lag: Lag
+  readonly #upkeep: LogUpkeep
+  readonly #ending: Ending
   #configuration: Configuration
   #frontier: Frontier
   #follower: Follower | undefined
@@ -40,16 +42,11 @@ export class Primary implements Role {
   #isChecking = false
   /** The change that is undecided. */
   #change: ChangeKind | undefined
-  #ending: Ending | undefined
-  #isMachineStopped = false
   #reason: ProtectionReason = 'need backup'
   #joins = 0
   #state: 'running' | 'idle' | 'stopped' = 'running'
   #position: bigint
   #beatMs = 0
-  #digestMs = 0
-  #releasedMs = 0
-  readonly #releasedLogged = new Map<number, bigint>()
 
   /** Takes over, alone, at `frontier`; `gate` holds what has been put out and is not known to have left. */
   constructor(parts: RoleParts, configuration: Configuration, frontier: Frontier, gate: OutputGate) {
@@ -60,9 +57,10 @@ export class Primary implements Role {
     this.#gate = gate
     this.#pause = new PauseWatch(parts.context)
     this.#lag = new Lag(parts.context)
+    this.#upkeep = new LogUpkeep(parts.context)
+    this.#ending = new Ending(parts.context)
     const { epoch, life } = configuration
     parts.context.emit({ kind: 'attach', epoch, life })
-    this.#flushGate()
   }
 
   get configuration(): Configuration {
@@ -74,8 +72,9 @@ export class Primary implements Role {
   }
 
   protection(): Protection {
-    if (this.#ending !== undefined) {
-      return { state: 'not protected', reason: this.#ending === 'stop' ? 'stopping' : 'handing over' }
+    const ending = this.#ending.kind
+    if (ending !== undefined) {
+      return { state: 'not protected', reason: ending === 'stop' ? 'stopping' : 'handing over' }
     }
     const isAsking = this.#change !== undefined || this.#isChecking
     if (isAsking && !this.#parts.dialog.isReachable) {
@@ -101,9 +100,10 @@ export class Primary implements Role {
     if (context.halted !== undefined) return
     this.#advanceJoin()
     this.#beat()
-    this.#log()
+    const isEnding = this.#ending.kind !== undefined
+    if (this.#follower !== undefined && !isEnding) this.#upkeep.onTick(this.#gate.left)
     this.#advanceEnding()
-    this.#lag.adjust(this.#follower, this.#gate.bytes, this.#isMachineStopped || this.#ending !== undefined)
+    this.#lag.adjust(this.#follower, this.#gate.bytes, isEnding)
   }
 
   onOpened(): void {
@@ -184,11 +184,11 @@ export class Primary implements Role {
         this.#gate.onLeft(input.port, input.ordinal)
         return
       case 'stopped':
-        this.#isMachineStopped = true
+        this.#ending.onStopped()
         return this.#advanceEnding()
       case 'poweredOff':
-        this.#isMachineStopped = true
-        this.#ending = 'stop'
+        this.#ending.onPoweredOff()
+        this.#loseJoiner('the guest has powered off')
         return this.#advanceEnding()
       case 'diskFailed':
         return this.#onDiskFailed(input.reason)
@@ -200,7 +200,8 @@ export class Primary implements Role {
   onOperator(command: OperatorCommand): void {
     const { context } = this.#parts
     if (command === 'force') return
-    if (this.#ending !== undefined || this.#change !== undefined) return context.tell('a change is under way')
+    if (this.#ending.kind !== undefined || this.#change !== undefined)
+      return context.tell('a change is under way')
     if (command === 'failOver' && !this.#follower?.isBackup) {
       return context.tell('there is no backup to hand over to')
     }
@@ -274,7 +275,7 @@ export class Primary implements Role {
       this.#loseFollower('its process has been replaced', 'backup lost')
     }
     const isFree = this.#configuration.backup === undefined && this.#follower === undefined
-    if (!isHonest || !isFree || this.#change !== undefined || this.#ending !== undefined) {
+    if (!isHonest || !isFree || this.#change !== undefined || this.#ending.kind !== undefined) {
       context.send(channel, { kind: 'refused', reason: 'there is a backup, or a change is under way' })
       return context.emit({ kind: 'close', channel })
     }
@@ -380,6 +381,11 @@ export class Primary implements Role {
     if (this.#change === undefined) this.#settleLoss()
   }
 
+  /** A copy that is not the backup yet is given up; a backup stays. */
+  #loseJoiner(why: string): void {
+    if (this.#follower !== undefined && !this.#follower.isBackup) this.#loseFollower(why, 'need backup')
+  }
+
   /** Makes the configuration say what is so: that there is no backup any more. */
   #settleLoss(): void {
     if (this.#configuration.backup === undefined) return this.#flushGate()
@@ -425,33 +431,23 @@ export class Primary implements Role {
 
   // Ends in order
 
-  #end(ending: Ending): void {
-    this.#ending = ending
-    this.#parts.context.emit({ kind: 'stopExecution' })
-    if (this.#follower !== undefined && !this.#follower.isBackup) this.#loseFollower('the end', 'need backup')
+  #end(ending: EndingKind): void {
+    this.#ending.begin(ending)
+    this.#loseJoiner('the end')
   }
 
   /** A hand-over whose backup is lost does not take place: the machine goes on here. */
   #resumeMachine(): void {
-    if (this.#ending !== 'failOver') return
-    this.#ending = undefined
-    this.#isMachineStopped = false
-    this.#lag.resume()
+    if (this.#ending.cancelFailOver()) this.#lag.resume()
   }
 
   #advanceEnding(): void {
-    if (
-      this.#ending === undefined ||
-      !this.#isMachineStopped ||
-      this.#change !== undefined ||
-      this.#isChecking
-    )
-      return
+    if (!this.#ending.isMachineStopped || this.#change !== undefined || this.#isChecking) return
     const { primary, backup } = this.#configuration
     const isFollowed = this.#follower?.isBackup ?? false
     const isExecuted = !isFollowed || this.#follower!.executed === this.#frontier.nextIndex
     if (!isExecuted || (backup !== undefined && !isFollowed)) return
-    if (this.#ending === 'failOver') {
+    if (this.#ending.kind === 'failOver') {
       if (isFollowed)
         this.#propose(follow(this.#configuration, 'hand over', { primary: backup!, backup: undefined }))
       return
@@ -462,12 +458,10 @@ export class Primary implements Role {
   #onDiskFailed(reason: string): void {
     const { context } = this.#parts
     context.tell(`the disk failed: ${reason}`)
-    if (this.#follower?.isBackup && this.#change === undefined && this.#ending === undefined) {
+    if (this.#follower?.isBackup && this.#change === undefined && this.#ending.kind === undefined) {
       return this.#end('failOver')
     }
-    if (this.#follower !== undefined && !this.#follower.isBackup) {
-      this.#loseFollower('the disk it is copied from failed', 'need backup')
-    }
+    this.#loseJoiner('the disk it is copied from failed')
   }
 
   #onConvicted(report: string): void {
@@ -488,23 +482,5 @@ export class Primary implements Role {
     this.#beatMs = context.nowMs
     const { epoch } = this.#configuration
     context.send(channel, { kind: 'heartbeat', epoch, state: this.#state, position: this.#position }, true)
-  }
-
-  /** Logs digests, and what has left, where somebody follows. */
-  #log(): void {
-    const { context } = this.#parts
-    const { nowMs, settings } = context
-    if (this.#follower === undefined || this.#isMachineStopped) return
-    if (nowMs - this.#digestMs >= settings.digestMs) {
-      this.#digestMs = nowMs
-      context.emit({ kind: 'append', record: { kind: 'digest' } })
-    }
-    if (nowMs - this.#releasedMs < settings.releasedMs) return
-    this.#releasedMs = nowMs
-    for (const { port, ordinal } of this.#gate.left) {
-      if (ordinal <= (this.#releasedLogged.get(port) ?? 0n)) continue
-      this.#releasedLogged.set(port, ordinal)
-      context.emit({ kind: 'append', record: { kind: 'released', port, ordinal } })
-    }
   }
 }
