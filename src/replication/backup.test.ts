@@ -2,7 +2,16 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { NewRecord } from '../log/record.ts'
 import type { Message } from './message.ts'
-import { batch, configuration, frontier, identity, output, quiet, Subject } from './testing/subject.ts'
+import {
+  batch,
+  configuration,
+  frontier,
+  holding,
+  identity,
+  output,
+  quiet,
+  Subject,
+} from './testing/subject.ts'
 
 const A = identity('a')
 const B = identity('b')
@@ -77,6 +86,31 @@ test('what the primary says about the configuration is not believed before the a
   assert.equal(subject.member.role.name, 'joining')
 })
 
+test('what the arbiter said before the primary told of a change does not hide the change', () => {
+  const subject = installed()
+  subject.step({ kind: 'closed', channel: 1, isRefused: false })
+  assert.deepEqual(quiet(subject.wait(200)).slice(-1), ['read'], 'question 2, while there is no channel')
+  subject.connect(3, A)
+  assert.deepEqual(subject.receive(3, { kind: 'configured', epoch: 2 }), ['read'], 'question 3')
+  subject.step({ kind: 'answer', request: 2, answer: holding(ALONE) })
+  assert.equal(subject.member.role.name, 'joining')
+  subject.step({ kind: 'answer', request: 3, answer: holding(PAIR) })
+  assert.equal(subject.member.role.name, 'backup')
+})
+
+test('a configuration that the backup knows already is no reason to ask', () => {
+  assert.deepEqual(backup().receive(1, { kind: 'configured', epoch: 2 }), [])
+})
+
+test('a sealed backup that cannot catch up finds out that it has been replaced', () => {
+  const subject = backup()
+  subject.receive(1, { kind: 'batch', bytes: batch(12, 3) })
+  assert.deepEqual(quiet(subject.wait(600)), ['close 1', 'read'])
+  assert.deepEqual(subject.answer(PAIR), [])
+  assert.deepEqual(subject.wait(200), ['read'])
+  assert.deepEqual(subject.answer(configuration(3, A)), ['halt: replaced: configuration 3 (drop)'])
+})
+
 test('chunks out of order are not stored', () => {
   const subject = asking()
   subject.connect(1, A)
@@ -136,7 +170,7 @@ test('going live: sealed, executed to the last record, claimed, won, attached, a
   const subject = backup()
   subject.receive(1, { kind: 'batch', bytes: batch(12, 3) })
   executed(subject, 14, [output(12)])
-  assert.deepEqual(quiet(subject.wait(600)), ['close 1'], 'sealed, but not caught up')
+  assert.deepEqual(quiet(subject.wait(500)), ['close 1'], 'sealed, but not caught up')
   assert.deepEqual(subject.member.protection(), { state: 'not protected', reason: 'failing over' })
   assert.deepEqual(executed(subject, 15, [output(14)]), ['propose 3 go live b1/- life 1'])
   assert.deepEqual(subject.answer(LIVE), ['takeOver at 15', 'attach epoch 3 life 1'])

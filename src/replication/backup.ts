@@ -68,6 +68,8 @@ export class Backup implements Role {
   onTick(): void {
     if (this.#pause.onTick()) this.#watch.reset()
     if (this.#state === 'leaving') return this.#leaveInTime()
+    // It may never catch up, and the primary may have gone on without it.
+    if (this.#state === 'sealed' && this.#appointed === undefined) this.#parts.dialog.poll()
     if (this.#state !== 'following') return
     this.#link.onTick()
     const suspicion = this.#watch.suspicion()
@@ -100,7 +102,8 @@ export class Backup implements Role {
         this.#watch.onHeard()
         return this.#watch.onHeartbeat(message)
       case 'configured':
-        return this.#parts.dialog.read()
+        if (message.epoch > this.#configuration.epoch) this.#parts.dialog.read()
+        return
       case 'yield':
         return this.#seal(`it yields: ${message.reason}`)
       // No sign of life for this copy: whoever only refuses may be unable to drop it.

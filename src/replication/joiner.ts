@@ -39,7 +39,6 @@ export class Joiner implements Role {
   readonly #watch: PeerWatch
   readonly #pause: PauseWatch
   #transfer: Transfer | undefined
-  #readMs: number
   #beatMs = 0
 
   constructor(parts: RoleParts, configuration: Configuration) {
@@ -48,7 +47,6 @@ export class Joiner implements Role {
     this.#link = new PeerLink(parts.context, configuration.primary.host)
     this.#watch = new PeerWatch(parts.context)
     this.#pause = new PauseWatch(parts.context)
-    this.#readMs = parts.context.nowMs
   }
 
   protection(): Protection {
@@ -59,7 +57,7 @@ export class Joiner implements Role {
     if (this.#pause.onTick()) this.#watch.reset()
     this.#link.onTick()
     if (this.#link.isUp && this.#watch.suspicion() !== undefined) this.#link.close()
-    if (!this.#link.isUp) this.#readNowAndThen()
+    if (!this.#link.isUp) this.#parts.dialog.poll()
     else this.#beat()
   }
 
@@ -240,12 +238,5 @@ export class Joiner implements Role {
       { kind: 'heartbeat', epoch: this.#configuration.epoch, state, position },
       true,
     )
-  }
-
-  #readNowAndThen(): void {
-    const { context, dialog } = this.#parts
-    if (context.nowMs - this.#readMs < context.settings.arbiterRetryMs) return
-    this.#readMs = context.nowMs
-    dialog.read()
   }
 }

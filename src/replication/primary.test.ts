@@ -2,7 +2,16 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { MemberOptions } from './ports.ts'
 import { DEFAULT_SETTINGS } from './settings.ts'
-import { appended, configuration, frontier, identity, output, quiet, Subject } from './testing/subject.ts'
+import {
+  appended,
+  configuration,
+  frontier,
+  holding,
+  identity,
+  output,
+  quiet,
+  Subject,
+} from './testing/subject.ts'
 
 const A = identity('a')
 const B = identity('b')
@@ -258,6 +267,18 @@ test('a primary that paused shuts its gate until the arbiter has said that nothi
   assert.deepEqual(ack(subject, 14), [])
   assert.deepEqual(subject.member.protection(), { state: 'not protected', reason: 'paused' })
   assert.deepEqual(subject.answer(PAIR), ['release 1:12 1:13'])
+})
+
+test('an answer from before the pause does not open the gate', () => {
+  const subject = pair()
+  subject.nowMs += 400
+  assert.ok(subject.step({ kind: 'tick', nowMs: subject.nowMs }).includes('read'), 'question 4')
+  subject.step(appended(12, 1, [output(12)]))
+  subject.nowMs += 5000
+  assert.ok(subject.step({ kind: 'tick', nowMs: subject.nowMs }).includes('read'), 'asked anew')
+  ack(subject, 13)
+  assert.deepEqual(subject.step({ kind: 'answer', request: 4, answer: holding(PAIR) }), [])
+  assert.deepEqual(subject.answer(PAIR), ['release 1:12'])
 })
 
 test('a primary that finds itself replaced after a pause halts without releasing', () => {

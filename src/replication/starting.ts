@@ -32,7 +32,6 @@ export class Starting implements Role {
   #isStopped = false
   #reason: ProtectionReason = 'starting'
   #isForced: boolean
-  #readMs = Number.NEGATIVE_INFINITY
   #told = ''
 
   /** `current` is what the arbiter is known to hold, if anything. */
@@ -49,11 +48,8 @@ export class Starting implements Role {
   }
 
   onTick(): void {
-    const { context, dialog } = this.#parts
     this.#link?.onTick()
-    if (dialog.isAsking || context.nowMs - this.#readMs < context.settings.arbiterRetryMs) return
-    this.#readMs = context.nowMs
-    dialog.read()
+    this.#parts.dialog.poll()
   }
 
   onOpened(channel: number): void {
