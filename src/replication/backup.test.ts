@@ -130,6 +130,69 @@ test('a join goes on over a new channel', () => {
   assert.deepEqual(subject.connect(3, A), ['send 3 hello', 'send 3 join again chunk 1 record 14'])
 })
 
+test('a join that broke off among the pending outputs has not begun', () => {
+  const subject = asking()
+  subject.connect(1, A)
+  subject.receive(1, { kind: 'pendingOutput', join: 1, ...output(8) })
+  subject.step({ kind: 'closed', channel: 1, isRefused: false })
+  assert.deepEqual(subject.connect(3, A), ['send 3 hello', 'send 3 join'])
+  subject.receive(3, { kind: 'pendingOutput', join: 2, ...output(9) })
+  subject.receive(3, { ...START, join: 2 })
+  assert.deepEqual(subject.receive(3, { ...CHUNK, join: 2 }), [
+    'storeChunk 0',
+    'send 3 chunkAck',
+    'install at 10',
+  ])
+})
+
+test('pending outputs that cannot be of the state end the channel, not the copy', () => {
+  const pending = { kind: 'pendingOutput', join: 1 } as const
+  const wrong: Message[][] = [
+    [{ ...pending, ...output(10) }],
+    [{ ...pending, ...output(9), join: 7 }],
+    [
+      { ...pending, ...output(9) },
+      { ...pending, ...output(9) },
+    ],
+    [
+      { ...pending, ...output(9) },
+      { ...pending, ...output(8, 2) },
+    ],
+    [{ ...pending, ...output(9), ordinal: 0n }],
+  ]
+  for (const messages of wrong) {
+    const subject = asking()
+    subject.connect(1, A)
+    for (const message of messages) subject.receive(1, message)
+    assert.deepEqual(subject.receive(1, START), ['close 1'])
+  }
+})
+
+test("a join does not go on with another process at the primary's host, whatever its joins are called", () => {
+  const subject = asking()
+  subject.connect(1, A)
+  subject.receive(1, START)
+  subject.receive(1, { ...CHUNK, isLast: false })
+  subject.step({ kind: 'closed', channel: 1, isRefused: false })
+  assert.deepEqual(subject.connect(3, identity('a', 'a2')), ['send 3 hello', 'close 3'])
+  assert.ok(subject.wait(200).includes('read'))
+  const cold = configuration(2, identity('a', 'a2'), undefined, { life: 2, change: 'cold start' })
+  assert.match(subject.answer(cold).at(-1)!, /^halt: configuration 2 \(cold start\)/)
+})
+
+test('a copy joins in the configuration that the primary has reached, if it knows only an earlier one', () => {
+  const subject = asking()
+  subject.connect(1, A)
+  subject.receive(1, { ...START, epoch: 3 })
+  subject.receive(1, CHUNK)
+  const lines = subject.step({ kind: 'installed', join: 1 })
+  assert.deepEqual(lines, ['send 1 installed', 'send 1 ack e3 10/10 !'])
+  subject.step({ kind: 'closed', channel: 1, isRefused: false })
+  subject.wait(300)
+  assert.deepEqual(subject.answer(configuration(3, A)), [], 'it has not changed since')
+  assert.equal(subject.member.halted, undefined)
+})
+
 test('a copy whose primary is gone before it was added asks the arbiter, and never claims', () => {
   const subject = installed()
   subject.step({ kind: 'closed', channel: 1, isRefused: true })
@@ -293,8 +356,8 @@ test('outputs that are known as released are not emitted again', () => {
 test('outputs from before this copy joined are emitted again if nobody knows that they left', () => {
   const subject = asking()
   subject.connect(1, A)
-  subject.receive(1, START)
   subject.receive(1, { kind: 'pendingOutput', join: 1, ...output(9) })
+  subject.receive(1, START)
   subject.receive(1, CHUNK)
   subject.step({ kind: 'installed', join: 1 })
   subject.receive(1, { kind: 'configured', epoch: 2 })

@@ -15,7 +15,7 @@ import type { Outcome } from './arbiter_dialog.ts'
 import { Backup } from './backup.ts'
 import type { Configuration } from './configuration.ts'
 import { partOf } from './context.ts'
-import type { ChunkMessage, JoinStart, Message } from './message.ts'
+import type { ChunkMessage, JoinStart, Message, PendingOutputMessage } from './message.ts'
 import { PeerLink } from './peer_link.ts'
 import { PauseWatch, PeerWatch } from './peer_watch.ts'
 import type { Input } from './ports.ts'
@@ -39,6 +39,8 @@ export class Joiner implements Role {
   readonly #watch: PeerWatch
   readonly #pause: PauseWatch
   #transfer: Transfer | undefined
+  /** Outputs that came before their `joinStart`, over the present channel. */
+  #pending: PendingOutputMessage[] = []
   #beatMs = 0
 
   constructor(parts: RoleParts, configuration: Configuration) {
@@ -80,7 +82,7 @@ export class Joiner implements Role {
       case 'joinStart':
         return this.#onStart(message)
       case 'pendingOutput':
-        if (message.join === this.#transfer?.start.join) this.#transfer.log.addPending(message)
+        this.#pending.push(message)
         return
       case 'chunk':
         return this.#onChunk(message)
@@ -98,7 +100,7 @@ export class Joiner implements Role {
 
   onOutcome({ current }: Outcome): void {
     const { context } = this.#parts
-    if (current === undefined || current.epoch === this.#configuration.epoch) return
+    if (current === undefined || current.epoch <= this.#epoch) return
     const transfer = this.#transfer
     if (transfer?.state === 'installed' && partOf(context, current) === 'backup') {
       transfer.log.gate.checkInvariants()
@@ -143,9 +145,17 @@ export class Joiner implements Role {
     this.#transfer?.log.checkInvariants()
   }
 
+  /** The configuration in which it joins: the primary may be further than what the arbiter said when it was asked. */
+  get #epoch(): number {
+    return Math.max(this.#configuration.epoch, this.#transfer?.start.epoch ?? 0)
+  }
+
   #ask(hello: Message & { kind: 'hello' }): void {
     if (!this.#link.onHello(hello)) return
     const { context } = this.#parts
+    // Whoever has taken the primary's place there numbers its joins anew, and what has been stored is not of its state.
+    if (hello.incarnation !== this.#configuration.primary.incarnation) return this.#link.close()
+    this.#pending = []
     const transfer = this.#transfer
     context.send(this.#link.channel, {
       kind: 'join',
@@ -169,6 +179,14 @@ export class Joiner implements Role {
     const { life, nextIndex, position } = start
     const log = new ReceivedLog(context, life, { nextIndex, position }, false)
     for (const { port, ordinal } of start.released) log.gate.onLeft(port, ordinal)
+    for (const output of this.#pending) {
+      if (output.join !== start.join || output.index >= nextIndex || !log.gate.accepts(output)) {
+        context.tell('the primary sends outputs that do not belong to its state')
+        return this.#link.close()
+      }
+      log.gate.add(output)
+    }
+    this.#pending = []
     this.#transfer = { start, log, nextChunk: 0, state: 'receiving' }
   }
 
@@ -218,7 +236,7 @@ export class Joiner implements Role {
     if (transfer === undefined || !this.#link.isUp) return
     const ack = {
       kind: 'ack',
-      epoch: this.#configuration.epoch,
+      epoch: this.#epoch,
       incarnation: this.#parts.context.options.incarnation,
       received: transfer.log.received.nextIndex,
       executed: transfer.log.executed.nextIndex,
@@ -233,10 +251,6 @@ export class Joiner implements Role {
     const position = this.#transfer?.log.executed.position ?? 0n
     // Until there is a machine it does nothing, and that is no stall.
     const state = this.#transfer?.state === 'installed' && !this.#transfer.log.isCaughtUp ? 'running' : 'idle'
-    context.send(
-      this.#link.channel,
-      { kind: 'heartbeat', epoch: this.#configuration.epoch, state, position },
-      true,
-    )
+    context.send(this.#link.channel, { kind: 'heartbeat', epoch: this.#epoch, state, position }, true)
   }
 }

@@ -103,8 +103,8 @@ test('a copy joins: state, log, digest while outputs wait, change, and only then
   const taken = subject.step({ kind: 'snapshotTaken', join: 1, frontier: frontier(10) })
   assert.deepEqual(taken, [
     ...Array.from({ length: 8 }, (_, i) => `readChunk ${i}`),
-    'send 2 joinStart 1 at 10',
     'send 2 pendingOutput 1:9',
+    'send 2 joinStart 1 at 10',
   ])
   assert.deepEqual(
     subject.step({ kind: 'chunkRead', join: 1, number: 0, isLast: true, bytes: new Uint8Array(1) }),

@@ -334,9 +334,9 @@ export class Primary implements Role {
   #sendStart(channel: number, join: number, start: Frontier, isFirst: boolean): void {
     const { context } = this.#parts
     const { epoch, life } = this.#configuration
+    const pending = isFirst ? this.#gate.pending : []
+    for (const output of pending) context.send(channel, { kind: 'pendingOutput', join, ...output })
     context.send(channel, { kind: 'joinStart', join, epoch, life, ...start, released: this.#gate.left })
-    if (!isFirst) return
-    for (const output of this.#gate.pending) context.send(channel, { kind: 'pendingOutput', join, ...output })
   }
 
   #advanceJoin(): void {
