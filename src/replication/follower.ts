@@ -113,8 +113,10 @@ export class Follower {
     this.#context.emit({ kind: 'dropSnapshot', join: this.join })
   }
 
-  /** It has come back after its channel broke, and goes on with `nextIndex`; false if the log does not reach back. */
+  /** It has come back after its channel broke, and goes on with `nextIndex`; false if it cannot have what it asks for. */
   resume(channel: number, nextIndex: bigint, join: JoinResume | undefined): boolean {
+    const isChunkKnown = (next: number) => this.#chunkAcked <= next && next <= this.#chunkAsked
+    if (join !== undefined && this.state === 'transfer' && !isChunkKnown(join.nextChunk)) return false
     const batches = this.#log?.from(nextIndex)
     if (batches === undefined || !this.#log!.onAck(nextIndex, this.executed)) return false
     this.channel = channel

@@ -173,6 +173,38 @@ test('who joins under another name than it said hello with is refused', () => {
   assert.deepEqual(subject.receive(2, join), ['send 2 refused', 'close 2'])
 })
 
+test('a backup that asks to join under another name is refused, and is no assertion of ours', () => {
+  const subject = pair()
+  const join = { kind: 'join', member: identity('c'), baseGeneration: undefined, resume: undefined } as const
+  assert.deepEqual(subject.receive(2, join), ['send 2 refused', 'close 2'])
+  assert.deepEqual(subject.step(appended(12, 1)), [], 'over which nothing goes any more')
+})
+
+test('a channel that the primary has closed is forgotten, whatever still comes over it', () => {
+  const subject = joining()
+  const C = identity('c')
+  const join = { kind: 'join', member: C, baseGeneration: undefined, resume: undefined } as const
+  subject.accept(4, C)
+  assert.deepEqual(subject.receive(4, join), ['send 4 refused', 'close 4'])
+  assert.deepEqual(subject.receive(4, join), [])
+})
+
+test('a join that goes on at a chunk that was never sent, or was acknowledged, is given up', () => {
+  for (const nextChunk of [1, 11, 0xffff_ffff]) {
+    const subject = alone()
+    subject.step(appended(0, 10))
+    subject.accept(2, B)
+    subject.receive(2, { kind: 'join', member: B, baseGeneration: undefined, resume: undefined })
+    subject.step({ kind: 'snapshotTaken', join: 1, frontier: frontier(10) })
+    subject.receive(2, { kind: 'chunkAck', join: 1, next: 2 })
+    subject.step({ kind: 'closed', channel: 2, isRefused: false })
+    subject.accept(4, B)
+    const resume = { join: 1, nextChunk, nextIndex: 10n }
+    const lines = subject.receive(4, { kind: 'join', member: B, baseGeneration: undefined, resume })
+    assert.deepEqual(lines, ['send 4 joinStart 1 at 10', 'send 4 refused', 'close 4', 'dropSnapshot'])
+  }
+})
+
 test('an output waits for the acknowledgement of its own record', () => {
   const subject = pair()
   assert.deepEqual(subject.step(appended(12, 3, [output(13), output(14)])), ['send 2 batch'])

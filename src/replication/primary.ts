@@ -107,15 +107,12 @@ export class Primary implements Role {
   }
 
   onOpened(): void {
-    assert(false, 'the primary dials nobody')
+    // It dials nobody; what an earlier role dialled has been closed, maybe while it was opening.
   }
 
-  onClosed(channel: number, isRefused: boolean): void {
-    const follower = this.#follower
-    if (follower?.channel !== channel) return
-    follower.channel = undefined
-    // It will dial again, unless it is gone; silence decides. Whoever was only joining may start again.
-    if (isRefused) this.#loseFollower('its process is gone', 'backup lost')
+  onClosed(channel: number): void {
+    // The copy will dial again, unless it is gone: silence decides.
+    if (this.#follower?.channel === channel) this.#follower.channel = undefined
   }
 
   onMessage(channel: number, message: Message, peer: Peer | undefined): void {
@@ -266,18 +263,18 @@ export class Primary implements Role {
 
   #onJoin(channel: number, join: Join, peer: Peer): void {
     const { context } = this.#parts
-    const isHonest = join.member.host === peer.host && join.member.incarnation === peer.incarnation
+    if (join.member.host !== peer.host || join.member.incarnation !== peer.incarnation) {
+      return this.#refuse(channel, 'you said hello under another name')
+    }
     const follower = this.#follower
-    if (isHonest && follower?.member.incarnation === peer.incarnation)
-      return this.#resumeJoin(channel, follower, join)
+    if (follower?.member.incarnation === peer.incarnation) return this.#resumeJoin(channel, follower, join)
     // A new process at the backup's host: the old one is gone, and this one waits until that is settled.
     if (follower !== undefined && follower.member.host === peer.host) {
       this.#loseFollower('its process has been replaced', 'backup lost')
     }
     const isFree = this.#configuration.backup === undefined && this.#follower === undefined
-    if (!isHonest || !isFree || this.#change !== undefined || this.#ending.kind !== undefined) {
-      context.send(channel, { kind: 'refused', reason: 'there is a backup, or a change is under way' })
-      return context.emit({ kind: 'close', channel })
+    if (!isFree || this.#change !== undefined || this.#ending.kind !== undefined) {
+      return this.#refuse(channel, 'there is a backup, or a change is under way')
     }
     this.#follower = new Follower(context, join.member, ++this.#joins, channel)
     context.emit({ kind: 'snapshot', join: this.#joins, baseGeneration: join.baseGeneration })
@@ -285,11 +282,9 @@ export class Primary implements Role {
 
   /** A copy whose channel broke while it joined, or before it knew that it had become the backup. */
   #resumeJoin(channel: number, follower: Follower, { resume }: Join): void {
-    const { context } = this.#parts
     const { start } = follower
     if (resume === undefined || resume.join !== follower.join || start === undefined) {
-      context.send(channel, { kind: 'refused', reason: 'this join is not known' })
-      context.emit({ kind: 'close', channel })
+      this.#refuse(channel, 'this join is not known')
       return this.#loseFollower('its join broke off', 'backup lost')
     }
     this.#sendStart(channel, follower.join, start, false)
@@ -297,16 +292,11 @@ export class Primary implements Role {
   }
 
   #onFollow(channel: number, { epoch, nextIndex }: Follow, peer: Peer): void {
-    const { context } = this.#parts
     const follower = this.#follower
     const isBackup = follower?.isBackup && follower.member.incarnation === peer.incarnation
     if (isBackup && epoch === this.#configuration.epoch)
       return this.#resume(channel, follower, nextIndex, undefined)
-    context.send(channel, {
-      kind: 'refused',
-      reason: `not the backup of configuration ${this.#configuration.epoch}`,
-    })
-    context.emit({ kind: 'close', channel })
+    this.#refuse(channel, `not the backup of configuration ${this.#configuration.epoch}`)
   }
 
   #resume(channel: number, follower: Follower, nextIndex: bigint, join: Join['resume']): void {
@@ -315,11 +305,16 @@ export class Primary implements Role {
       context.emit({ kind: 'close', channel: follower.channel })
     }
     if (!follower.resume(channel, nextIndex, join)) {
-      context.send(channel, { kind: 'refused', reason: `the log does not reach back to record ${nextIndex}` })
-      context.emit({ kind: 'close', channel })
-      return this.#loseFollower('it has fallen behind the log', 'backup lost')
+      this.#refuse(channel, `neither log nor state reach back to record ${nextIndex}`)
+      return this.#loseFollower('it asks for what is gone', 'backup lost')
     }
     if (follower.isBackup) this.#sayConfigured(follower)
+  }
+
+  #refuse(channel: number, reason: string): void {
+    this.#parts.context.send(channel, { kind: 'refused', reason })
+    this.#parts.context.emit({ kind: 'close', channel })
+    if (this.#follower?.channel === channel) this.#follower.channel = undefined
   }
 
   #onSnapshot(join: number, frontier: Frontier): void {
