@@ -225,7 +225,7 @@ test('a damaged or discontinued batch closes the channel, and the stream goes on
   damaged[damaged.length - 1]! ^= 1
   assert.deepEqual(subject.receive(1, { kind: 'batch', bytes: damaged }), ['close 1'])
   subject.wait(100)
-  assert.deepEqual(subject.connect(3, A), ['send 3 hello', 'send 3 follow e2 12', 'send 3 ack e2 12/12 !'])
+  assert.deepEqual(subject.connect(3, A), ['send 3 hello', 'send 3 follow e2 12', 'send 3 ack e2 12/12'])
   assert.deepEqual(subject.receive(3, { kind: 'batch', bytes: batch(13, 1) }), ['close 3'])
 })
 
@@ -313,6 +313,31 @@ test('a copy that diverged says so, acknowledges nothing more, and goes when it 
   assert.deepEqual(subject.step({ kind: 'closed', channel: 1, isRefused: false }), [
     'halt: this copy has left',
   ])
+})
+
+test('a channel that breaks as soon as it is up is not dialled again at once', () => {
+  const subject = backup()
+  assert.deepEqual(subject.step({ kind: 'closed', channel: 1, isRefused: false }), ['dial 3 a'])
+  subject.connect(3, A)
+  assert.deepEqual(subject.step({ kind: 'closed', channel: 3, isRefused: false }), [])
+  assert.deepEqual(quiet(subject.wait(100)), ['dial 5 a'])
+})
+
+test('a copy that keeps finding that it diverged goes all the same', () => {
+  const subject = backup()
+  subject.step({ kind: 'diverged', report: 'x10' })
+  subject.wait(400)
+  assert.deepEqual(subject.step({ kind: 'convicted', report: 'page 7' }), [])
+  assert.deepEqual(subject.wait(100), ['halt: this copy has left'])
+})
+
+test('a joining copy whose channel does not come up dials again', () => {
+  const subject = asking()
+  const lines = subject.wait(10_100).filter((text) => text !== 'read')
+  assert.deepEqual(lines, ['close 1', 'dial 3 a'])
+  subject.step({ kind: 'opened', channel: 3, host: 'a' })
+  const again = subject.wait(10_100).filter((text) => text !== 'read')
+  assert.deepEqual(again, ['close 3', 'dial 5 a'], 'it opened, but nobody said hello')
 })
 
 test('a copy that diverged and is not heard halts in time, and never claims', () => {

@@ -18,7 +18,7 @@ import { partOf } from './context.ts'
 import type { ChunkMessage, JoinStart, Message, PendingOutputMessage } from './message.ts'
 import { PeerLink } from './peer_link.ts'
 import { PauseWatch, PeerWatch } from './peer_watch.ts'
-import type { Input } from './ports.ts'
+import type { Input, OperatorCommand } from './ports.ts'
 import type { Protection } from './protection.ts'
 import { ReceivedLog } from './received_log.ts'
 import type { Role, RoleParts } from './role.ts'
@@ -137,8 +137,13 @@ export class Joiner implements Role {
     }
   }
 
-  onOperator(): void {
-    this.#parts.context.tell('this copy is still joining')
+  onOperator(command: OperatorCommand): void {
+    if (command !== 'force' || this.#transfer !== undefined) {
+      return this.#parts.context.tell('this copy is still joining')
+    }
+    // Both copies may be lost, with nobody there to join: then the disk may be the recorded backup's.
+    this.#link.close()
+    this.#parts.become(new Starting(this.#parts, this.#configuration, true))
   }
 
   checkInvariants(): void {

@@ -9,7 +9,10 @@ export interface Settings {
   readonly heartbeatMs: number
   /** A peer that has been silent for this long is taken for dead. */
   readonly suspicionMs: number
-  /** A peer whose heart beats, but whose machine runs and gets nowhere for this long, is taken for dead. */
+  /**
+   * A peer whose heart beats, but whose machine runs and gets nowhere for this long, is taken for dead; a channel that
+   * does not come up for this long is dialled again.
+   */
   readonly stallMs: number
   /** How far behind the backup may be before the primary is slowed. */
   readonly lagTargetMs: number

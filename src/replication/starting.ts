@@ -35,10 +35,10 @@ export class Starting implements Role {
   #told = ''
 
   /** `current` is what the arbiter is known to hold, if anything. */
-  constructor(parts: RoleParts, current?: Configuration) {
+  constructor(parts: RoleParts, current?: Configuration, isForced = parts.context.options.force) {
     this.#parts = parts
     this.#current = current
-    this.#isForced = parts.context.options.force
+    this.#isForced = isForced
   }
 
   protection(): Protection {
@@ -49,6 +49,8 @@ export class Starting implements Role {
 
   onTick(): void {
     this.#link?.onTick()
+    // Whoever is asked answers at once, or is gone without having closed the channel.
+    if (this.#link?.isUp && this.#link.ageMs >= this.#parts.context.settings.stallMs) this.#link.close()
     this.#parts.dialog.poll()
   }
 
