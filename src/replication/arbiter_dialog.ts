@@ -71,7 +71,10 @@ export class ArbiterDialog {
     this.read()
   }
 
-  /** Proposes that `next` follow `from`. It takes the place of a read that is under way, never of a proposal. */
+  /**
+   * Proposes that `next` follow `from`. It takes the place of a read that is under way, never of a proposal: whoever
+   * may still be proposing gets the outcome of that.
+   */
   propose(from: Configuration | undefined, next: Configuration): void {
     if (this.isProposing) return
     const expected = from === undefined ? undefined : encodeConfiguration(from)

@@ -52,6 +52,7 @@ const VERSION = 1
 const MAX_EPOCH = 0xffff_ffff
 /** Names are short, printable and without spaces. */
 const NAME = /^[!-~]{1,128}$/
+const ASCII = /^[ -~]*$/
 
 /** Whether a text can be a host, an incarnation or a generation. */
 export function isName(text: string): boolean {
@@ -92,6 +93,7 @@ export function encodeConfiguration(configuration: Configuration): Decision {
 export function decodeConfiguration(decision: Decision): Configuration {
   const what = `the arbiter's decision ${decision.epoch}`
   if (decision.text.length > MAX_DECISION_BYTES) throw new FormatError(`${what}: too long`)
+  if (!ASCII.test(decision.text)) throw new FormatError(`${what}: not ASCII`)
   const json = decodeJson(encodeAscii(decision.text), what)
   if (json['version'] !== VERSION) {
     throw new FormatError(`${what}: version ${String(json['version'])}, this program reads ${VERSION}`)

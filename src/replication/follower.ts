@@ -34,7 +34,10 @@ export class Follower {
   gateFrom: bigint | undefined
   /** The first digest that was logged while gating. */
   #digestIndex: bigint | undefined
+  /** Since when outputs have been waiting for a copy that does not follow as the backup yet. */
   #gatingMs = 0
+  /** Whether it has acknowledged as the backup. */
+  #isSettled = false
   #slowSinceMs: number | undefined
   #start: Frontier | undefined
   /** Chunks: read from the machine up to, sent up to, acknowledged up to (exclusive); the last one's number. */
@@ -145,6 +148,7 @@ export class Follower {
 
   /** False if it acknowledges what it cannot have. */
   onAck({ received, executed }: Ack): boolean {
+    if (this.isBackup) this.#isSettled = true
     return this.#log?.onAck(received, executed) ?? false
   }
 
@@ -166,6 +170,7 @@ export class Follower {
   onBackup(): void {
     this.state = 'backup'
     this.gateFrom = 0n
+    this.#gatingMs = this.#context.nowMs
   }
 
   /** Why it has to go, or undefined: silent, stuck, too slow, or too long in joining with outputs waiting. */
@@ -174,8 +179,8 @@ export class Follower {
     const suspicion = this.watch.suspicion()
     if (suspicion !== undefined) return suspicion
     if (!this.isBackup && this.unacknowledgedBytes > settings.boundBytes) return 'the log outruns it'
-    if (this.state === 'gating' && nowMs - this.#gatingMs >= settings.joinGateMs)
-      return 'joining takes too long'
+    const isUnsettled = this.state === 'gating' || (this.isBackup && !this.#isSettled)
+    if (isUnsettled && nowMs - this.#gatingMs >= settings.joinGateMs) return 'joining takes too long'
     if (!this.isBackup || this.lagMs <= settings.lagLimitMs) {
       this.#slowSinceMs = undefined
       return undefined

@@ -20,6 +20,11 @@ export class Lag {
     this.#context = context
   }
 
+  /** Whether the machine is made to stand still. */
+  get isStandingStill(): boolean {
+    return this.#pace === 0
+  }
+
   /** Sets the pace by what the backup owes and by what waits to leave. Nothing is set while the machine is stopped. */
   adjust(follower: Follower | undefined, gateBytes: number, isStopped: boolean): void {
     if (isStopped) return

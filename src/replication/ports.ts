@@ -14,6 +14,11 @@
  *  6. A `send` on a channel that has closed is dropped. Messages marked `urgent` (acknowledgements, heartbeats) must
  *     not wait behind others.
  *  7. `tick` comes at least every heartbeat, with a monotonic clock.
+ *  8. There is one process of a machine on a host at a time: a member is made only while its process holds the host's
+ *     lock of that machine, and the process ends before the lock does. So a new member may call all before it dead.
+ *  9. The host that a hello names is the one that the channel's certificate was made out to.
+ * 10. What the machine has put out at its last position, without a record that announces it, is logged as the first
+ *     thing after `takeOver`.
  */
 import type { LogBatch } from '../log/batch.ts'
 import type { ArbiterAnswer, Decision } from './arbiter.ts'

@@ -406,6 +406,37 @@ test('a disk that fails hands over while protected, and only ends a join otherwi
   assert.deepEqual(joining().step({ kind: 'diskFailed', reason: 'EIO' }), ['close 2'])
 })
 
+test('a disk that fails while a backup is being added hands over once it has been', () => {
+  const subject = joining()
+  subject.wait(50)
+  subject.step(appended(10, 2, [], 11))
+  assert.deepEqual(ack(subject, 12, 12, 1), ['propose 2 add a1/b1 life 1'])
+  assert.deepEqual(subject.step({ kind: 'diskFailed', reason: 'EIO' }), [])
+  assert.deepEqual(subject.answer(PAIR), ['send 2 configured 2 !', 'stopExecution'])
+})
+
+test('a backup that never acknowledges as such is dropped: it cannot reach the arbiter', () => {
+  const subject = joining()
+  subject.wait(50)
+  subject.step(appended(10, 2, [], 11))
+  ack(subject, 12, 12, 1)
+  subject.answer(PAIR)
+  const lines: string[] = []
+  for (let i = 0; i < 100; i++) {
+    ack(subject, 12, 12, 1)
+    lines.push(...subject.wait(50))
+  }
+  assert.ok(lines.includes('propose 3 drop a1/- life 1'))
+})
+
+test('a primary that is held back says that it stands still, so that nobody takes it for stuck', () => {
+  const subject = pair({ settings: { ...DEFAULT_SETTINGS, boundBytes: 1000 } })
+  subject.step({ kind: 'progress', state: 'running', position: 14n })
+  subject.step(appended(12, 1, [{ ...output(12), bytes: new Uint8Array(2001) }]))
+  assert.ok(subject.wait(50).includes('execution 0 held'))
+  assert.ok(subject.wait(50).includes('send 2 heartbeat stopped !'))
+})
+
 test('a primary whose memory changed by itself yields and ends', () => {
   assert.deepEqual(pair().step({ kind: 'convicted', report: 'page 7' }), [
     'send 2 yield !',

@@ -38,6 +38,8 @@ export class Primary implements Role {
   #frontier: Frontier
   #follower: Follower | undefined
   #isLinkUp = false
+  /** The disk failed while a change was undecided: what to do depends on its outcome. */
+  #hasDiskFailed = false
   /** After a pause, until the arbiter has said that nothing has changed. */
   #isChecking = false
   /** The change that is undecided. */
@@ -411,6 +413,8 @@ export class Primary implements Role {
     // What was lost while the change was undecided is settled now.
     if (change === 'add' && follower === undefined) return this.#settleLoss()
     this.#flushGate()
+    if (this.#hasDiskFailed && follower?.isBackup && this.#ending.kind === undefined) this.#end('failOver')
+    this.#hasDiskFailed = false
     this.#advanceEnding()
   }
 
@@ -453,9 +457,11 @@ export class Primary implements Role {
   #onDiskFailed(reason: string): void {
     const { context } = this.#parts
     context.tell(`the disk failed: ${reason}`)
-    if (this.#follower?.isBackup && this.#change === undefined && this.#ending.kind === undefined) {
-      return this.#end('failOver')
+    if (this.#change !== undefined) {
+      this.#hasDiskFailed = true
+      return
     }
+    if (this.#follower?.isBackup && this.#ending.kind === undefined) return this.#end('failOver')
     this.#loseJoiner('the disk it is copied from failed')
   }
 
@@ -476,6 +482,8 @@ export class Primary implements Role {
     if (channel === undefined || context.nowMs - this.#beatMs < context.settings.heartbeatMs) return
     this.#beatMs = context.nowMs
     const { epoch } = this.#configuration
-    context.send(channel, { kind: 'heartbeat', epoch, state: this.#state, position: this.#position }, true)
+    // What is held back from here is not stuck: nobody else would get it any further.
+    const state = this.#lag.isStandingStill ? 'stopped' : this.#state
+    context.send(channel, { kind: 'heartbeat', epoch, state, position: this.#position }, true)
   }
 }

@@ -32,7 +32,10 @@ export interface Settings {
   readonly dialRetryMs: number
   /** Chunks of a joining copy's image on their way at once. */
   readonly chunkWindow: number
-  /** A joining copy that makes outputs wait is given up after this long without becoming the backup. */
+  /**
+   * A joining copy that makes outputs wait is given up after this long without becoming the backup; so is one that has
+   * become it and does not acknowledge as such, since it cannot reach the arbiter.
+   */
   readonly joinGateMs: number
   /** Who goes on after a divergence that convicts neither side. */
   readonly onDivergence: 'primary' | 'stop'

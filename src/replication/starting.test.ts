@@ -138,6 +138,15 @@ test('an answer that is not a configuration stops this copy', () => {
   assert.match(lines[0]!, /^halt: the arbiter's decision 5: epoch is not a number/)
 })
 
+test('an answer that is not even text stops this copy in order', () => {
+  const [subject] = started(PAIR)
+  subject.wait(200)
+  const answer = { kind: 'current', decision: { epoch: 5, text: '{"version":1,"\u00e4":2}' } } as const
+  assert.deepEqual(subject.step({ kind: 'answer', request: 2, answer }), [
+    "halt: the arbiter's decision 5: not ASCII",
+  ])
+})
+
 test('whoever asks is told which incarnations of this host are dead', () => {
   const [subject] = started(PAIR)
   subject.accept(2, identity('c'))
