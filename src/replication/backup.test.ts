@@ -79,6 +79,22 @@ test('a new copy asks, stores, installs, acknowledges, and is the backup when th
   assert.equal(subject.member.role.name, 'backup')
 })
 
+test('a copy of a third host does not call while there is a backup; it calls when the backup is gone', () => {
+  const subject = new Subject('c')
+  subject.wait(50)
+  subject.answer(PAIR)
+  assert.deepEqual(subject.wait(200), ['read'])
+  subject.answer(configuration(3, A))
+  assert.deepEqual(subject.wait(50), ['dial 1 a'])
+})
+
+test("a new process at the backup's host calls: the primary has to know that the old one is gone", () => {
+  const subject = new Subject('b', { incarnation: 'b2' })
+  subject.wait(50)
+  subject.answer(PAIR)
+  assert.deepEqual(subject.wait(50), ['dial 1 a'])
+})
+
 test('what the primary says about the configuration is not believed before the arbiter has confirmed it', () => {
   const subject = installed()
   subject.receive(1, { kind: 'configured', epoch: 2 })

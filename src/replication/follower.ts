@@ -68,6 +68,10 @@ export class Follower {
     return this.#log?.unacknowledgedBytes ?? 0
   }
 
+  get unexecutedBytes(): number {
+    return this.#log?.unexecutedBytes ?? 0
+  }
+
   get executed(): bigint {
     return this.#log?.executed ?? 0n
   }

@@ -57,7 +57,7 @@ export class Joiner implements Role {
 
   onTick(): void {
     if (this.#pause.onTick()) this.#watch.reset()
-    this.#link.onTick()
+    if (this.#isWanted) this.#link.onTick()
     if (this.#link.isUp && this.#watch.suspicion() !== undefined) this.#link.close()
     if (!this.#link.isUp) this.#parts.dialog.poll()
     else this.#beat()
@@ -113,7 +113,9 @@ export class Joiner implements Role {
       )
     }
     this.#link.close()
-    this.#parts.become(new Starting(this.#parts, current))
+    const starting = new Starting(this.#parts)
+    this.#parts.become(starting)
+    starting.onOutcome({ kind: 'current', current })
   }
 
   onMachine(input: Input): void {
@@ -143,11 +145,20 @@ export class Joiner implements Role {
     }
     // Both copies may be lost, with nobody there to join: then the disk may be the recorded backup's.
     this.#link.close()
-    this.#parts.become(new Starting(this.#parts, this.#configuration, true))
+    this.#parts.become(new Starting(this.#parts, true))
   }
 
   checkInvariants(): void {
     this.#transfer?.log.checkInvariants()
+  }
+
+  /**
+   * While another host's copy is the backup there is no place: then only the arbiter is asked, now and then. A backup
+   * of this host's is an earlier process, and the primary has to hear that it is gone.
+   */
+  get #isWanted(): boolean {
+    const { backup } = this.#configuration
+    return backup === undefined || backup.host === this.#parts.context.options.host
   }
 
   /** The configuration in which it joins: the primary may be further than what the arbiter said when it was asked. */

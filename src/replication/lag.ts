@@ -4,6 +4,9 @@
  *     lag <= target       full speed
  *     target .. limit     falling linearly to the slowest pace
  *     bytes > bound       inputs wait outside;  > 2 x bound  nothing runs
+ *
+ * The bytes are those of outputs that wait to leave and of records that the backup has not executed: so the bound holds
+ * for the memory of either side.
  */
 import type { Context } from './context.ts'
 import type { Follower } from './follower.ts'
@@ -30,7 +33,7 @@ export class Lag {
     if (isStopped) return
     // A copy that only joins must not hold the machine back: if it cannot keep up it is given up.
     const backup = follower?.isBackup ? follower : undefined
-    const bytes = gateBytes + (backup?.unacknowledgedBytes ?? 0)
+    const bytes = gateBytes + (backup?.unexecutedBytes ?? 0)
     const { boundBytes } = this.#context.settings
     const inputs = bytes > boundBytes ? 'held' : 'taken'
     const pace = bytes > 2 * boundBytes ? 0 : this.#paceFor(backup?.lagMs ?? 0)

@@ -7,7 +7,8 @@
  *  1. Effects are carried out in the order given, those of one step before those of the next. Each may be begun before
  *     the one before it has finished, except as said here.
  *  2. `release` and `attach` go to one queue, in order: an output leaves only by the link that was attached before it.
- *  3. `feed`, `install`, `takeOver`, `append`, `snapshot` and `execution` go to the machine through one queue, in order.
+ *  3. `boot`, `feed`, `install`, `takeOver`, `append`, `snapshot`, `dropSnapshot`, `execution` and `stopExecution` go to
+ *     the machine through one queue, in order.
  *  4. What `append` appended comes back with `appended`, in the order of the records and before anything that came later.
  *  5. `halt` is the last effect of a member: the process of the machine ends. Outputs that are queued do not leave any
  *     more; messages that are queued may. A new process has a new incarnation.

@@ -243,6 +243,15 @@ test('what waits to leave holds inputs at the bound, and execution at twice the 
   assert.ok(quiet(subject.wait(50)).includes('execution 1 taken'))
 })
 
+test('what the backup has in memory but has not executed counts towards the bound', () => {
+  const subject = pair({ settings: { ...DEFAULT_SETTINGS, boundBytes: 60 } })
+  subject.step(appended(12, 10))
+  ack(subject, 22, 12)
+  assert.deepEqual(quiet(subject.wait(50)), ['execution 1 held'])
+  ack(subject, 22)
+  assert.deepEqual(quiet(subject.wait(50)), ['execution 1 taken'])
+})
+
 test('what has left is logged as released, once and not at once', () => {
   const subject = pair()
   subject.step(appended(12, 1, [output(12)]))

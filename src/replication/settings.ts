@@ -20,7 +20,10 @@ export interface Settings {
   readonly lagLimitMs: number
   /** A backup whose lag stays above the limit for this long is dropped. */
   readonly slowBackupMs: number
-  /** Outputs held or unconfirmed, and records not acknowledged, before inputs are held; at twice as much execution stops. */
+  /**
+   * Outputs held or unconfirmed, and records that the backup has not executed, before inputs are held; at twice as much
+   * execution stops.
+   */
   readonly boundBytes: number
   /** How often outputs that have left are logged as released. */
   readonly releasedMs: number

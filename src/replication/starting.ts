@@ -34,10 +34,9 @@ export class Starting implements Role {
   #isForced: boolean
   #told = ''
 
-  /** `current` is what the arbiter is known to hold, if anything. */
-  constructor(parts: RoleParts, current?: Configuration, isForced = parts.context.options.force) {
+  /** `isForced`: the operator's word, given before; he may give it later too. */
+  constructor(parts: RoleParts, isForced = parts.context.options.force) {
     this.#parts = parts
-    this.#current = current
     this.#isForced = isForced
   }
 
