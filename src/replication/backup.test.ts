@@ -369,6 +369,26 @@ test('a pause of this process is no silence of the primary', () => {
   assert.ok(!lines.some((text) => text.startsWith('propose')), lines.join('; '))
 })
 
+test('a process that pauses all the time notices all the same that the primary is silent', () => {
+  const subject = backup()
+  const lines: string[] = []
+  for (let i = 0; i < 3; i++) {
+    subject.nowMs += 300
+    lines.push(...quiet(subject.step({ kind: 'tick', nowMs: subject.nowMs })))
+  }
+  assert.deepEqual(lines, ['close 1', 'propose 3 go live b1/- life 1'])
+})
+
+test('refusals that come faster than the arbiter answers do not keep its answer out', () => {
+  const subject = backup()
+  subject.wait(200)
+  assert.deepEqual(subject.receive(1, { kind: 'refused', reason: 'dropped' }), ['read', 'close 1'])
+  subject.wait(100)
+  subject.connect(3, A)
+  assert.deepEqual(subject.receive(3, { kind: 'refused', reason: 'dropped' }), ['close 3'])
+  assert.deepEqual(subject.answer(configuration(3, A)), ['halt: replaced: configuration 3 (drop)'])
+})
+
 test('a primary whose heart beats without progress is suspected after its own time', () => {
   const subject = backup()
   const beat = (position: bigint): Message => ({ kind: 'heartbeat', epoch: 2, state: 'running', position })

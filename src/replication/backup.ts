@@ -64,7 +64,7 @@ export class Backup implements Role {
   }
 
   onTick(): void {
-    if (this.#pause.onTick()) this.#watch.reset()
+    if (this.#pause.onTick()) this.#watch.onPause()
     if (this.#state === 'leaving') return this.#leaveInTime()
     // It may never catch up, and the primary may have gone on without it.
     if (this.#state === 'sealed' && this.#appointed === undefined) this.#parts.dialog.poll()
@@ -106,7 +106,7 @@ export class Backup implements Role {
       // No sign of life for this copy: whoever only refuses may be unable to drop it.
       case 'refused':
         this.#parts.context.tell(`the primary refuses this copy: ${message.reason}`)
-        this.#parts.dialog.read()
+        this.#parts.dialog.poll()
         return this.#link.close()
     }
   }

@@ -56,7 +56,7 @@ export class Joiner implements Role {
   }
 
   onTick(): void {
-    if (this.#pause.onTick()) this.#watch.reset()
+    if (this.#pause.onTick()) this.#watch.onPause()
     if (this.#isWanted) this.#link.onTick()
     if (this.#link.isUp && this.#watch.suspicion() !== undefined) this.#link.close()
     if (!this.#link.isUp) this.#parts.dialog.poll()

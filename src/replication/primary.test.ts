@@ -97,6 +97,7 @@ test('an answer from before the pause does not open the gate', () => {
   const subject = pair()
   subject.nowMs += 400
   assert.ok(subject.step({ kind: 'tick', nowMs: subject.nowMs }).includes('read'), 'question 4')
+  ack(subject, 12)
   subject.step(appended(12, 1, [output(12)]))
   subject.nowMs += 5000
   assert.ok(subject.step({ kind: 'tick', nowMs: subject.nowMs }).includes('read'), 'asked anew')

@@ -91,7 +91,7 @@ export class Primary implements Role {
   onTick(): void {
     const { context, dialog } = this.#parts
     if (this.#pause.onTick()) {
-      this.#follower?.watch.reset()
+      this.#follower?.watch.onPause()
       if (this.#configuration.backup !== undefined && !dialog.isProposing) {
         this.#isChecking = true
         dialog.read()
