@@ -41,11 +41,6 @@ export class ArbiterDialog {
     this.#context = context
   }
 
-  /** Whether a question waits for its answer. */
-  get isAsking(): boolean {
-    return this.#question !== undefined
-  }
-
   /** Whether a proposal is undecided. */
   get isProposing(): boolean {
     return this.#question?.proposal !== undefined
@@ -67,7 +62,7 @@ export class ArbiterDialog {
   /** Asks for the latest configuration now and then; for whoever waits for something to change. */
   poll(): void {
     const { nowMs, settings } = this.#context
-    if (this.isAsking || nowMs - this.#readMs < settings.arbiterRetryMs) return
+    if (this.#question !== undefined || nowMs - this.#readMs < settings.arbiterRetryMs) return
     this.read()
   }
 

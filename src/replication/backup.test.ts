@@ -114,8 +114,8 @@ test('what the arbiter said before the primary told of a change does not hide th
   assert.equal(subject.member.role.name, 'backup')
 })
 
-test('a configuration that the backup knows already is no reason to ask', () => {
-  assert.deepEqual(backup().receive(1, { kind: 'configured', epoch: 2 }), [])
+test('a primary that learns of the configuration later than its backup is told again what has arrived', () => {
+  assert.deepEqual(backup().receive(1, { kind: 'configured', epoch: 2 }), ['send 1 ack e2 12/12 !'])
 })
 
 test('a sealed backup that cannot catch up finds out that it has been replaced', () => {

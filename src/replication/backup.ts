@@ -99,8 +99,9 @@ export class Backup implements Role {
         this.#watch.onHeard()
         return this.#watch.onHeartbeat(message)
       case 'configured':
-        if (message.epoch > this.#configuration.epoch) this.#parts.dialog.read()
-        return
+        if (message.epoch > this.#configuration.epoch) return this.#parts.dialog.read()
+        // The primary knows it only now, and has ignored what was acknowledged in it before.
+        return this.#acknowledge()
       case 'yield':
         return this.#seal(`it yields: ${message.reason}`)
       // No sign of life for this copy: whoever only refuses may be unable to drop it.

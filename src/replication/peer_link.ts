@@ -9,7 +9,7 @@
 import type { Context } from './context.ts'
 import type { Hello } from './message.ts'
 
-export type LinkState = 'down' | 'dialing' | 'greeting' | 'up'
+type LinkState = 'down' | 'dialing' | 'greeting' | 'up'
 
 export class PeerLink {
   readonly host: string
@@ -20,16 +20,10 @@ export class PeerLink {
   #redialledMs = Number.NEGATIVE_INFINITY
   /** When the state was entered. */
   #sinceMs = 0
-  /** Incarnation of the process at the other end, once it has said hello. */
-  #peer: string | undefined
 
   constructor(context: Context, host: string) {
     this.#context = context
     this.host = host
-  }
-
-  get state(): LinkState {
-    return this.#state
   }
 
   get isUp(): boolean {
@@ -43,10 +37,6 @@ export class PeerLink {
 
   get channel(): number {
     return this.#channel
-  }
-
-  get peer(): string | undefined {
-    return this.#peer
   }
 
   /** Whether an input of this channel is this link's. */
@@ -76,7 +66,6 @@ export class PeerLink {
       return false
     }
     this.#enter('up')
-    this.#peer = hello.incarnation
     return true
   }
 
@@ -112,7 +101,6 @@ export class PeerLink {
 
   #forget(): void {
     this.#enter('down')
-    this.#peer = undefined
     this.#nextDialMs = this.#context.nowMs + this.#context.settings.dialRetryMs
   }
 }

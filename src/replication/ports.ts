@@ -44,7 +44,7 @@ export interface MemberOptions {
   readonly mayCreate: boolean
   /** Whether this host starts the machine again if its last configuration says that it was stopped. */
   readonly mayRestart: boolean
-  /** The operator's word that the recorded backup is dead, or that its data may be lost: see cold_start.ts. */
+  /** The operator's word that the recorded backup is dead, or that its data may be lost: see starting.ts. */
   readonly force: boolean
   readonly settings: Settings
   /** Bugs planted by tests. */
