@@ -6,7 +6,7 @@
  * The arbiter holds one for each epoch and never changes one. A change is a test-and-set from N to N + 1:
  *
  *     change       made by                        from                to
- *     cold start   a new process (starting.ts)   any or none         {me, none}, life N + 1
+ *     cold start   a new process (starting.ts)    any or none         {me, none}, life N + 1
  *     go live      the backup                     {A, B}              {B, none}
  *     drop         the primary                    {A, B}              {A, none}
  *     add          the primary                    {A, none}           {A, C}
