@@ -55,11 +55,6 @@ export class ReceivedLog {
     this.#waiting = undefined
   }
 
-  /** An output that was pending when the state was taken that this copy began with. */
-  addPending(output: MachineOutput): void {
-    this.gate.add(output)
-  }
-
   /**
    * Takes the bytes of a batch.
    * @throws FormatError if it is damaged or does not go on where the log ends: then the channel is of no use
