@@ -34,6 +34,7 @@ import { writeManifest } from '../src/image/store.ts'
 import { RecordingReader } from '../src/node/recording_file.ts'
 import { bareElf } from './bare_elf.ts'
 import { type Ended, GuestProcess, launcher, leftovers, understudy } from './guest_process.ts'
+import { lacksMounts } from './mounts.ts'
 import { systemImage, testEnvironment } from './system_image.ts'
 
 const MIB = 2 ** 20
@@ -354,17 +355,7 @@ describe('what must not be replaced', { skip }, () => {
   })
 })
 
-/** Why no file systems can be mounted here, or false. */
-function lacksMounts(): string | false {
-  const { status } = spawnSync('unshare', ['-m', 'mount', '-t', 'tmpfs', 'tmpfs', directory])
-  if (status === 0) return false
-  const reason = 'NOT TESTED: unshare cannot mount a file system here (not root?)'
-  if (process.env['CI'] === 'true') throw new Error(reason)
-  console.error(reason)
-  return reason
-}
-
-describe('a machine that lacks something', { skip: skip || lacksMounts() }, () => {
+describe('a machine that lacks something', { skip: skip || lacksMounts(directory) }, () => {
   /** Runs a shell script where `full` is a file system of `bytes`, and $understudy the command. */
   function withTmpfs(bytes: number, script: string): Ended {
     const folder = join(directory, 'full')

@@ -34,7 +34,10 @@ export class Follower {
   gateFrom: bigint | undefined
   /** The first digest that was logged while gating. */
   #digestIndex: bigint | undefined
+  /** Since when outputs have been waiting for a copy that does not follow as the backup yet. */
   #gatingMs = 0
+  /** Whether it has acknowledged as the backup. */
+  #isSettled = false
   #slowSinceMs: number | undefined
   #start: Frontier | undefined
   /** Chunks: read from the machine up to, sent up to, acknowledged up to (exclusive); the last one's number. */
@@ -63,6 +66,10 @@ export class Follower {
 
   get unacknowledgedBytes(): number {
     return this.#log?.unacknowledgedBytes ?? 0
+  }
+
+  get unexecutedBytes(): number {
+    return this.#log?.unexecutedBytes ?? 0
   }
 
   get executed(): bigint {
@@ -113,8 +120,10 @@ export class Follower {
     this.#context.emit({ kind: 'dropSnapshot', join: this.join })
   }
 
-  /** It has come back after its channel broke, and goes on with `nextIndex`; false if the log does not reach back. */
+  /** It has come back after its channel broke, and goes on with `nextIndex`; false if it cannot have what it asks for. */
   resume(channel: number, nextIndex: bigint, join: JoinResume | undefined): boolean {
+    const isChunkKnown = (next: number) => this.#chunkAcked <= next && next <= this.#chunkAsked
+    if (join !== undefined && this.state === 'transfer' && !isChunkKnown(join.nextChunk)) return false
     const batches = this.#log?.from(nextIndex)
     if (batches === undefined || !this.#log!.onAck(nextIndex, this.executed)) return false
     this.channel = channel
@@ -143,6 +152,7 @@ export class Follower {
 
   /** False if it acknowledges what it cannot have. */
   onAck({ received, executed }: Ack): boolean {
+    if (this.isBackup) this.#isSettled = true
     return this.#log?.onAck(received, executed) ?? false
   }
 
@@ -164,6 +174,7 @@ export class Follower {
   onBackup(): void {
     this.state = 'backup'
     this.gateFrom = 0n
+    this.#gatingMs = this.#context.nowMs
   }
 
   /** Why it has to go, or undefined: silent, stuck, too slow, or too long in joining with outputs waiting. */
@@ -172,8 +183,8 @@ export class Follower {
     const suspicion = this.watch.suspicion()
     if (suspicion !== undefined) return suspicion
     if (!this.isBackup && this.unacknowledgedBytes > settings.boundBytes) return 'the log outruns it'
-    if (this.state === 'gating' && nowMs - this.#gatingMs >= settings.joinGateMs)
-      return 'joining takes too long'
+    const isUnsettled = this.state === 'gating' || (this.isBackup && !this.#isSettled)
+    if (isUnsettled && nowMs - this.#gatingMs >= settings.joinGateMs) return 'joining takes too long'
     if (!this.isBackup || this.lagMs <= settings.lagLimitMs) {
       this.#slowSinceMs = undefined
       return undefined

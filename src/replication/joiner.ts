@@ -15,10 +15,10 @@ import type { Outcome } from './arbiter_dialog.ts'
 import { Backup } from './backup.ts'
 import type { Configuration } from './configuration.ts'
 import { partOf } from './context.ts'
-import type { ChunkMessage, JoinStart, Message } from './message.ts'
+import type { ChunkMessage, JoinStart, Message, PendingOutputMessage } from './message.ts'
 import { PeerLink } from './peer_link.ts'
 import { PauseWatch, PeerWatch } from './peer_watch.ts'
-import type { Input } from './ports.ts'
+import type { Input, OperatorCommand } from './ports.ts'
 import type { Protection } from './protection.ts'
 import { ReceivedLog } from './received_log.ts'
 import type { Role, RoleParts } from './role.ts'
@@ -39,7 +39,8 @@ export class Joiner implements Role {
   readonly #watch: PeerWatch
   readonly #pause: PauseWatch
   #transfer: Transfer | undefined
-  #readMs: number
+  /** Outputs that came before their `joinStart`, over the present channel. */
+  #pending: PendingOutputMessage[] = []
   #beatMs = 0
 
   constructor(parts: RoleParts, configuration: Configuration) {
@@ -48,7 +49,6 @@ export class Joiner implements Role {
     this.#link = new PeerLink(parts.context, configuration.primary.host)
     this.#watch = new PeerWatch(parts.context)
     this.#pause = new PauseWatch(parts.context)
-    this.#readMs = parts.context.nowMs
   }
 
   protection(): Protection {
@@ -56,10 +56,10 @@ export class Joiner implements Role {
   }
 
   onTick(): void {
-    if (this.#pause.onTick()) this.#watch.reset()
-    this.#link.onTick()
+    if (this.#pause.onTick()) this.#watch.onPause()
+    if (this.#isWanted) this.#link.onTick()
     if (this.#link.isUp && this.#watch.suspicion() !== undefined) this.#link.close()
-    if (!this.#link.isUp) this.#readNowAndThen()
+    if (!this.#link.isUp) this.#parts.dialog.poll()
     else this.#beat()
   }
 
@@ -82,7 +82,7 @@ export class Joiner implements Role {
       case 'joinStart':
         return this.#onStart(message)
       case 'pendingOutput':
-        if (message.join === this.#transfer?.start.join) this.#transfer.log.addPending(message)
+        this.#pending.push(message)
         return
       case 'chunk':
         return this.#onChunk(message)
@@ -100,7 +100,7 @@ export class Joiner implements Role {
 
   onOutcome({ current }: Outcome): void {
     const { context } = this.#parts
-    if (current === undefined || current.epoch === this.#configuration.epoch) return
+    if (current === undefined || current.epoch <= this.#epoch) return
     const transfer = this.#transfer
     if (transfer?.state === 'installed' && partOf(context, current) === 'backup') {
       transfer.log.gate.checkInvariants()
@@ -113,7 +113,9 @@ export class Joiner implements Role {
       )
     }
     this.#link.close()
-    this.#parts.become(new Starting(this.#parts, current))
+    const starting = new Starting(this.#parts)
+    this.#parts.become(starting)
+    starting.onOutcome({ kind: 'current', current })
   }
 
   onMachine(input: Input): void {
@@ -137,17 +139,39 @@ export class Joiner implements Role {
     }
   }
 
-  onOperator(): void {
-    this.#parts.context.tell('this copy is still joining')
+  onOperator(command: OperatorCommand): void {
+    if (command !== 'force' || this.#transfer !== undefined) {
+      return this.#parts.context.tell('this copy is still joining')
+    }
+    // Both copies may be lost, with nobody there to join: then the disk may be the recorded backup's.
+    this.#link.close()
+    this.#parts.become(new Starting(this.#parts, true))
   }
 
   checkInvariants(): void {
     this.#transfer?.log.checkInvariants()
   }
 
+  /**
+   * While another host's copy is the backup there is no place: then only the arbiter is asked, now and then. A backup
+   * of this host's is an earlier process, and the primary has to hear that it is gone.
+   */
+  get #isWanted(): boolean {
+    const { backup } = this.#configuration
+    return backup === undefined || backup.host === this.#parts.context.options.host
+  }
+
+  /** The configuration in which it joins: the primary may be further than what the arbiter said when it was asked. */
+  get #epoch(): number {
+    return Math.max(this.#configuration.epoch, this.#transfer?.start.epoch ?? 0)
+  }
+
   #ask(hello: Message & { kind: 'hello' }): void {
     if (!this.#link.onHello(hello)) return
     const { context } = this.#parts
+    // Whoever has taken the primary's place there numbers its joins anew, and what has been stored is not of its state.
+    if (hello.incarnation !== this.#configuration.primary.incarnation) return this.#link.close()
+    this.#pending = []
     const transfer = this.#transfer
     context.send(this.#link.channel, {
       kind: 'join',
@@ -171,6 +195,14 @@ export class Joiner implements Role {
     const { life, nextIndex, position } = start
     const log = new ReceivedLog(context, life, { nextIndex, position }, false)
     for (const { port, ordinal } of start.released) log.gate.onLeft(port, ordinal)
+    for (const output of this.#pending) {
+      if (output.join !== start.join || output.index >= nextIndex || !log.gate.accepts(output)) {
+        context.tell('the primary sends outputs that do not belong to its state')
+        return this.#link.close()
+      }
+      log.gate.add(output)
+    }
+    this.#pending = []
     this.#transfer = { start, log, nextChunk: 0, state: 'receiving' }
   }
 
@@ -220,7 +252,7 @@ export class Joiner implements Role {
     if (transfer === undefined || !this.#link.isUp) return
     const ack = {
       kind: 'ack',
-      epoch: this.#configuration.epoch,
+      epoch: this.#epoch,
       incarnation: this.#parts.context.options.incarnation,
       received: transfer.log.received.nextIndex,
       executed: transfer.log.executed.nextIndex,
@@ -235,17 +267,6 @@ export class Joiner implements Role {
     const position = this.#transfer?.log.executed.position ?? 0n
     // Until there is a machine it does nothing, and that is no stall.
     const state = this.#transfer?.state === 'installed' && !this.#transfer.log.isCaughtUp ? 'running' : 'idle'
-    context.send(
-      this.#link.channel,
-      { kind: 'heartbeat', epoch: this.#configuration.epoch, state, position },
-      true,
-    )
-  }
-
-  #readNowAndThen(): void {
-    const { context, dialog } = this.#parts
-    if (context.nowMs - this.#readMs < context.settings.arbiterRetryMs) return
-    this.#readMs = context.nowMs
-    dialog.read()
+    context.send(this.#link.channel, { kind: 'heartbeat', epoch: this.#epoch, state, position }, true)
   }
 }

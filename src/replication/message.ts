@@ -6,7 +6,7 @@
  *       hello            ->
  *                        <-           hello
  *       join | follow    ->           (a new copy, or a copy that goes on where its channel broke)
- *                        <-           joinStart, pendingOutput..., chunk... | batch... | refused
+ *                        <-           pendingOutput..., joinStart, chunk... | batch... | refused
  *       chunkAck, installed ->
  *       ack, heartbeat   ->
  *                        <-           batch, heartbeat, configured
@@ -43,7 +43,10 @@ export interface Join {
   readonly resume: JoinResume | undefined
 }
 
-/** The state that follows is that at `position`, with all records before `nextIndex` applied. */
+/**
+ * The state that follows is that at `position`, with all records before `nextIndex` applied. All outputs that belong to
+ * it have come before, so that a join that has begun lacks none, wherever its channel breaks.
+ */
 export interface JoinStart {
   readonly kind: 'joinStart'
   readonly join: number

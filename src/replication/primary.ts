@@ -15,8 +15,10 @@
 import { assert } from '../base/assert.ts'
 import type { Outcome } from './arbiter_dialog.ts'
 import { type ChangeKind, type Configuration, follow, isSameConfiguration } from './configuration.ts'
+import { Ending, type EndingKind } from './ending.ts'
 import { Follower } from './follower.ts'
 import { Lag } from './lag.ts'
+import { LogUpkeep } from './log_upkeep.ts'
 import type { Ack, Follow, Join, Message } from './message.ts'
 import type { OutputGate } from './output_gate.ts'
 import { PauseWatch } from './peer_watch.ts'
@@ -24,32 +26,29 @@ import type { Frontier, Input, OperatorCommand } from './ports.ts'
 import type { Protection, ProtectionReason } from './protection.ts'
 import type { Peer, Role, RoleParts } from './role.ts'
 
-type Ending = 'failOver' | 'stop'
-
 export class Primary implements Role {
   readonly name = 'primary'
   readonly #parts: RoleParts
   readonly #gate: OutputGate
   readonly #pause: PauseWatch
   readonly #lag: Lag
+  readonly #upkeep: LogUpkeep
+  readonly #ending: Ending
   #configuration: Configuration
   #frontier: Frontier
   #follower: Follower | undefined
   #isLinkUp = false
+  /** The disk failed while a change was undecided: what to do depends on its outcome. */
+  #hasDiskFailed = false
   /** After a pause, until the arbiter has said that nothing has changed. */
   #isChecking = false
   /** The change that is undecided. */
   #change: ChangeKind | undefined
-  #ending: Ending | undefined
-  #isMachineStopped = false
   #reason: ProtectionReason = 'need backup'
   #joins = 0
   #state: 'running' | 'idle' | 'stopped' = 'running'
   #position: bigint
   #beatMs = 0
-  #digestMs = 0
-  #releasedMs = 0
-  readonly #releasedLogged = new Map<number, bigint>()
 
   /** Takes over, alone, at `frontier`; `gate` holds what has been put out and is not known to have left. */
   constructor(parts: RoleParts, configuration: Configuration, frontier: Frontier, gate: OutputGate) {
@@ -60,9 +59,10 @@ export class Primary implements Role {
     this.#gate = gate
     this.#pause = new PauseWatch(parts.context)
     this.#lag = new Lag(parts.context)
+    this.#upkeep = new LogUpkeep(parts.context)
+    this.#ending = new Ending(parts.context)
     const { epoch, life } = configuration
     parts.context.emit({ kind: 'attach', epoch, life })
-    this.#flushGate()
   }
 
   get configuration(): Configuration {
@@ -74,8 +74,9 @@ export class Primary implements Role {
   }
 
   protection(): Protection {
-    if (this.#ending !== undefined) {
-      return { state: 'not protected', reason: this.#ending === 'stop' ? 'stopping' : 'handing over' }
+    const ending = this.#ending.kind
+    if (ending !== undefined) {
+      return { state: 'not protected', reason: ending === 'stop' ? 'stopping' : 'handing over' }
     }
     const isAsking = this.#change !== undefined || this.#isChecking
     if (isAsking && !this.#parts.dialog.isReachable) {
@@ -90,7 +91,7 @@ export class Primary implements Role {
   onTick(): void {
     const { context, dialog } = this.#parts
     if (this.#pause.onTick()) {
-      this.#follower?.watch.reset()
+      this.#follower?.watch.onPause()
       if (this.#configuration.backup !== undefined && !dialog.isProposing) {
         this.#isChecking = true
         dialog.read()
@@ -101,21 +102,19 @@ export class Primary implements Role {
     if (context.halted !== undefined) return
     this.#advanceJoin()
     this.#beat()
-    this.#log()
+    const isEnding = this.#ending.kind !== undefined
+    if (this.#follower !== undefined && !isEnding) this.#upkeep.onTick(this.#gate.left)
     this.#advanceEnding()
-    this.#lag.adjust(this.#follower, this.#gate.bytes, this.#isMachineStopped || this.#ending !== undefined)
+    this.#lag.adjust(this.#follower, this.#gate.bytes, isEnding)
   }
 
   onOpened(): void {
-    assert(false, 'the primary dials nobody')
+    // It dials nobody; what an earlier role dialled has been closed, maybe while it was opening.
   }
 
-  onClosed(channel: number, isRefused: boolean): void {
-    const follower = this.#follower
-    if (follower?.channel !== channel) return
-    follower.channel = undefined
-    // It will dial again, unless it is gone; silence decides. Whoever was only joining may start again.
-    if (isRefused) this.#loseFollower('its process is gone', 'backup lost')
+  onClosed(channel: number): void {
+    // The copy will dial again, unless it is gone: silence decides.
+    if (this.#follower?.channel === channel) this.#follower.channel = undefined
   }
 
   onMessage(channel: number, message: Message, peer: Peer | undefined): void {
@@ -184,11 +183,11 @@ export class Primary implements Role {
         this.#gate.onLeft(input.port, input.ordinal)
         return
       case 'stopped':
-        this.#isMachineStopped = true
+        this.#ending.onStopped()
         return this.#advanceEnding()
       case 'poweredOff':
-        this.#isMachineStopped = true
-        this.#ending = 'stop'
+        this.#ending.onPoweredOff()
+        this.#loseJoiner('the guest has powered off')
         return this.#advanceEnding()
       case 'diskFailed':
         return this.#onDiskFailed(input.reason)
@@ -200,7 +199,8 @@ export class Primary implements Role {
   onOperator(command: OperatorCommand): void {
     const { context } = this.#parts
     if (command === 'force') return
-    if (this.#ending !== undefined || this.#change !== undefined) return context.tell('a change is under way')
+    if (this.#ending.kind !== undefined || this.#change !== undefined)
+      return context.tell('a change is under way')
     if (command === 'failOver' && !this.#follower?.isBackup) {
       return context.tell('there is no backup to hand over to')
     }
@@ -265,18 +265,18 @@ export class Primary implements Role {
 
   #onJoin(channel: number, join: Join, peer: Peer): void {
     const { context } = this.#parts
-    const isHonest = join.member.host === peer.host && join.member.incarnation === peer.incarnation
+    if (join.member.host !== peer.host || join.member.incarnation !== peer.incarnation) {
+      return this.#refuse(channel, 'you said hello under another name')
+    }
     const follower = this.#follower
-    if (isHonest && follower?.member.incarnation === peer.incarnation)
-      return this.#resumeJoin(channel, follower, join)
+    if (follower?.member.incarnation === peer.incarnation) return this.#resumeJoin(channel, follower, join)
     // A new process at the backup's host: the old one is gone, and this one waits until that is settled.
     if (follower !== undefined && follower.member.host === peer.host) {
       this.#loseFollower('its process has been replaced', 'backup lost')
     }
     const isFree = this.#configuration.backup === undefined && this.#follower === undefined
-    if (!isHonest || !isFree || this.#change !== undefined || this.#ending !== undefined) {
-      context.send(channel, { kind: 'refused', reason: 'there is a backup, or a change is under way' })
-      return context.emit({ kind: 'close', channel })
+    if (!isFree || this.#change !== undefined || this.#ending.kind !== undefined) {
+      return this.#refuse(channel, 'there is a backup, or a change is under way')
     }
     this.#follower = new Follower(context, join.member, ++this.#joins, channel)
     context.emit({ kind: 'snapshot', join: this.#joins, baseGeneration: join.baseGeneration })
@@ -284,11 +284,9 @@ export class Primary implements Role {
 
   /** A copy whose channel broke while it joined, or before it knew that it had become the backup. */
   #resumeJoin(channel: number, follower: Follower, { resume }: Join): void {
-    const { context } = this.#parts
     const { start } = follower
     if (resume === undefined || resume.join !== follower.join || start === undefined) {
-      context.send(channel, { kind: 'refused', reason: 'this join is not known' })
-      context.emit({ kind: 'close', channel })
+      this.#refuse(channel, 'this join is not known')
       return this.#loseFollower('its join broke off', 'backup lost')
     }
     this.#sendStart(channel, follower.join, start, false)
@@ -296,16 +294,11 @@ export class Primary implements Role {
   }
 
   #onFollow(channel: number, { epoch, nextIndex }: Follow, peer: Peer): void {
-    const { context } = this.#parts
     const follower = this.#follower
     const isBackup = follower?.isBackup && follower.member.incarnation === peer.incarnation
     if (isBackup && epoch === this.#configuration.epoch)
       return this.#resume(channel, follower, nextIndex, undefined)
-    context.send(channel, {
-      kind: 'refused',
-      reason: `not the backup of configuration ${this.#configuration.epoch}`,
-    })
-    context.emit({ kind: 'close', channel })
+    this.#refuse(channel, `not the backup of configuration ${this.#configuration.epoch}`)
   }
 
   #resume(channel: number, follower: Follower, nextIndex: bigint, join: Join['resume']): void {
@@ -314,11 +307,16 @@ export class Primary implements Role {
       context.emit({ kind: 'close', channel: follower.channel })
     }
     if (!follower.resume(channel, nextIndex, join)) {
-      context.send(channel, { kind: 'refused', reason: `the log does not reach back to record ${nextIndex}` })
-      context.emit({ kind: 'close', channel })
-      return this.#loseFollower('it has fallen behind the log', 'backup lost')
+      this.#refuse(channel, `neither log nor state reach back to record ${nextIndex}`)
+      return this.#loseFollower('it asks for what is gone', 'backup lost')
     }
     if (follower.isBackup) this.#sayConfigured(follower)
+  }
+
+  #refuse(channel: number, reason: string): void {
+    this.#parts.context.send(channel, { kind: 'refused', reason })
+    this.#parts.context.emit({ kind: 'close', channel })
+    if (this.#follower?.channel === channel) this.#follower.channel = undefined
   }
 
   #onSnapshot(join: number, frontier: Frontier): void {
@@ -333,9 +331,9 @@ export class Primary implements Role {
   #sendStart(channel: number, join: number, start: Frontier, isFirst: boolean): void {
     const { context } = this.#parts
     const { epoch, life } = this.#configuration
+    const pending = isFirst ? this.#gate.pending : []
+    for (const output of pending) context.send(channel, { kind: 'pendingOutput', join, ...output })
     context.send(channel, { kind: 'joinStart', join, epoch, life, ...start, released: this.#gate.left })
-    if (!isFirst) return
-    for (const output of this.#gate.pending) context.send(channel, { kind: 'pendingOutput', join, ...output })
   }
 
   #advanceJoin(): void {
@@ -380,6 +378,11 @@ export class Primary implements Role {
     if (this.#change === undefined) this.#settleLoss()
   }
 
+  /** A copy that is not the backup yet is given up; a backup stays. */
+  #loseJoiner(why: string): void {
+    if (this.#follower !== undefined && !this.#follower.isBackup) this.#loseFollower(why, 'need backup')
+  }
+
   /** Makes the configuration say what is so: that there is no backup any more. */
   #settleLoss(): void {
     if (this.#configuration.backup === undefined) return this.#flushGate()
@@ -410,6 +413,8 @@ export class Primary implements Role {
     // What was lost while the change was undecided is settled now.
     if (change === 'add' && follower === undefined) return this.#settleLoss()
     this.#flushGate()
+    if (this.#hasDiskFailed && follower?.isBackup && this.#ending.kind === undefined) this.#end('failOver')
+    this.#hasDiskFailed = false
     this.#advanceEnding()
   }
 
@@ -425,33 +430,23 @@ export class Primary implements Role {
 
   // Ends in order
 
-  #end(ending: Ending): void {
-    this.#ending = ending
-    this.#parts.context.emit({ kind: 'stopExecution' })
-    if (this.#follower !== undefined && !this.#follower.isBackup) this.#loseFollower('the end', 'need backup')
+  #end(ending: EndingKind): void {
+    this.#ending.begin(ending)
+    this.#loseJoiner('the end')
   }
 
   /** A hand-over whose backup is lost does not take place: the machine goes on here. */
   #resumeMachine(): void {
-    if (this.#ending !== 'failOver') return
-    this.#ending = undefined
-    this.#isMachineStopped = false
-    this.#lag.resume()
+    if (this.#ending.cancelFailOver()) this.#lag.resume()
   }
 
   #advanceEnding(): void {
-    if (
-      this.#ending === undefined ||
-      !this.#isMachineStopped ||
-      this.#change !== undefined ||
-      this.#isChecking
-    )
-      return
+    if (!this.#ending.isMachineStopped || this.#change !== undefined || this.#isChecking) return
     const { primary, backup } = this.#configuration
     const isFollowed = this.#follower?.isBackup ?? false
     const isExecuted = !isFollowed || this.#follower!.executed === this.#frontier.nextIndex
     if (!isExecuted || (backup !== undefined && !isFollowed)) return
-    if (this.#ending === 'failOver') {
+    if (this.#ending.kind === 'failOver') {
       if (isFollowed)
         this.#propose(follow(this.#configuration, 'hand over', { primary: backup!, backup: undefined }))
       return
@@ -462,12 +457,12 @@ export class Primary implements Role {
   #onDiskFailed(reason: string): void {
     const { context } = this.#parts
     context.tell(`the disk failed: ${reason}`)
-    if (this.#follower?.isBackup && this.#change === undefined && this.#ending === undefined) {
-      return this.#end('failOver')
+    if (this.#change !== undefined) {
+      this.#hasDiskFailed = true
+      return
     }
-    if (this.#follower !== undefined && !this.#follower.isBackup) {
-      this.#loseFollower('the disk it is copied from failed', 'need backup')
-    }
+    if (this.#follower?.isBackup && this.#ending.kind === undefined) return this.#end('failOver')
+    this.#loseJoiner('the disk it is copied from failed')
   }
 
   #onConvicted(report: string): void {
@@ -487,24 +482,8 @@ export class Primary implements Role {
     if (channel === undefined || context.nowMs - this.#beatMs < context.settings.heartbeatMs) return
     this.#beatMs = context.nowMs
     const { epoch } = this.#configuration
-    context.send(channel, { kind: 'heartbeat', epoch, state: this.#state, position: this.#position }, true)
-  }
-
-  /** Logs digests, and what has left, where somebody follows. */
-  #log(): void {
-    const { context } = this.#parts
-    const { nowMs, settings } = context
-    if (this.#follower === undefined || this.#isMachineStopped) return
-    if (nowMs - this.#digestMs >= settings.digestMs) {
-      this.#digestMs = nowMs
-      context.emit({ kind: 'append', record: { kind: 'digest' } })
-    }
-    if (nowMs - this.#releasedMs < settings.releasedMs) return
-    this.#releasedMs = nowMs
-    for (const { port, ordinal } of this.#gate.left) {
-      if (ordinal <= (this.#releasedLogged.get(port) ?? 0n)) continue
-      this.#releasedLogged.set(port, ordinal)
-      context.emit({ kind: 'append', record: { kind: 'released', port, ordinal } })
-    }
+    // What is held back from here is not stuck: nobody else would get it any further.
+    const state = this.#lag.isStandingStill ? 'stopped' : this.#state
+    context.send(channel, { kind: 'heartbeat', epoch, state, position: this.#position }, true)
   }
 }

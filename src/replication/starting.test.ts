@@ -69,6 +69,24 @@ test("the operator may overrule, also from the backup's disk", () => {
   assert.deepEqual(subject.answer(PAIR), ['propose 5 cold start a1/- life 5'])
 })
 
+test('the operator may overrule while a copy waits for somebody to join', () => {
+  const [subject] = started(configuration(4, B, A, { change: 'add' }))
+  assert.equal(subject.member.role.name, 'joining')
+  subject.step({ kind: 'operator', command: 'force' })
+  assert.deepEqual(subject.wait(200), ['read'])
+  assert.deepEqual(subject.answer(configuration(4, B, A, { change: 'add' })), [
+    'propose 5 cold start a1/- life 5',
+  ])
+})
+
+test("a backup's host that takes the call and never answers is called again", () => {
+  const [subject] = started(PAIR)
+  subject.wait(50)
+  subject.connect(1, identity('b', 'b1'))
+  const lines = subject.wait(10_200).filter((text) => text !== 'read')
+  assert.deepEqual(lines, ['close 1', 'dial 3 b'])
+})
+
 test('a disk that the configuration does not name never boots', () => {
   for (const diskGeneration of ['disk-old', undefined]) {
     const [subject, lines] = started(ALONE, { diskGeneration })
@@ -118,6 +136,15 @@ test('an answer that is not a configuration stops this copy', () => {
   const answer = { kind: 'current', decision: { epoch: 5, text: '{"version":1}' } } as const
   const lines = subject.step({ kind: 'answer', request: 2, answer })
   assert.match(lines[0]!, /^halt: the arbiter's decision 5: epoch is not a number/)
+})
+
+test('an answer that is not even text stops this copy in order', () => {
+  const [subject] = started(PAIR)
+  subject.wait(200)
+  const answer = { kind: 'current', decision: { epoch: 5, text: '{"version":1,"\u00e4":2}' } } as const
+  assert.deepEqual(subject.step({ kind: 'answer', request: 2, answer }), [
+    "halt: the arbiter's decision 5: not ASCII",
+  ])
 })
 
 test('whoever asks is told which incarnations of this host are dead', () => {

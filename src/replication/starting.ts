@@ -32,14 +32,12 @@ export class Starting implements Role {
   #isStopped = false
   #reason: ProtectionReason = 'starting'
   #isForced: boolean
-  #readMs = Number.NEGATIVE_INFINITY
   #told = ''
 
-  /** `current` is what the arbiter is known to hold, if anything. */
-  constructor(parts: RoleParts, current?: Configuration) {
+  /** `isForced`: the operator's word, given before; he may give it later too. */
+  constructor(parts: RoleParts, isForced = parts.context.options.force) {
     this.#parts = parts
-    this.#current = current
-    this.#isForced = parts.context.options.force
+    this.#isForced = isForced
   }
 
   protection(): Protection {
@@ -49,11 +47,10 @@ export class Starting implements Role {
   }
 
   onTick(): void {
-    const { context, dialog } = this.#parts
     this.#link?.onTick()
-    if (dialog.isAsking || context.nowMs - this.#readMs < context.settings.arbiterRetryMs) return
-    this.#readMs = context.nowMs
-    dialog.read()
+    // Whoever is asked answers at once, or is gone without having closed the channel.
+    if (this.#link?.isUp && this.#link.ageMs >= this.#parts.context.settings.stallMs) this.#link.close()
+    this.#parts.dialog.poll()
   }
 
   onOpened(channel: number): void {
