@@ -13,7 +13,7 @@
  *
  * Time is absent. A process may stand still between any two of its steps for as long as it likes, and suspects others
  * whenever it likes (or only with cause, if DOUBTS are counted): pauses, partitions and slow disks are this. The primary
- * does not shut its gate after a pause here (P63): what is checked holds without that.
+ * does not shut its gate after a pause here (P68): what is checked holds without that.
  *
  * The logging channel is a prefix: what a follower has not copied is still on its way, or lost and sent again. Of the
  * acknowledgements in flight the newest is kept; it arrives at any later moment or never, survives the process that sent
@@ -124,7 +124,7 @@ byte doubts;
 #ifdef BUG_COLD_START
 #define isConfirmed true
 #else
-/* The backup's host answers for the dead: another process runs there, and stays dead who is. (P49) */
+/* The backup's host answers for the dead: another process runs there, and stays dead who is. (P50) */
 #define isConfirmed (rBackup == NONE || (H[rBackup].role != DOWN && H[rBackup].inc != rBackupInc))
 #endif
 
@@ -196,7 +196,7 @@ inline release(h, i) {
   assert(rBackup == NONE || !lives(rBackup, rBackupInc) || holds(rBackup, i, H[h].tag[i]))
 }
 
-/* Everything leaves that the output rule lets. (P20 to P24) */
+/* Everything leaves that the output rule lets. (P20 to P23) */
 inline flush(h) {
   limit = 0;
   if
@@ -224,7 +224,7 @@ inline flush(h) {
 #endif
     fi
   fi;
-  /* In another life there is nobody to compare with: what is acknowledged was as good as released. (P52) */
+  /* In another life there is nobody to compare with: what is acknowledged was as good as released. */
   i = 1;
   do
   :: i <= limit && H[h].life == rLife -> release(h, i); i++
@@ -268,7 +268,7 @@ end:
   od
 }
 
-/* The change `kind` of primary h, to be asked for until it is known; it can only land if h is up to date. */
+/* The change `kind` of primary h, to be asked for until it is known (P10); it can only land if h is up to date. */
 inline propose(h, kind) {
   H[h].change = kind;
   if
@@ -279,7 +279,7 @@ inline propose(h, kind) {
   fi
 }
 
-/* h gives its follower up. A backup is dropped by a change, a joining copy is forgotten. (P39, P40) */
+/* h gives its follower up. A backup is dropped by a change, a joining copy is forgotten. (P37, P39) */
 inline loseFollower(h) {
   H[h].follower = NONE; H[h].followerInc = 0; H[h].state = TRANSFER; H[h].gateFrom = 0; H[h].acked = 0;
   H[h].stopped = false;
@@ -378,7 +378,7 @@ end:
       H[h].source = rPrimary; H[h].sourceInc = rPrimaryInc }
 #endif
 
-  /* Starting. (P46 to P50) */
+  /* Starting. (P49, P50, P54) */
   :: d_step { H[h].role == STARTING && rPrimary == h && H[h].disk && isConfirmed && rEpoch < EPOCHS ->
       H[h].role = COLD; H[h].epoch = rEpoch; qCold = qCold | (1 << (H[h].inc - 1)) }
   :: d_step { H[h].role == COLD && rEpoch > H[h].epoch && rPrimary == h && rPrimaryInc == H[h].inc ->
@@ -388,7 +388,7 @@ end:
   :: d_step { mayJoin(h, (h + 1) % HOSTS) -> f = (h + 1) % HOSTS; join(h, f); f = 0 }
   :: d_step { mayJoin(h, (h + 2) % HOSTS) -> f = (h + 2) % HOSTS; join(h, f); f = 0 }
 
-  /* Joining. (P41 to P45) */
+  /* Joining. (P41 to P47) */
   :: d_step { H[h].role == JOINING -> H[h].role = JOINED; H[h].disk = true; acknowledge(h) }
   :: d_step { H[h].role == JOINING && rEpoch > H[h].epoch -> die(h) }
   :: d_step { H[h].role == JOINED && rEpoch > H[h].epoch && rBackup == h && rBackupInc == H[h].inc ->
@@ -403,7 +403,7 @@ end:
   :: d_step { (H[h].role == JOINED || (H[h].role == BACKUP && H[H[h].source].stopped)) &&
       H[h].exec < H[h].received && !isOrphan(h) -> H[h].exec = H[h].received; acknowledge(h) }
 
-  /* The backup goes live: seal, catch up, claim. (P30 to P36) */
+  /* The backup goes live: seal, catch up, claim. (P30 to P34) */
   :: d_step { H[h].role == BACKUP && rEpoch < EPOCHS && mayDoubt(isOrphan(h)) -> doubt(isOrphan(h)); H[h].role = SEALED }
   :: d_step { H[h].role == BACKUP && rEpoch > H[h].epoch ->
       if
@@ -432,7 +432,7 @@ end:
       followerOf(h).ackExec >= H[h].gateFrom - 1 -> H[h].state = READY }
   :: d_step { H[h].role == PRIMARY && H[h].follower != NONE && rEpoch < EPOCHS && mayDoubt(isBereft(h)) ->
       doubt(isBereft(h)); loseFollower(h) }
-  /* From record gateFrom on outputs wait for the joining copy. (P42) */
+  /* From record gateFrom on outputs wait for the joining copy. (P44) */
   :: d_step { H[h].role == PRIMARY && H[h].follower != NONE && H[h].state == TRANSFER ->
       H[h].state = GATING; H[h].gateFrom = H[h].received + 1;
 #ifdef BUG_JOINER_INCOMPLETE
@@ -448,7 +448,7 @@ end:
       followerOf(h).ackExec == H[h].received -> propose(h, HAND) }
 #endif
 
-  /* What becomes of its change. The answer that it is won may come when it is old. (P12 to P14) */
+  /* What becomes of its change. The answer that it is won may come when it is old. (P9) */
   :: d_step { H[h].role == PRIMARY && H[h].change == DROP && rEpoch == H[h].epoch + 1 &&
       rPrimary == h && rPrimaryInc == H[h].inc && rBackup == NONE ->
       H[h].epoch++; H[h].change = NO; H[h].named = false; flush(h) }
