@@ -1,0 +1,91 @@
+/**
+ * How processes have ended, and whether that has a cause that was put in. A member that a fault has killed excuses the
+ * loss of its memory; one that has halted does so only for a reason of this list, and only if what must have caused it
+ * has been injected or asked for.
+ */
+import type { Observation, ProcessId } from '../observation.ts'
+import { nameOf } from './wording.ts'
+
+interface LawfulHalt {
+  /** How the reason begins, as the members word it. */
+  readonly reason: string
+  /** Faults of which one must have been put in before; empty if the halt is part of an orderly change. */
+  readonly causes: readonly string[]
+}
+
+const CORRUPTIONS = ['RAM corruption', 'disk corruption']
+const ARBITER_LOSSES = ['arbiter rollback', 'arbiter untrusted']
+
+const LAWFUL_HALTS: readonly LawfulHalt[] = [
+  { reason: 'stopped', causes: [] },
+  { reason: 'handed over', causes: [] },
+  { reason: 'memory changed by itself', causes: CORRUPTIONS },
+  { reason: 'this copy diverged', causes: CORRUPTIONS },
+  // A backup leaves when it diverged, was convicted, or its disk failed.
+  { reason: 'this copy has left', causes: [...CORRUPTIONS, 'disk error'] },
+  { reason: 'this copy cannot go on', causes: [...CORRUPTIONS, 'disk error'] },
+  { reason: 'the disk failed', causes: ['disk error'] },
+  { reason: 'the arbiter has gone back', causes: ARBITER_LOSSES },
+  { reason: 'the arbiter cannot be trusted', causes: ARBITER_LOSSES },
+]
+
+export interface Ending {
+  readonly process: ProcessId
+  readonly atMs: number
+  /** undefined: a fault has killed it. */
+  readonly reason: string | undefined
+}
+
+export class Endings {
+  readonly #alive = new Set<string>()
+  readonly #endings = new Map<string, Ending>()
+  readonly #faults = new Set<string>()
+
+  onObservation(observation: Observation): void {
+    switch (observation.kind) {
+      case 'started':
+        this.#alive.add(nameOf(observation.process))
+        return
+      case 'crashed':
+      case 'halted': {
+        const { process, atMs } = observation
+        this.#alive.delete(nameOf(process))
+        const reason = observation.kind === 'halted' ? observation.reason : undefined
+        this.#endings.set(nameOf(process), { process, atMs, reason })
+        return
+      }
+      case 'rolledBack':
+        this.#faults.add('arbiter rollback')
+        return
+      case 'fault':
+        this.#faults.add(observation.name)
+    }
+  }
+
+  isAlive(process: ProcessId): boolean {
+    return this.#alive.has(nameOf(process))
+  }
+
+  /** How it ended; undefined while it lives. */
+  of(process: ProcessId): Ending | undefined {
+    return this.isAlive(process) ? undefined : this.#endings.get(nameOf(process))
+  }
+
+  hasHad(fault: string): boolean {
+    return this.#faults.has(fault)
+  }
+
+  /** Why the loss of this process's memory has no excuse, or undefined if it has one. */
+  complaint(process: ProcessId): string | undefined {
+    if (this.isAlive(process)) return `${nameOf(process)} is alive`
+    const ending = this.#endings.get(nameOf(process))
+    if (ending === undefined) return `${nameOf(process)} has never been started`
+    if (ending.reason === undefined) return undefined
+    const { reason } = ending
+    const what = `${nameOf(process)} has halted at ${ending.atMs} ms (${reason})`
+    const lawful = LAWFUL_HALTS.find((halt) => reason.startsWith(halt.reason))
+    if (lawful === undefined) return `${what}, which is no lawful reason`
+    if (lawful.causes.length === 0 || lawful.causes.some((cause) => this.#faults.has(cause))) return undefined
+    return `${what}, but there has been no ${lawful.causes.join(' and no ')}`
+  }
+}
