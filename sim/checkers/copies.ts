@@ -79,7 +79,10 @@ export class Copies {
         return this.#add(observation, this.#grow(observation, undefined))
       case 'installed':
         // What is joined is what the life's present primary has.
-        return this.#add(observation, this.#newest.get(observation.life) ?? this.#grow(observation, undefined))
+        return this.#add(
+          observation,
+          this.#newest.get(observation.life) ?? this.#grow(observation, undefined),
+        )
       case 'wentLive': {
         const copy = this.#copies.get(nameOf(observation.process))
         if (copy === undefined) return this.#add(observation, this.#grow(observation, undefined))
@@ -116,19 +119,13 @@ export class Copies {
     return this.#branches
   }
 
-  #add(
-    { process, life, nextIndex }: Beginning,
-    branch: Branch,
-  ): void {
+  #add({ process, life, nextIndex }: Beginning, branch: Branch): void {
     const early = this.#early.get(nameOf(process)) ?? 0n
     const known = early > nextIndex ? early : nextIndex
     this.#copies.set(nameOf(process), { process, life, start: nextIndex, branch, known, next: nextIndex })
   }
 
-  #grow(
-    { life, nextIndex, process, atMs }: Beginning,
-    parent: Branch | undefined,
-  ): Branch {
+  #grow({ life, nextIndex, process, atMs }: Beginning, parent: Branch | undefined): Branch {
     const branch = new Branch(life, parent?.life === life ? parent : undefined, nextIndex, process, atMs)
     this.#newest.set(life, branch)
     this.#branches.push(branch)

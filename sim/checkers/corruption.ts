@@ -20,7 +20,8 @@ export class Corruption {
 
   /** To be told after the copies have been. */
   onObservation(observation: Observation): void {
-    if (observation.kind === 'fault' && CORRUPTIONS.includes(observation.name)) this.#corrupt(observation.what)
+    if (observation.kind === 'fault' && CORRUPTIONS.includes(observation.name))
+      this.#corrupt(observation.what)
     if (observation.kind !== 'installed') return
     const branch = this.#copies.of(observation.process)?.branch
     if (branch === undefined) return

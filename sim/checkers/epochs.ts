@@ -156,7 +156,8 @@ export class Epochs implements Checker {
     const part = partIn(decided, process)
     if (part === 'backup') return
     const isJoining = decided !== undefined && part === 'none' && decided.phase === 'running'
-    if (isJoining && !this.#decisions.all.some((other) => isOlder(other, decided) && names(other, process))) return
+    if (isJoining && !this.#decisions.all.some((other) => isOlder(other, decided) && names(other, process)))
+      return
     this.#sayOnce(
       atMs,
       `${nameOf(process)} acknowledges under epoch ${epoch}, of which the decision is ${describeConfiguration(decided)}`,

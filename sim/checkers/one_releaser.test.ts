@@ -41,7 +41,10 @@ test('two processes must not release under one epoch', () => {
   stream.serve(b)
   stream.release(a, known, 3)
   const [failure] = failuresOf(new OneReleaser(), stream)
-  assert.match(failure!, /two processes act under epoch 3: .* of b\/b2 left .* and now output 2 .* of a\/a1 left/)
+  assert.match(
+    failure!,
+    /two processes act under epoch 3: .* of b\/b2 left .* and now output 2 .* of a\/a1 left/,
+  )
 })
 
 test('nothing leaves a life after a cold start has begun another, unless that was forced', () => {
@@ -68,5 +71,5 @@ test('two processes must not release new outputs in turns', () => {
   // Under a made-up epoch, so that only the ordinals give it away.
   stream.release(a, { ...unknown, ordinal: 9n }, 4)
   const [failure] = failuresOf(new OneReleaser(), stream)
-  assert.match(failure!, /output 9 .* of a\/a1 .* is new, after b\/b2 had overtaken it with output/)
+  assert.match(failure!, /output 9 .* of a\/a1 is new, after b\/b2 had overtaken it with output/)
 })

@@ -97,15 +97,17 @@ export class Stream {
     const { life, entries, flushes, ordinal } = from
     Object.assign(member, { life, entries: [...entries], flushes, ordinal })
     const nextIndex = BigInt(entries.length)
-    const position = nextIndex * 10n
-    this.put({ kind: 'installed', process: member.process, life, nextIndex, position, isForced: false })
+    const { process } = member
+    const position = positionOf(member)
+    this.put({ kind: 'installed', process, life, nextIndex, position, isForced: false })
   }
 
   goLive(member: Member): void {
     member.epoch = this.configuration!.epoch
     const nextIndex = BigInt(member.entries.length)
     const { process, life } = member
-    this.put({ kind: 'wentLive', process, life, nextIndex, position: nextIndex * 10n, isForced: false })
+    const position = positionOf(member)
+    this.put({ kind: 'wentLive', process, life, nextIndex, position, isForced: false })
   }
 
   /** The primary logs a record. */
@@ -204,6 +206,11 @@ export class Stream {
   #flushed({ process, life, entries }: Member, flushes: bigint): void {
     this.put({ kind: 'flushed', process, life, index: BigInt(entries.length) - 1n, flushes })
   }
+}
+
+/** Where its machine is: at its last record. */
+function positionOf({ entries }: Member): bigint {
+  return BigInt(Math.max(0, entries.length - 1)) * 10n
 }
 
 /** What the checker says of the stream. */
