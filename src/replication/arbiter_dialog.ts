@@ -67,6 +67,11 @@ export class ArbiterDialog {
     this.#ask({ expected, proposed: encodeConfiguration(next) })
   }
 
+  /** A bug to plant: forgets a proposal that may still land. */
+  abandon(): void {
+    this.#question = undefined
+  }
+
   onTick(): void {
     const { nowMs, settings } = this.#context
     const question = this.#question

@@ -234,6 +234,7 @@ export class Backup implements Role {
     const { context } = this.#parts
     const { life } = this.#log
     const frontier = this.#log.executed
+    if (context.has('re-emission with other bytes')) this.#log.gate.corrupt()
     context.emit({ kind: 'takeOver', life, frontier })
     this.#parts.become(new Primary(this.#parts, configuration, frontier, this.#log.gate))
   }

@@ -53,6 +53,11 @@ const MAX_EPOCH = 0xffff_ffff
 /** Names are short, printable and without spaces. */
 const NAME = /^[!-~]{1,128}$/
 
+/** Whether a text can be a host, an incarnation or a generation. */
+export function isName(text: string): boolean {
+  return NAME.test(text)
+}
+
 export function isSameMember(a: MemberIdentity | undefined, b: MemberIdentity | undefined): boolean {
   if (a === undefined || b === undefined) return a === b
   return a.host === b.host && a.incarnation === b.incarnation && a.diskGeneration === b.diskGeneration
@@ -123,7 +128,7 @@ export function startCold(from: Configuration | undefined, primary: MemberIdenti
 }
 
 function memberJson({ host, incarnation, diskGeneration }: MemberIdentity): JsonObject {
-  for (const name of [host, incarnation, diskGeneration]) assert(NAME.test(name), `not a name: '${name}'`)
+  for (const name of [host, incarnation, diskGeneration]) assert(isName(name), `not a name: '${name}'`)
   return { host, incarnation, diskGeneration }
 }
 
@@ -138,7 +143,7 @@ function member(json: JsonValue | undefined, what: string): MemberIdentity {
 }
 
 function name(json: JsonValue | undefined, what: string): string {
-  if (typeof json !== 'string' || !NAME.test(json)) throw new FormatError(`${what} is not a name`)
+  if (typeof json !== 'string' || !isName(json)) throw new FormatError(`${what} is not a name`)
   return json
 }
 

@@ -82,6 +82,14 @@ export class OutputGate {
     this.#released = released
   }
 
+  /** A bug to plant: what is held changes. */
+  corrupt(): void {
+    this.#outputs = this.#outputs.map((output) => ({
+      ...output,
+      bytes: output.bytes.map((byte) => byte ^ 1),
+    }))
+  }
+
   checkInvariants(): void {
     const ordinals = new Map<number, bigint>()
     let index = -1n

@@ -375,6 +375,10 @@ export class Primary implements Role {
     if (follower.state === 'snapshot' || follower.state === 'transfer') {
       context.emit({ kind: 'dropSnapshot', join: follower.join })
     }
+    if (this.#change !== undefined && context.has('abandoned change')) {
+      this.#parts.dialog.abandon()
+      this.#change = undefined
+    }
     if (this.#change === undefined) this.#settleLoss()
   }
 
