@@ -107,8 +107,8 @@ export class Copies {
   }
 
   /** The copy that a process is, if it has a machine. */
-  of(process: ProcessId): Copy | undefined {
-    return this.#copies.get(nameOf(process))
+  of(who: ProcessId): Copy | undefined {
+    return this.#copies.get(nameOf(who))
   }
 
   get all(): Iterable<Copy> {
@@ -119,14 +119,14 @@ export class Copies {
     return this.#branches
   }
 
-  #add({ process, life, nextIndex }: Beginning, branch: Branch): void {
-    const early = this.#early.get(nameOf(process)) ?? 0n
+  #add({ process: who, life, nextIndex }: Beginning, branch: Branch): void {
+    const early = this.#early.get(nameOf(who)) ?? 0n
     const known = early > nextIndex ? early : nextIndex
-    this.#copies.set(nameOf(process), { process, life, start: nextIndex, branch, known, next: nextIndex })
+    this.#copies.set(nameOf(who), { process: who, life, start: nextIndex, branch, known, next: nextIndex })
   }
 
-  #grow({ life, nextIndex, process, atMs }: Beginning, parent: Branch | undefined): Branch {
-    const branch = new Branch(life, parent?.life === life ? parent : undefined, nextIndex, process, atMs)
+  #grow({ life, nextIndex, process: who, atMs }: Beginning, parent: Branch | undefined): Branch {
+    const branch = new Branch(life, parent?.life === life ? parent : undefined, nextIndex, who, atMs)
     this.#newest.set(life, branch)
     this.#branches.push(branch)
     return branch

@@ -28,8 +28,8 @@ export class Corruption {
     this.#marks.set(nameOf(observation.process), this.markOf(branch.writer))
   }
 
-  markOf(process: ProcessId): number {
-    return this.#marks.get(nameOf(process)) ?? 0
+  markOf(who: ProcessId): number {
+    return this.#marks.get(nameOf(who)) ?? 0
   }
 
   /** Whether any copy of the life is, or has been, other than sound. */
@@ -38,8 +38,8 @@ export class Corruption {
   }
 
   #corrupt(what: string): void {
-    for (const { process } of this.#copies.all) {
-      if (what === nameOf(process) || what === process.host) this.#marks.set(nameOf(process), ++this.#last)
+    for (const { process: who } of this.#copies.all) {
+      if (what === nameOf(who) || what === who.host) this.#marks.set(nameOf(who), ++this.#last)
     }
   }
 }

@@ -32,15 +32,15 @@ export class Decisions {
   }
 
   /** Whether any decision has ever named the process. */
-  hasNamed(process: ProcessId): boolean {
-    return this.#all.some((configuration) => partIn(configuration, process) !== 'none')
+  hasNamed(who: ProcessId): boolean {
+    return this.#all.some((configuration) => partIn(configuration, who) !== 'none')
   }
 }
 
 export function partIn(
   configuration: Configuration | undefined,
-  process: ProcessId,
+  who: ProcessId,
 ): 'primary' | 'backup' | 'none' {
-  if (isSameProcess(configuration?.primary, process)) return 'primary'
-  return isSameProcess(configuration?.backup, process) ? 'backup' : 'none'
+  if (isSameProcess(configuration?.primary, who)) return 'primary'
+  return isSameProcess(configuration?.backup, who) ? 'backup' : 'none'
 }

@@ -48,10 +48,10 @@ export class Endings {
         return
       case 'crashed':
       case 'halted': {
-        const { process, atMs } = observation
-        this.#alive.delete(nameOf(process))
+        const { process: who, atMs } = observation
+        this.#alive.delete(nameOf(who))
         const reason = observation.kind === 'halted' ? observation.reason : undefined
-        this.#endings.set(nameOf(process), { process, atMs, reason })
+        this.#endings.set(nameOf(who), { process: who, atMs, reason })
         return
       }
       case 'rolledBack':
@@ -62,13 +62,13 @@ export class Endings {
     }
   }
 
-  isAlive(process: ProcessId): boolean {
-    return this.#alive.has(nameOf(process))
+  isAlive(who: ProcessId): boolean {
+    return this.#alive.has(nameOf(who))
   }
 
   /** How it ended; undefined while it lives. */
-  of(process: ProcessId): Ending | undefined {
-    return this.isAlive(process) ? undefined : this.#endings.get(nameOf(process))
+  of(who: ProcessId): Ending | undefined {
+    return this.isAlive(who) ? undefined : this.#endings.get(nameOf(who))
   }
 
   hasHad(fault: string): boolean {
@@ -76,13 +76,13 @@ export class Endings {
   }
 
   /** Why the loss of this process's memory has no excuse, or undefined if it has one. */
-  complaint(process: ProcessId): string | undefined {
-    if (this.isAlive(process)) return `${nameOf(process)} is alive`
-    const ending = this.#endings.get(nameOf(process))
-    if (ending === undefined) return `${nameOf(process)} has never been started`
+  complaint(who: ProcessId): string | undefined {
+    if (this.isAlive(who)) return `${nameOf(who)} is alive`
+    const ending = this.#endings.get(nameOf(who))
+    if (ending === undefined) return `${nameOf(who)} has never been started`
     if (ending.reason === undefined) return undefined
     const { reason } = ending
-    const what = `${nameOf(process)} has halted at ${ending.atMs} ms (${reason})`
+    const what = `${nameOf(who)} has halted at ${ending.atMs} ms (${reason})`
     const lawful = LAWFUL_HALTS.find((halt) => reason.startsWith(halt.reason))
     if (lawful === undefined) return `${what}, which is no lawful reason`
     if (lawful.causes.length === 0 || lawful.causes.some((cause) => this.#faults.has(cause))) return undefined

@@ -51,11 +51,11 @@ export class Epochs implements Checker {
 
   finish(): void {}
 
-  #onStarted(atMs: number, process: ProcessId): void {
-    if (this.#processes.has(nameOf(process))) {
-      this.#failures.add(atMs, `${nameOf(process)} starts, but there has been a process of this incarnation`)
+  #onStarted(atMs: number, who: ProcessId): void {
+    if (this.#processes.has(nameOf(who))) {
+      this.#failures.add(atMs, `${nameOf(who)} starts, but there has been a process of this incarnation`)
     }
-    this.#processes.add(nameOf(process))
+    this.#processes.add(nameOf(who))
   }
 
   #onDecided(atMs: number, next: Configuration): void {
@@ -118,7 +118,7 @@ export class Epochs implements Checker {
     }
   }
 
-  #onLive({ kind, process, life, isForced, atMs }: Beginning): void {
+  #onLive({ kind, process: who, life, isForced, atMs }: Beginning): void {
     const needed = this.#needForce.get(life)
     if (kind === 'booted' && needed !== undefined && !isForced) {
       this.#failures.add(atMs, `${needed}, and nobody had forced it`)
@@ -126,41 +126,41 @@ export class Epochs implements Checker {
     const changes = kind === 'booted' ? ['cold start'] : ['go live', 'hand over']
     const isDecided = this.#decisions.all.some(
       (decided) =>
-        decided.life === life && changes.includes(decided.change) && isSameProcess(decided.primary, process),
+        decided.life === life && changes.includes(decided.change) && isSameProcess(decided.primary, who),
     )
     if (isDecided) return
     this.#failures.add(
       atMs,
-      `${nameOf(process)} ${kind === 'booted' ? 'booted' : 'went live'} in life ${life} without a decision: ` +
+      `${nameOf(who)} ${kind === 'booted' ? 'booted' : 'went live'} in life ${life} without a decision: ` +
         `the latest is ${describeConfiguration(this.#decisions.latest)}`,
     )
   }
 
-  #onReleased({ process, epoch, life, atMs }: Observation & { kind: 'released' }): void {
+  #onReleased({ process: who, epoch, life, atMs }: Observation & { kind: 'released' }): void {
     const decided = this.#decisions.at(epoch)
-    const part = partIn(decided, process)
+    const part = partIn(decided, who)
     if (part === 'primary' && decided?.phase === 'running' && decided.life === life) return
     this.#sayOnce(
       atMs,
-      `${nameOf(process)} releases in life ${life} under epoch ${epoch}, of which the decision is ` +
+      `${nameOf(who)} releases in life ${life} under epoch ${epoch}, of which the decision is ` +
         describeConfiguration(decided),
     )
   }
 
-  #onAcknowledged({ process, epoch, atMs }: Observation & { kind: 'acknowledged' }): void {
+  #onAcknowledged({ process: who, epoch, atMs }: Observation & { kind: 'acknowledged' }): void {
     const decided = this.#decisions.at(epoch)
-    if (this.#live.has(nameOf(process))) {
-      this.#sayOnce(atMs, `${nameOf(process)} acknowledges under epoch ${epoch}, though it is a primary`)
+    if (this.#live.has(nameOf(who))) {
+      this.#sayOnce(atMs, `${nameOf(who)} acknowledges under epoch ${epoch}, though it is a primary`)
       return
     }
-    const part = partIn(decided, process)
+    const part = partIn(decided, who)
     if (part === 'backup') return
     const isJoining = decided !== undefined && part === 'none' && decided.phase === 'running'
-    if (isJoining && !this.#decisions.all.some((other) => isOlder(other, decided) && names(other, process)))
+    if (isJoining && !this.#decisions.all.some((other) => isOlder(other, decided) && names(other, who)))
       return
     this.#sayOnce(
       atMs,
-      `${nameOf(process)} acknowledges under epoch ${epoch}, of which the decision is ${describeConfiguration(decided)}`,
+      `${nameOf(who)} acknowledges under epoch ${epoch}, of which the decision is ${describeConfiguration(decided)}`,
     )
   }
 
@@ -179,6 +179,6 @@ function isOlder(a: Configuration, b: Configuration): boolean {
   return a.epoch < b.epoch
 }
 
-function names(configuration: Configuration, process: ProcessId): boolean {
-  return partIn(configuration, process) !== 'none'
+function names(configuration: Configuration, who: ProcessId): boolean {
+  return partIn(configuration, who) !== 'none'
 }

@@ -51,8 +51,8 @@ export class EqualCopies implements Checker {
   finish(): void {}
 
   #onApplied(applied: Applied, next: bigint | undefined): void {
-    const { process, index, life, atMs } = applied
-    const copy = this.#copies.of(process)
+    const { process: who, index, life, atMs } = applied
+    const copy = this.#copies.of(who)
     if (copy === undefined || next === undefined || copy.life !== life) {
       this.#failures.add(atMs, `${describe(applied)}, but has no machine of that life`)
       return
@@ -67,25 +67,25 @@ export class EqualCopies implements Checker {
   }
 
   #checkPosition(applied: Applied): void {
-    const { process, position, atMs } = applied
-    const before = this.#positions.get(nameOf(process)) ?? 0n
+    const { process: who, position, atMs } = applied
+    const before = this.#positions.get(nameOf(who)) ?? 0n
     if (position < before) {
       this.#failures.add(atMs, `${describe(applied)}, but it was at position ${before} already`)
     }
-    this.#positions.set(nameOf(process), position)
+    this.#positions.set(nameOf(who), position)
   }
 
-  #checkStart({ process, position, nextIndex, atMs }: Beginning): void {
-    const before = this.#positions.get(nameOf(process))
+  #checkStart({ process: who, position, nextIndex, atMs }: Beginning): void {
+    const before = this.#positions.get(nameOf(who))
     if (before === undefined || before === position) return
     this.#failures.add(
       atMs,
-      `${nameOf(process)} went live at position ${position}, record ${nextIndex}, but its machine was at ${before}`,
+      `${nameOf(who)} went live at position ${position}, record ${nextIndex}, but its machine was at ${before}`,
     )
   }
 
   #compare(applied: Applied, copy: Copy): void {
-    const { process, index, position, record, state, atMs } = applied
+    const { process: who, index, position, record, state, atMs } = applied
     const all = this.#firstAt(copy.branch.at(index), index)
     const [first] = all
     if (first === undefined) {
@@ -99,13 +99,13 @@ export class EqualCopies implements Checker {
       )
       return
     }
-    const mark = this.#corruption.markOf(process)
+    const mark = this.#corruption.markOf(who)
     const like = all.find((other) => this.#corruption.markOf(other.process) === mark)
     if (like === undefined) all.push(applied)
     else if (like.state !== state) {
       this.#failures.add(
         atMs,
-        `${nameOf(process)} is in state ${hex(state)} after record ${index} at position ${position} of life ` +
+        `${nameOf(who)} is in state ${hex(state)} after record ${index} at position ${position} of life ` +
           `${applied.life}, but ${nameOf(like.process)} was in state ${hex(like.state)} there at ${like.atMs} ms`,
       )
     }
@@ -125,15 +125,15 @@ export class EqualCopies implements Checker {
     return all
   }
 
-  #onDiverged({ process, report, atMs }: Observation & { kind: 'diverged' }): void {
-    const copy = this.#copies.of(process)
+  #onDiverged({ process: who, report, atMs }: Observation & { kind: 'diverged' }): void {
+    const copy = this.#copies.of(who)
     if (copy !== undefined && this.#corruption.isIn(copy.life)) return
-    this.#failures.add(atMs, `${nameOf(process)} diverged, but no copy has been corrupted: ${report}`)
+    this.#failures.add(atMs, `${nameOf(who)} diverged, but no copy has been corrupted: ${report}`)
   }
 }
 
-function describe({ process, life, index, position }: Applied): string {
-  return `${nameOf(process)} applied record ${index} of life ${life} at position ${position}`
+function describe({ process: who, life, index, position }: Applied): string {
+  return `${nameOf(who)} applied record ${index} of life ${life} at position ${position}`
 }
 
 function hex(digest: bigint): string {

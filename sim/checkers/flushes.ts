@@ -54,8 +54,8 @@ export class Flushes {
   }
 
   /** How many the disk of a copy must have; of one that never had a machine, what it was to begin with. */
-  #on(process: ProcessId, life: number): bigint {
-    const copy = this.#copies.of(process)
+  #on(who: ProcessId, life: number): bigint {
+    const copy = this.#copies.of(who)
     if (copy === undefined || copy.life !== life) return this.due(life)
     return this.before(copy.branch, copy.next)?.flushes ?? this.#found.get(life) ?? this.due(life)
   }

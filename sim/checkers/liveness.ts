@@ -153,12 +153,12 @@ export class Liveness implements Checker {
     this.#lastServedMs = atMs
   }
 
-  #onChanged({ process, role, protection, atMs }: Observation & { kind: 'changed' }): void {
+  #onChanged({ process: who, role, protection, atMs }: Observation & { kind: 'changed' }): void {
     const words = [role, protection.state, 'reason' in protection ? protection.reason : ''].join(' ').trim()
-    this.#lastChange.set(nameOf(process), words)
-    if (role !== 'primary' || protection.state !== 'protected') this.#protectedSince.delete(nameOf(process))
-    else if (!this.#protectedSince.has(nameOf(process))) {
-      this.#protectedSince.set(nameOf(process), { process, atMs })
+    this.#lastChange.set(nameOf(who), words)
+    if (role !== 'primary' || protection.state !== 'protected') this.#protectedSince.delete(nameOf(who))
+    else if (!this.#protectedSince.has(nameOf(who))) {
+      this.#protectedSince.set(nameOf(who), { process: who, atMs })
     }
   }
 
@@ -191,6 +191,6 @@ export class Liveness implements Checker {
     )
     return alive.length === 0
       ? 'no process runs'
-      : alive.map(([process, change]) => `${process} is ${change}`).join(', ')
+      : alive.map(([who, change]) => `${who} is ${change}`).join(', ')
   }
 }

@@ -75,41 +75,41 @@ export class OneLineage implements Checker {
 
   finish(): void {}
 
-  #onApplied({ process, index, record }: Observation & { kind: 'applied' }): void {
-    const records = this.#records.get(nameOf(process)) ?? new Map<bigint, bigint>()
-    this.#records.set(nameOf(process), records)
+  #onApplied({ process: who, index, record }: Observation & { kind: 'applied' }): void {
+    const records = this.#records.get(nameOf(who)) ?? new Map<bigint, bigint>()
+    this.#records.set(nameOf(who), records)
     records.set(index, record)
   }
 
   #onReleased(released: Released): void {
-    const { process, life, index } = released
+    const { process: who, life, index } = released
     const left = this.#left.get(life) ?? []
     this.#left.set(life, left)
-    const copy = this.#copies.of(process)
-    const record = this.#records.get(nameOf(process))?.get(index)
+    const copy = this.#copies.of(who)
+    const record = this.#records.get(nameOf(who))?.get(index)
     left.push({ released, copy: copy && { ...copy }, record })
   }
 
   #onWentLive(live: Beginning): void {
-    const { process, life, nextIndex, atMs } = live
-    const copy = this.#copies.of(process)
-    const who = `${nameOf(process)} went live in life ${life} with record ${nextIndex}`
-    this.#checkLife(atMs, who, life)
+    const { process: who, life, nextIndex, atMs } = live
+    const copy = this.#copies.of(who)
+    const what = `${nameOf(who)} went live in life ${life} with record ${nextIndex}`
+    this.#checkLife(atMs, what, life)
     if (copy === undefined || copy.life !== life) {
-      this.#failures.add(atMs, `${who}, but it has no machine of that life`)
+      this.#failures.add(atMs, `${what}, but it has no machine of that life`)
       return
     }
     if (copy.next !== nextIndex)
-      this.#failures.add(atMs, `${who}, but it has executed those before ${copy.next}`)
+      this.#failures.add(atMs, `${what}, but it has executed those before ${copy.next}`)
     if (copy.known > nextIndex)
-      this.#failures.add(atMs, `${who}, but it had acknowledged all before ${copy.known}`)
+      this.#failures.add(atMs, `${what}, but it had acknowledged all before ${copy.known}`)
     const missing = (this.#left.get(life) ?? []).find((leaving) => !this.#isInPast(leaving, live, copy))
     if (missing === undefined) return
     const { released, record } = missing
-    const own = this.#records.get(nameOf(process))?.get(released.index)
+    const own = this.#records.get(nameOf(who))?.get(released.index)
     this.#failures.add(
       atMs,
-      `${who}, and ${describeOutput(released)}, which left at ${released.atMs} ms, is not in its past: ` +
+      `${what}, and ${describeOutput(released)}, which left at ${released.atMs} ms, is not in its past: ` +
         (released.index >= nextIndex
           ? 'that record came later'
           : own === undefined || own === record
@@ -127,13 +127,13 @@ export class OneLineage implements Checker {
   }
 
   #checkFlush(flushed: Observation & { kind: 'flushed' }): void {
-    const { process, index, flushes, life, atMs } = flushed
-    const copy = this.#copies.of(process)
+    const { process: who, index, flushes, life, atMs } = flushed
+    const copy = this.#copies.of(who)
     const first = copy && this.#flushes.at(copy.branch, index)
     if (first === undefined || first.flushes === flushes) return
     this.#failures.add(
       atMs,
-      `${nameOf(process)} reports flush ${flushes} with record ${index} of life ${life}, but ` +
+      `${nameOf(who)} reports flush ${flushes} with record ${index} of life ${life}, but ` +
         `${nameOf(first.process)} reported flush ${first.flushes} with it at ${first.atMs} ms`,
     )
   }
@@ -150,25 +150,25 @@ export class OneLineage implements Checker {
     )
   }
 
-  #onBooted({ process, life, isForced, atMs }: Beginning): void {
-    this.#checkLife(atMs, `${nameOf(process)} booted in life ${life}`, life)
+  #onBooted({ process: who, life, isForced, atMs }: Beginning): void {
+    this.#checkLife(atMs, `${nameOf(who)} booted in life ${life}`, life)
     this.#life = Math.max(this.#life, life)
     const accusation = this.#accusations.get(life)
     if (accusation !== undefined && !isForced) this.#failures.add(atMs, accusation)
   }
 
-  #onRecovered({ process, life, flushes, isForced, atMs }: Observation & { kind: 'recovered' }): void {
+  #onRecovered({ process: who, life, flushes, isForced, atMs }: Observation & { kind: 'recovered' }): void {
     const due = this.#flushes.due(life)
     if (isForced || flushes >= due) return
     this.#failures.add(
       atMs,
-      `${nameOf(process)} started life ${life} with ${flushes} flushes on its disk, ` +
+      `${nameOf(who)} started life ${life} with ${flushes} flushes on its disk, ` +
         `but the guest of the recorded primary had been told of ${due}`,
     )
   }
 
-  #checkLife(atMs: number, who: string, life: number): void {
+  #checkLife(atMs: number, what: string, life: number): void {
     if (life >= this.#life) return
-    this.#failures.add(atMs, `${who}, but life ${this.#life} has begun`)
+    this.#failures.add(atMs, `${what}, but life ${this.#life} has begun`)
   }
 }

@@ -67,39 +67,39 @@ export class OneReleaser implements Checker {
   finish(): void {}
 
   #onStart(start: Beginning): void {
-    const { process, kind, life, isForced } = start
+    const { process: who, kind, life, isForced } = start
     const own = this.#decisions.all.findLast(
-      (configuration) => configuration.life === life && isSameProcess(configuration.primary, process),
+      (configuration) => configuration.life === life && isSameProcess(configuration.primary, who),
     )
     // Whoever goes live without a decision shows by what it releases under which epoch.
     if (own === undefined) return
-    const what = `${nameOf(process)} ${kind === 'booted' ? 'started cold' : 'went live'} in life ${life}`
+    const what = `${nameOf(who)} ${kind === 'booted' ? 'started cold' : 'went live'} in life ${life}`
     this.#act(start, what, own.epoch, isForced)
   }
 
   #act(
-    { process, atMs, life }: Observation & { process: ProcessId; life: number },
+    { process: who, atMs, life }: Observation & { process: ProcessId; life: number },
     what: string,
     epoch: number,
     isForced: boolean,
   ): void {
-    const branch = this.#copies.of(process)?.branch
+    const branch = this.#copies.of(who)?.branch
     const before = this.#acts.get(epoch)
-    if (before !== undefined && !isSameProcess(before.process, process)) {
+    if (before !== undefined && !isSameProcess(before.process, who)) {
       this.#failures.add(
         atMs,
         `two processes act under epoch ${epoch}: ${before.what} at ${before.atMs} ms, and now ${what}`,
       )
     }
-    const act: Act = { epoch, process, what, atMs, branch, life, isForced: before?.isForced ?? isForced }
+    const act: Act = { epoch, process: who, what, atMs, branch, life, isForced: before?.isForced ?? isForced }
     this.#acts.set(epoch, act)
     if (this.#highest === undefined || epoch >= this.#highest.epoch) this.#highest = act
   }
 
   #checkHigher(released: Released): void {
-    const { process, epoch, life, index, atMs } = released
+    const { process: who, epoch, life, index, atMs } = released
     const higher = this.#highest
-    if (higher === undefined || epoch >= higher.epoch || isSameProcess(higher.process, process)) return
+    if (higher === undefined || epoch >= higher.epoch || isSameProcess(higher.process, who)) return
     if (life !== higher.life) {
       if (life < higher.life && this.#isForcedSince(life)) return
       this.#failures.add(
@@ -109,7 +109,7 @@ export class OneReleaser implements Checker {
       )
       return
     }
-    const own = this.#copies.of(process)?.branch
+    const own = this.#copies.of(who)?.branch
     if (own !== undefined && higher.branch?.at(index) === own.at(index)) return
     this.#failures.add(
       atMs,
@@ -124,7 +124,7 @@ export class OneReleaser implements Checker {
   }
 
   #checkPort(released: Released): void {
-    const { life, port: number, process, ordinal, index, atMs } = released
+    const { life, port: number, process: who, ordinal, index, atMs } = released
     const key = `${life}:${number}`
     const port = this.#ports.get(key)
     if (port === undefined) {
@@ -133,11 +133,11 @@ export class OneReleaser implements Checker {
     }
     const { highest } = port
     if (ordinal <= highest.ordinal) return
-    if (!isSameProcess(highest.process, process)) {
-      const own = this.#copies.of(process)?.branch
+    if (!isSameProcess(highest.process, who)) {
+      const own = this.#copies.of(who)?.branch
       const other = this.#copies.of(highest.process)?.branch
       const isShared = own !== undefined && other?.at(index) === own.at(index)
-      if (port.overtaken.has(nameOf(process)) && !isShared) {
+      if (port.overtaken.has(nameOf(who)) && !isShared) {
         this.#failures.add(
           atMs,
           `${describeOutput(released)} is new, after ${nameOf(highest.process)} had overtaken it with ` +

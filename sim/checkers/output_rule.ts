@@ -42,10 +42,10 @@ export class OutputRule implements Checker {
   finish(): void {}
 
   #onReleased(released: Released): void {
-    const { atMs, process, life, index } = released
+    const { atMs, process: who, life, index } = released
     const last = this.#last.get(life)
     if (last === undefined || index > last.index) this.#last.set(life, released)
-    const copy = this.#copies.of(process)
+    const copy = this.#copies.of(who)
     if (copy === undefined || copy.life !== life || copy.next <= index) {
       const applied = copy === undefined ? 'it has no machine' : `it has applied those before ${copy.next}`
       this.#failures.add(
@@ -55,7 +55,7 @@ export class OutputRule implements Checker {
     }
     const latest = this.#decisions.latest
     const backup = latest?.backup
-    if (latest?.life !== life || backup === undefined || isSameProcess(backup, process)) return
+    if (latest?.life !== life || backup === undefined || isSameProcess(backup, who)) return
     const known = this.#copies.of(backup)?.known ?? 0n
     if (known > index) return
     this.#failures.add(
@@ -80,6 +80,6 @@ export class OutputRule implements Checker {
 }
 
 /** `output 7 of port 1 (life 1, record 12) of a/7f3c` */
-export function describeOutput({ port, ordinal, life, index, process }: Omit<Released, 'kind'>): string {
-  return `output ${ordinal} of port ${port} (life ${life}, record ${index}) of ${nameOf(process)}`
+export function describeOutput({ port, ordinal, life, index, process: who }: Omit<Released, 'kind'>): string {
+  return `output ${ordinal} of port ${port} (life ${life}, record ${index}) of ${nameOf(who)}`
 }

@@ -56,11 +56,11 @@ export class SameBytes implements Checker {
     )
   }
 
-  #onDelivered({ atMs, process, life, port, ordinal }: Output): void {
+  #onDelivered({ atMs, process: who, life, port, ordinal }: Output): void {
     if (life < this.#life) {
       this.#failures.add(
         atMs,
-        `output ${ordinal} of port ${port} of life ${life} (${nameOf(process)}) was delivered after life ${this.#life} had begun`,
+        `output ${ordinal} of port ${port} of life ${life} (${nameOf(who)}) was delivered after life ${this.#life} had begun`,
       )
     }
     this.#life = Math.max(this.#life, life)
@@ -68,14 +68,14 @@ export class SameBytes implements Checker {
     const last = this.#last.get(key)
     const lastOfAll = this.#lastOfAll.get(key) ?? 0n
     const isRight = last === undefined ? ordinal >= 1n && ordinal <= lastOfAll + 1n : ordinal === last + 1n
-    if (!isRight) this.#failures.add(atMs, describeOrder(process, life, port, ordinal, last ?? lastOfAll))
+    if (!isRight) this.#failures.add(atMs, describeOrder(who, life, port, ordinal, last ?? lastOfAll))
     if (last === undefined || ordinal > last) this.#last.set(key, ordinal)
     if (ordinal > lastOfAll) this.#lastOfAll.set(key, ordinal)
   }
 }
 
 function describeOrder(
-  process: Output['process'],
+  who: Output['process'],
   life: number,
   port: number,
   ordinal: bigint,
@@ -83,14 +83,14 @@ function describeOrder(
 ): string {
   const what = ordinal <= last ? 'a second time' : `with a gap: ${last + 1n} is missing`
   return (
-    `output ${ordinal} of port ${port} in life ${life}, from ${nameOf(process)}, was delivered after ${last}: ` +
+    `output ${ordinal} of port ${port} in life ${life}, from ${nameOf(who)}, was delivered after ${last}: ` +
     (ordinal <= last ? `${what}, or out of order` : what)
   )
 }
 
-function describe({ kind, process, bytes }: Output): string {
+function describe({ kind, process: who, bytes }: Output): string {
   const hex = [...bytes.subarray(0, 16)].map((byte) => byte.toString(16).padStart(2, '0')).join('')
-  return `${nameOf(process)} ${kind} ${bytes.length} bytes (${hex}${bytes.length > 16 ? '...' : ''})`
+  return `${nameOf(who)} ${kind} ${bytes.length} bytes (${hex}${bytes.length > 16 ? '...' : ''})`
 }
 
 function areEqual(a: Uint8Array, b: Uint8Array): boolean {

@@ -58,10 +58,10 @@ export class Stream {
   /** A process starts at a host, on the disk `generation` if it is given. */
   start(host: string, generation?: string): Member {
     const incarnation = `${host}${++this.#processes}`
-    const process = { host, incarnation }
-    this.put({ kind: 'started', process })
-    const identity = { ...process, diskGeneration: generation ?? `disk-${incarnation}` }
-    return { process, identity, life: 0, epoch: 0, entries: [], flushes: 0n, ordinal: 0n }
+    const who = { host, incarnation }
+    this.put({ kind: 'started', process: who })
+    const identity = { ...who, diskGeneration: generation ?? `disk-${incarnation}` }
+    return { process: who, identity, life: 0, epoch: 0, entries: [], flushes: 0n, ordinal: 0n }
   }
 
   /** The arbiter decides on a change by which `primary` and `backup` are the members. */
@@ -79,9 +79,9 @@ export class Stream {
   boot(member: Member, flushes = 0n, isForced = false): void {
     const { epoch, life } = this.configuration!
     Object.assign(member, { life, epoch, entries: [], flushes, ordinal: 0n })
-    const { process } = member
-    this.put({ kind: 'booted', process, life, nextIndex: 0n, position: 0n, isForced })
-    this.put({ kind: 'recovered', process, life, flushes, isForced })
+    const { process: who } = member
+    this.put({ kind: 'booted', process: who, life, nextIndex: 0n, position: 0n, isForced })
+    this.put({ kind: 'recovered', process: who, life, flushes, isForced })
   }
 
   /** A cold start as it should be, of a new process. */
@@ -97,17 +97,17 @@ export class Stream {
     const { life, entries, flushes, ordinal } = from
     Object.assign(member, { life, entries: [...entries], flushes, ordinal })
     const nextIndex = BigInt(entries.length)
-    const { process } = member
+    const { process: who } = member
     const position = positionOf(member)
-    this.put({ kind: 'installed', process, life, nextIndex, position, isForced: false })
+    this.put({ kind: 'installed', process: who, life, nextIndex, position, isForced: false })
   }
 
   goLive(member: Member): void {
     member.epoch = this.configuration!.epoch
     const nextIndex = BigInt(member.entries.length)
-    const { process, life } = member
+    const { process: who, life } = member
     const position = positionOf(member)
-    this.put({ kind: 'wentLive', process, life, nextIndex, position, isForced: false })
+    this.put({ kind: 'wentLive', process: who, life, nextIndex, position, isForced: false })
   }
 
   /** The primary logs a record. */
@@ -197,14 +197,14 @@ export class Stream {
   }
 
   #apply(member: Member, entry: Entry): void {
-    const { process, life, entries } = member
+    const { process: who, life, entries } = member
     const index = BigInt(entries.length)
     entries.push(entry)
-    this.put({ kind: 'applied', process, life, index, position: index * 10n, ...entry })
+    this.put({ kind: 'applied', process: who, life, index, position: index * 10n, ...entry })
   }
 
-  #flushed({ process, life, entries }: Member, flushes: bigint): void {
-    this.put({ kind: 'flushed', process, life, index: BigInt(entries.length) - 1n, flushes })
+  #flushed({ process: who, life, entries }: Member, flushes: bigint): void {
+    this.put({ kind: 'flushed', process: who, life, index: BigInt(entries.length) - 1n, flushes })
   }
 }
 
