@@ -1,12 +1,20 @@
-/** What every checker of a simulated run offers: it reads the observations in their order, and says what is wrong. */
+/** How a run is judged: checkers see everything that happens and say what is wrong. */
+import type { ClientOperation } from './history.ts'
 import type { Observation } from './observation.ts'
+import type { Shape } from './shape.ts'
 
 export interface Checker {
-  /** What it checks, in words: the heading of its failures. */
   readonly name: string
   onObservation(observation: Observation): void
-  /** The run is over: what only the end shows is judged now. */
-  finish(): void
-  /** What is wrong, in the order in which it was found: each says what, who, when, and what contradicts it. */
-  readonly failures: readonly string[]
+  /** What was wrong, in lines for people; empty if nothing was. */
+  finish(outcome: RunOutcome): readonly string[]
+}
+
+/** How a run ended. */
+export interface RunOutcome {
+  readonly shape: Shape
+  readonly operations: readonly ClientOperation[]
+  /** Whether, after all faults had ended, the service answered and the machine was protected again. */
+  readonly isServing: boolean
+  readonly isProtected: boolean
 }

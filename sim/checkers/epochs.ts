@@ -28,10 +28,6 @@ export class Epochs implements Checker {
   /** Said once is enough of what would be repeated with each output. */
   readonly #said = new Set<string>()
 
-  get failures(): readonly string[] {
-    return this.#failures.lines
-  }
-
   onObservation(observation: Observation): void {
     if (observation.kind === 'decided') this.#onDecided(observation.atMs, observation.configuration)
     this.#decisions.onObservation(observation)
@@ -49,7 +45,9 @@ export class Epochs implements Checker {
     }
   }
 
-  finish(): void {}
+  finish(): readonly string[] {
+    return this.#failures.lines
+  }
 
   #onStarted(atMs: number, who: ProcessId): void {
     if (this.#processes.has(nameOf(who))) {

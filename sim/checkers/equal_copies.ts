@@ -26,10 +26,6 @@ export class EqualCopies implements Checker {
   /** Where each copy stood before the observation at hand. */
   readonly #positions = new Map<string, bigint>()
 
-  get failures(): readonly string[] {
-    return this.#failures.lines
-  }
-
   onObservation(observation: Observation): void {
     const next = observation.kind === 'applied' ? this.#copies.of(observation.process)?.next : undefined
     this.#copies.onObservation(observation)
@@ -48,7 +44,9 @@ export class EqualCopies implements Checker {
     }
   }
 
-  finish(): void {}
+  finish(): readonly string[] {
+    return this.#failures.lines
+  }
 
   #onApplied(applied: Applied, next: bigint | undefined): void {
     const { process: who, index, life, atMs } = applied

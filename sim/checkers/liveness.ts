@@ -98,10 +98,6 @@ export class Liveness implements Checker {
     this.#bounds = bounds
   }
 
-  get failures(): readonly string[] {
-    return this.#failures.lines
-  }
-
   /** How often each excuse was needed. */
   get excuses(): ReadonlyMap<string, number> {
     return this.#excuses
@@ -131,19 +127,21 @@ export class Liveness implements Checker {
     }
   }
 
-  /** Nothing is judged of a run that was not healed, or that ended before the bounds were over. */
-  finish(): void {
+  /** Nothing is judged of a run that was not healed. */
+  finish(): readonly string[] {
     const healedMs = this.#healedMs
     const endedMs = this.#endedMs
-    if (healedMs === undefined || endedMs === undefined) return
+    if (healedMs === undefined || endedMs === undefined) return this.#failures.lines
     const { serviceMs, protectionMs } = this.#bounds
     const isServed = this.#servedMs !== undefined && this.#servedMs - healedMs <= serviceMs
     const isStill = this.#lastServedMs !== undefined && endedMs - this.#lastServedMs <= serviceMs
-    if (endedMs - healedMs >= serviceMs && !(isServed && isStill)) this.#judge('service', healedMs, endedMs)
+    if (!isServed || !isStill) this.#judge('service', healedMs, endedMs)
     const { latest } = this.#decisions
-    const since = latest && this.#protectedSince.get(nameOf(latest.primary))
-    const isProtected = since !== undefined && latest?.backup !== undefined
-    if (endedMs - healedMs >= protectionMs && !isProtected) this.#judge('protection', healedMs, endedMs)
+    const since = latest?.backup && this.#protectedSince.get(nameOf(latest.primary))
+    if (since === undefined || since.atMs - healedMs > protectionMs) {
+      this.#judge('protection', healedMs, endedMs)
+    }
+    return this.#failures.lines
   }
 
   #onDelivered({ atMs, port }: Observation & { kind: 'delivered' }): void {

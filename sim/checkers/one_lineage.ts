@@ -49,10 +49,6 @@ export class OneLineage implements Checker {
   readonly #accusations = new Map<number, string>()
   #life = 0
 
-  get failures(): readonly string[] {
-    return this.#failures.lines
-  }
-
   onObservation(observation: Observation): void {
     if (observation.kind === 'wentLive') this.#onWentLive(observation)
     if (observation.kind === 'decided') this.#onDecided(observation.configuration)
@@ -73,7 +69,9 @@ export class OneLineage implements Checker {
     }
   }
 
-  finish(): void {}
+  finish(): readonly string[] {
+    return this.#failures.lines
+  }
 
   #onApplied({ process: who, index, record }: Observation & { kind: 'applied' }): void {
     const records = this.#records.get(nameOf(who)) ?? new Map<bigint, bigint>()

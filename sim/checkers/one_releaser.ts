@@ -46,10 +46,6 @@ export class OneReleaser implements Checker {
   readonly #acts = new Map<number, Act>()
   readonly #ports = new Map<string, Port>()
 
-  get failures(): readonly string[] {
-    return this.#failures.lines
-  }
-
   onObservation(observation: Observation): void {
     this.#copies.onObservation(observation)
     this.#decisions.onObservation(observation)
@@ -64,7 +60,9 @@ export class OneReleaser implements Checker {
     }
   }
 
-  finish(): void {}
+  finish(): readonly string[] {
+    return this.#failures.lines
+  }
 
   #onStart(start: Beginning): void {
     const { process: who, kind, life, isForced } = start

@@ -28,10 +28,6 @@ export class OutputRule implements Checker {
   /** For each life the output with the highest index that has left. */
   readonly #last = new Map<number, Released>()
 
-  get failures(): readonly string[] {
-    return this.#failures.lines
-  }
-
   onObservation(observation: Observation): void {
     this.#copies.onObservation(observation)
     this.#decisions.onObservation(observation)
@@ -39,7 +35,9 @@ export class OutputRule implements Checker {
     else if (observation.kind === 'decided') this.#onDecided(observation.atMs, observation.configuration)
   }
 
-  finish(): void {}
+  finish(): readonly string[] {
+    return this.#failures.lines
+  }
 
   #onReleased(released: Released): void {
     const { atMs, process: who, life, index } = released

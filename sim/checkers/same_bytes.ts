@@ -28,10 +28,6 @@ export class SameBytes implements Checker {
   readonly #lastOfAll = new Map<string, bigint>()
   #life = 0
 
-  get failures(): readonly string[] {
-    return this.#failures.lines
-  }
-
   onObservation(observation: Observation): void {
     if (observation.kind === 'fault' && observation.name === GATEWAY_RESTART) this.#last.clear()
     if (observation.kind !== 'released' && observation.kind !== 'delivered') return
@@ -39,7 +35,9 @@ export class SameBytes implements Checker {
     if (observation.kind === 'delivered') this.#onDelivered(observation)
   }
 
-  finish(): void {}
+  finish(): readonly string[] {
+    return this.#failures.lines
+  }
 
   #compare(output: Output): void {
     const { atMs, life, port, ordinal, bytes } = output

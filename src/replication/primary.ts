@@ -42,6 +42,8 @@ export class Primary implements Role {
   #change: ChangeKind | undefined
   #ending: Ending | undefined
   #isMachineStopped = false
+  /** The machine holds requests that its disk has failed. */
+  #isDiskFailing = false
   #reason: ProtectionReason = 'need backup'
   #joins = 0
   #state: 'running' | 'idle' | 'stopped' = 'running'
@@ -412,6 +414,7 @@ export class Primary implements Role {
     // What was lost while the change was undecided is settled now.
     if (change === 'add' && follower === undefined) return this.#settleLoss()
     this.#flushGate()
+    this.#settleDisk()
     this.#advanceEnding()
   }
 
@@ -462,14 +465,22 @@ export class Primary implements Role {
   }
 
   #onDiskFailed(reason: string): void {
-    const { context } = this.#parts
-    context.tell(`the disk failed: ${reason}`)
-    if (this.#follower?.isBackup && this.#change === undefined && this.#ending === undefined) {
-      return this.#end('failOver')
-    }
+    this.#parts.context.tell(`the disk failed: ${reason}`)
+    this.#isDiskFailing = true
+    this.#settleDisk()
+  }
+
+  /** A request that failed: with a backup it waits there for the hand-over, else the guest hears of it. */
+  #settleDisk(): void {
+    if (!this.#isDiskFailing || this.#change !== undefined) return
     if (this.#follower !== undefined && !this.#follower.isBackup) {
       this.#loseFollower('the disk it is copied from failed', 'need backup')
     }
+    if (this.#configuration.backup === undefined) {
+      this.#isDiskFailing = false
+      return this.#parts.context.emit({ kind: 'failRequests' })
+    }
+    if (this.#follower?.isBackup && this.#ending === undefined) this.#end('failOver')
   }
 
   #onConvicted(report: string): void {

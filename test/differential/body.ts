@@ -9,7 +9,7 @@ import type { FieldValues } from '../../src/isa/pattern.ts'
 import { loadConstant } from '../../src/isa/pseudo.ts'
 import type { HarnessRegisters } from './harness.ts'
 import { DATA, RAM, RETURN_PAGE } from './layout.ts'
-import type { Random } from './random.ts'
+import type { Random } from '../../src/base/prng.ts'
 
 /** The privilege a block runs in. */
 export type Level = 'machine' | 'supervisor' | 'user'

@@ -4,7 +4,7 @@ import type { Body, Level } from './body.ts'
 import { compute } from './integer.ts'
 import { MSTATUS } from './layout.ts'
 import { integer } from './operands.ts'
-import type { Random } from './random.ts'
+import type { Random } from '../../src/base/prng.ts'
 
 const SUPERVISOR_INTERRUPTS = 0x222n
 /**

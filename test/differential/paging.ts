@@ -10,7 +10,7 @@
  */
 import type { Body } from './body.ts'
 import { DATA, DATA_PAGES, PAGED, RAM, RETURN_PAGE, TABLES, USER_ALIAS } from './layout.ts'
-import type { Random } from './random.ts'
+import type { Random } from '../../src/base/prng.ts'
 
 const V = 1n
 const R = 2n

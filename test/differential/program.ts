@@ -32,7 +32,7 @@ import { accessAtomically, accessCompressed, accessExactly, accessMemory } from 
 import { type OperandKind, operandPool } from './operands.ts'
 import { pageTables } from './paging.ts'
 import { usePrivilege } from './privileged.ts'
-import { Random } from './random.ts'
+import { Random } from '../../src/base/prng.ts'
 
 interface Kind {
   readonly generate: (body: Body) => void

@@ -3,6 +3,7 @@
  * happens but what the test says, and in which every sentence of it is true unless the test lies.
  */
 import { assert } from '../../../src/base/assert.ts'
+import { Random } from '../../../src/base/prng.ts'
 import {
   type ChangeKind,
   type Configuration,
@@ -11,7 +12,9 @@ import {
   startCold,
 } from '../../../src/replication/configuration.ts'
 import type { Checker } from '../../checker.ts'
+import type { ClientOperation } from '../../history.ts'
 import type { Observation, ProcessId } from '../../observation.ts'
+import { drawShape } from '../../shape.ts'
 
 type Untimed<O> = O extends Observation ? Omit<O, 'atMs'> : never
 
@@ -214,10 +217,14 @@ function positionOf({ entries }: Member): bigint {
 }
 
 /** What the checker says of the stream. */
-export function failuresOf(checker: Checker, { observations }: Stream): readonly string[] {
+export function failuresOf(
+  checker: Checker,
+  { observations }: Stream,
+  operations: readonly ClientOperation[] = [],
+): readonly string[] {
   for (const observation of observations) checker.onObservation(observation)
-  checker.finish()
-  return checker.failures
+  const shape = drawShape(new Random(1, 1))
+  return checker.finish({ shape, operations, isServing: true, isProtected: true })
 }
 
 /**
