@@ -56,7 +56,7 @@ test('every npm script that is named exists', () => {
 })
 
 test('every file that is named or linked to exists', () => {
-  for (const { path, name } of named(/`((?:src|test|tools|docs)\/[\w./-]*)`/g))
+  for (const { path, name } of named(/`((?:src|sim|test|tools|docs)\/[\w./-]*)`/g))
     assert.ok(existsSync(join(root, name)), `${path}: ${name}`)
   for (const { path, name } of named(/\]\(((?!https?:)[^)#]+)\)/g))
     assert.ok(existsSync(join(root, dirname(path), name)), `${path}: link to ${name}`)

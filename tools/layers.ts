@@ -1,4 +1,4 @@
-/** The layers of `src/`, and the directions in which they may import. */
+/** The layers of `src/` and beside it, and the directions in which they may import. */
 
 export interface Layer {
   /** No I/O, no clock, no promises: the same input always gives the same result. */
@@ -29,7 +29,11 @@ export const layers: Readonly<Record<string, Layer>> = {
   },
   cli: { pure: false, imports: ['base', 'image', 'node'] },
   dashboard: { pure: false, imports: ['base'] },
+  sim: { pure: true, imports: ['base', 'log', 'replication'] },
 }
+
+/** Layers that stand beside `src/`, since the package does without them. */
+export const outerLayers: readonly string[] = ['sim']
 
 /** Tests may also start a machine with the Engine of the host. */
 export const testImports = ['host']

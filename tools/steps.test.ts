@@ -14,8 +14,13 @@ function node(...args: string[]) {
 }
 
 test('test files are found in every folder', () => {
-  const files = testFiles(['src', 'tools'])
-  assert.ok(files.includes('tools/steps.test.ts') && files.includes('src/isa/decode.test.ts'))
+  const files = testFiles(['src', 'sim', 'tools'])
+  for (const path of [
+    'tools/steps.test.ts',
+    'src/isa/decode.test.ts',
+    'sim/checkers/linearizability.test.ts',
+  ])
+    assert.ok(files.includes(path), path)
 })
 
 test('a failing test fails the run, which still goes through all steps and ends with the counts', () => {

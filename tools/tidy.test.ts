@@ -32,7 +32,7 @@ test('an import against the arrows is caught', () => {
     '1: machine must not import log',
   ])
   assert.deepEqual(messages('src/base/a.ts', `import type { B } from '../../tools/b.ts'\n`), [
-    '1: imports tools/b.ts, which is outside of src/',
+    '1: imports tools/b.ts, which is in no layer',
   ])
   assert.deepEqual(messages('src/extra/a.ts', `import { b } from '../base/b.ts'\n`), [
     "1: 'extra' is not a layer: see tools/layers.ts",
@@ -67,6 +67,23 @@ test('a test may import the host and packages, but no layer that its own must no
   ])
 })
 
+test('the layer beside src/ keeps its rules, and nothing in src/ imports it', () => {
+  accepted('sim/deep/a.ts', `import { b } from '../../src/log/b.ts'\nimport { c } from '../c.ts'\n`)
+  accepted('sim/a.test.ts', `import fc from 'fast-check'\nimport { b } from './b.ts'\n`)
+  assert.deepEqual(messages('sim/a.ts', `import { b } from '../src/machine/b.ts'\n`), [
+    '1: sim must not import machine',
+  ])
+  assert.deepEqual(messages('sim/a.ts', `import fc from 'fast-check'\n`), [
+    "1: imports 'fast-check': sim is pure and imports nothing from outside",
+  ])
+  assert.deepEqual(messages('src/node/a.ts', `import { b } from '../../sim/b.ts'\n`), [
+    '1: node must not import sim',
+  ])
+  assert.deepEqual(messages('src/sim/a.ts', `import { b } from '../base/b.ts'\n`), [
+    "1: 'src/sim' is not a layer: see tools/layers.ts",
+  ])
+})
+
 test('imports name a file with its ending', () => {
   assert.deepEqual(messages('tools/a.ts', `import { b } from './b'\nimport { c } from './c.js'\n`), [
     "1: imports './b' without the ending .ts",
@@ -92,11 +109,11 @@ test('whatever is impure is caught in pure layers', () => {
     ['new WebAssembly.Module(bytes)', 'WebAssembly'],
     ['new WeakRef(page)', 'WeakRef'],
   ]
-  for (const layer of ['base', 'wasm', 'isa', 'machine', 'devices', 'board', 'log', 'replication']) {
+  const pure = ['base', 'wasm', 'isa', 'machine', 'devices', 'board', 'log', 'replication']
+  for (const folder of [...pure.map((layer) => `src/${layer}`), 'sim']) {
+    const layer = folder.replace('src/', '')
     for (const [text, name] of impure) {
-      assert.deepEqual(messages(`src/${layer}/a.ts`, `${text}\n`), [
-        `1: '${name}' in ${layer}, which is pure`,
-      ])
+      assert.deepEqual(messages(`${folder}/a.ts`, `${text}\n`), [`1: '${name}' in ${layer}, which is pure`])
     }
   }
   assert.deepEqual(messages('src/log/a.ts', `import { readFileSync } from 'node:fs'\n`), [
@@ -154,6 +171,9 @@ test("a layer's tsconfig must not let the compiler see more than the layer may i
     violations.map(({ message }) => message),
     ['isa must not refer to machine', 'isa is pure: no types of Node or of browsers'],
   )
+  assert.deepEqual(tidyConfiguration('sim', configuration(['../src/base', '../src/host'])), [
+    { path: 'sim/tsconfig.json', line: 1, message: 'sim must not refer to host' },
+  ])
 })
 
 test('Biome refuses a function with more than 70 lines in its body', () => {

@@ -41,7 +41,7 @@ export function tidyRepository(): Violation[] {
 
 function tidyPath(path: string): Violation[] {
   const text = readFileSync(join(root, path), 'utf8')
-  const layer = /^src\/([^/]+)\/tsconfig\.json$/.exec(path)?.[1]
+  const layer = /^(?:src\/)?([^/]+)\/tsconfig\.json$/.exec(path)?.[1]
   const violations = tidyFile({ path, text }, longFiles)
   if (layer === undefined) return violations
   return [...violations, ...tidyConfiguration(layer, JSON.parse(text) as LayerConfiguration)]

@@ -1,6 +1,6 @@
 /** The rules that neither the compiler nor Biome keeps, each a function from a file to its violations. */
 import { posix } from 'node:path'
-import { layers, testImports } from './layers.ts'
+import { layers, outerLayers, testImports } from './layers.ts'
 import { type Import, importsOf, type Token, tokenize } from './tokens.ts'
 
 export interface SourceFile {
@@ -73,10 +73,16 @@ function checkLength({ path, text }: SourceFile, longFiles: readonly LongFile[])
   return [{ path, line: lines, message }]
 }
 
-/** Where a file stands: `src/isa/decode.test.ts` is a test in layer `isa`; outside of `src/` there are no layers. */
+/** Where a file stands: `src/isa/decode.test.ts` is a test in layer `isa`; `tools/` and the like are in no layer. */
 function placeOf(path: string): { layer: string | undefined; isTest: boolean } {
-  const [top, layer] = path.split('/')
-  return { layer: top === 'src' ? layer : undefined, isTest: path.endsWith('.test.ts') }
+  return { layer: layerOf(path), isTest: path.endsWith('.test.ts') }
+}
+
+function layerOf(path: string): string | undefined {
+  const [top = '', below = ''] = path.split('/')
+  if (outerLayers.includes(top)) return top
+  if (top !== 'src') return undefined
+  return outerLayers.includes(below) ? `src/${below}` : below
 }
 
 function checkImports({ path }: SourceFile, imports: readonly Import[]): Violation[] {
@@ -103,7 +109,7 @@ function relativeImportProblem(path: string, { specifier, isTypeOnly }: Import):
   const rules = layers[layer]
   if (!rules) return `'${layer}' is not a layer: see tools/layers.ts`
   const targetLayer = placeOf(target).layer
-  if (targetLayer === undefined) return `imports ${target}, which is outside of src/`
+  if (targetLayer === undefined) return `imports ${target}, which is in no layer`
   if (targetLayer === layer || rules.imports.includes(targetLayer)) return undefined
   const typesAllowed = rules.types?.includes(targetLayer) ?? false
   if (isTest && (typesAllowed || testImports.includes(targetLayer))) return undefined
@@ -138,9 +144,14 @@ export interface LayerConfiguration {
   readonly references: readonly { readonly path: string }[]
 }
 
+/** Where the tsconfig.json of a layer stands. */
+function configurationPath(layer: string): string {
+  return `${outerLayers.includes(layer) ? layer : `src/${layer}`}/tsconfig.json`
+}
+
 /** A layer's tsconfig.json may let the compiler see no more than the layer may import. */
 export function tidyConfiguration(layer: string, configuration: LayerConfiguration): Violation[] {
-  const path = `src/${layer}/tsconfig.json`
+  const path = configurationPath(layer)
   const rules = layers[layer]
   if (!rules) return [{ path, line: 1, message: `'${layer}' is not a layer: see tools/layers.ts` }]
   const { types = [], lib = [] } = configuration.compilerOptions
