@@ -128,6 +128,9 @@ export class BackupRun {
       case 'clock':
         this.#machine.correctClock(record)
         return true
+      case 'control':
+        this.#machine.powerButton()
+        return true
       case 'completion':
         return this.#complete(record)
       case 'output':

@@ -54,6 +54,7 @@ export class PrimaryRun {
   #nextPage = 0
   /** The snapshot that waits for the running requests. */
   #snapshot: { readonly take: (frontier: Frontier) => void } | undefined
+  #isButtonPressed = false
   #isOver = false
 
   /** Goes on at `place`, where the machine stands. */
@@ -84,6 +85,12 @@ export class PrimaryRun {
 
   input(port: number, bytes: Uint8Array): void {
     this.#inputs.push({ port, bytes })
+    this.#wake()
+  }
+
+  /** The operator presses the machine's power button. */
+  powerButton(): void {
+    this.#isButtonPressed = true
     this.#wake()
   }
 
@@ -137,12 +144,19 @@ export class PrimaryRun {
     const finished = this.#driver.finished()
     const inputs = this.#isTaking ? this.#inputs : []
     const isTimer = this.#machine.isIdle && this.#time.nowUs() >= this.#machine.timerUs
-    if (this.#machine.isIdle && finished.length + inputs.length === 0 && !isTimer) return this.#sleep()
+    const hasEvents = finished.length + inputs.length > 0 || this.#isButtonPressed
+    if (this.#machine.isIdle && !hasEvents && !isTimer) return this.#sleep()
     if (this.#machine.isIdle || this.#time.ageMs() >= CLOCK_MS) this.#correctClock()
     for (const number of finished) this.#complete(number)
     if (this.#isTaking) this.#inputs = []
     for (const { port, bytes } of inputs) this.#apply({ kind: 'input', port, bytes, position: this.#position })
+    if (this.#isButtonPressed) this.#pressButton()
     this.#runSlice()
+  }
+
+  #pressButton(): void {
+    this.#isButtonPressed = false
+    this.#apply({ kind: 'control', operation: 'power-button', argument: 0n, position: this.#position })
   }
 
   get #position(): bigint {
@@ -201,6 +215,7 @@ export class PrimaryRun {
     const machine = this.#machine
     if (record.kind === 'input') machine.input(record.port, record.bytes)
     if (record.kind === 'clock') machine.correctClock(record)
+    if (record.kind === 'control') machine.powerButton()
     if (record.kind === 'completion') {
       machine.complete(record.request, record.status === 'ok' ? 'ok' : 'error', this.#driver.result(record.request)?.data)
       this.#driver.drop(record.request)

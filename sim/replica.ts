@@ -73,6 +73,10 @@ export class Replica {
     this.#primary?.input(port, bytes)
   }
 
+  powerButton(): void {
+    this.#primary?.powerButton()
+  }
+
   perform(effect: MachineEffect): void {
     switch (effect.kind) {
       case 'boot':

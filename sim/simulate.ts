@@ -7,6 +7,8 @@ import { Random } from '../src/base/prng.ts'
 import type { Bug } from '../src/replication/planted.ts'
 import type { Checker } from './checker.ts'
 import { Cluster } from './cluster.ts'
+import { FaultSchedule } from './fault_schedule.ts'
+import type { FaultName } from './faults.ts'
 import type { Observation } from './observation.ts'
 import { drawShape } from './shape.ts'
 import { KEYS } from './toy_service.ts'
@@ -17,6 +19,8 @@ export interface SimulationOptions {
   readonly checkers: readonly Checker[]
   /** Bugs to plant. */
   readonly planted?: ReadonlySet<Bug>
+  /** Only these faults, and all of them, instead of those that the seed chooses. */
+  readonly faults?: readonly FaultName[]
   /** Events after which it ends at the latest: a run away. */
   readonly maxEvents?: number
   /** Called with each line of the trace. */
@@ -75,10 +79,12 @@ export function simulate(options: SimulationOptions): RunResult {
   const world = new World(seed, [counter, ...checkers], options.onLine)
   const shape = drawShape(new Random(seed, 0))
   const cluster = new Cluster(world, shape, planted, isStateWatched)
+  const faults = new FaultSchedule(cluster, world.randomStream(), options.faults)
   const run = (untilMs: number, isDone: () => boolean) => {
     while (!isDone() && world.failure === undefined && world.events < maxEvents && world.step(untilMs));
   }
   run(shape.healMs, () => false)
+  faults.heal()
   world.observe({ kind: 'healed' })
   const answered = cluster.clients.answered
   const isBack = () => cluster.isProtected && cluster.clients.answered > answered
