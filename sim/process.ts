@@ -55,6 +55,8 @@ export class MachineProcess {
   readonly #host: ProcessHost
   readonly #random: Random
   readonly #channels = new Map<number, OpenChannel>()
+  /** Dials that have no outcome so far, and that nobody has closed. */
+  readonly #dialing = new Set<number>()
   #accepted = 0
   #inputs: Input[] = []
   #isDraining = false
@@ -147,15 +149,19 @@ export class MachineProcess {
   }
 
   #dial(number: number, host: string): void {
+    this.#dialing.add(number)
     this.#surroundings.network.dial(this, host, {
       ...this.#endHandler(number),
       onConnected: (channel) =>
         this.#post(() => {
+          if (!this.#dialing.delete(number)) return channel.close(0)
           this.#channels.set(number, { channel, side: 0 })
           this.#give({ kind: 'opened', channel: number, host })
         }),
       onFailed: (isRefused) =>
-        this.#post(() => this.#give({ kind: 'closed', channel: number, isRefused })),
+        this.#post(() => {
+          if (this.#dialing.delete(number)) this.#give({ kind: 'closed', channel: number, isRefused })
+        }),
     })
   }
 
@@ -188,6 +194,7 @@ export class MachineProcess {
   }
 
   #close(number: number): void {
+    this.#dialing.delete(number)
     const open = this.#channels.get(number)
     this.#channels.delete(number)
     open?.channel.close(open.side)
