@@ -173,6 +173,8 @@ export class Follower {
     if (suspicion !== undefined) return suspicion
     if (this.state === 'gating' && nowMs - this.#gatingMs >= settings.joinGateMs)
       return 'joining takes too long'
+    // Whoever only joins must never hold the machine.
+    if (!this.isBackup && this.unacknowledgedBytes > settings.boundBytes) return 'it takes the log too slowly'
     if (!this.isBackup || this.lagMs <= settings.lagLimitMs) {
       this.#slowSinceMs = undefined
       return undefined

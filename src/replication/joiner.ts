@@ -100,7 +100,7 @@ export class Joiner implements Role {
 
   onOutcome({ current }: Outcome): void {
     const { context } = this.#parts
-    if (current === undefined || current.epoch === this.#configuration.epoch) return
+    if (current === undefined || current.epoch <= this.#epoch) return
     const transfer = this.#transfer
     if (transfer?.state === 'installed' && partOf(context, current) === 'backup') {
       transfer.log.gate.checkInvariants()
@@ -114,6 +114,11 @@ export class Joiner implements Role {
     }
     this.#link.close()
     this.#parts.become(new Starting(this.#parts, current))
+  }
+
+  /** The configuration in which it joins: the primary may have known a later one than this copy when it began. */
+  get #epoch(): number {
+    return this.#transfer?.start.epoch ?? this.#configuration.epoch
   }
 
   onMachine(input: Input): void {
@@ -220,7 +225,7 @@ export class Joiner implements Role {
     if (transfer === undefined || !this.#link.isUp) return
     const ack = {
       kind: 'ack',
-      epoch: this.#configuration.epoch,
+      epoch: this.#epoch,
       incarnation: this.#parts.context.options.incarnation,
       received: transfer.log.received.nextIndex,
       executed: transfer.log.executed.nextIndex,
@@ -237,7 +242,7 @@ export class Joiner implements Role {
     const state = this.#transfer?.state === 'installed' && !this.#transfer.log.isCaughtUp ? 'running' : 'idle'
     context.send(
       this.#link.channel,
-      { kind: 'heartbeat', epoch: this.#configuration.epoch, state, position },
+      { kind: 'heartbeat', epoch: this.#epoch, state, position },
       true,
     )
   }
