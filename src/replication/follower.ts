@@ -171,6 +171,7 @@ export class Follower {
     const { nowMs, settings } = this.#context
     const suspicion = this.watch.suspicion()
     if (suspicion !== undefined) return suspicion
+    if (!this.isBackup && this.unacknowledgedBytes > settings.boundBytes) return 'the log outruns it'
     if (this.state === 'gating' && nowMs - this.#gatingMs >= settings.joinGateMs)
       return 'joining takes too long'
     // Whoever only joins must never hold the machine.
