@@ -240,11 +240,7 @@ export class Joiner implements Role {
     const position = this.#transfer?.log.executed.position ?? 0n
     // Until there is a machine it does nothing, and that is no stall.
     const state = this.#transfer?.state === 'installed' && !this.#transfer.log.isCaughtUp ? 'running' : 'idle'
-    context.send(
-      this.#link.channel,
-      { kind: 'heartbeat', epoch: this.#epoch, state, position },
-      true,
-    )
+    context.send(this.#link.channel, { kind: 'heartbeat', epoch: this.#epoch, state, position }, true)
   }
 
   #readNowAndThen(): void {
