@@ -140,7 +140,9 @@ export class PrimaryRun {
   #wake(): void {
     if (this.#isInSlice || this.#isOver) return
     if (this.#snapshot !== undefined && !this.#takeSnapshot()) return
-    if (this.#isStopped || this.#pace === 0 || this.#machine.isOff) return
+    // A backup may take over a machine whose guest has powered off.
+    if (this.#machine.isOff) return this.#onOff()
+    if (this.#isStopped || this.#pace === 0) return
     const finished = this.#driver.finished()
     const inputs = this.#isTaking ? this.#inputs : []
     const isTimer = this.#machine.isIdle && this.#time.nowUs() >= this.#machine.timerUs

@@ -16,6 +16,7 @@
  *  7. `tick` comes at least every heartbeat, with a monotonic clock.
  *  8. Before `boot` starts the machine, its disk is synced: what a crash has left unsynced is read by the guest, and must
  *     not be lost any more.
+ *  9. A machine that is off when `takeOver` comes says `poweredOff`, as it would have where it was switched off.
  */
 import type { LogBatch } from '../log/batch.ts'
 import type { ArbiterAnswer, Decision } from './arbiter.ts'
