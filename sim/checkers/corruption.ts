@@ -6,8 +6,12 @@ import type { Observation, ProcessId } from '../observation.ts'
 import type { Copies } from './copies.ts'
 import { isSameProcess, nameOf } from './wording.ts'
 
-/** Faults that change a copy's memory or disk behind its back; `what` names the process, or its host. */
-const CORRUPTIONS: readonly string[] = ['RAM corruption', 'disk corruption']
+/** Faults that change a copy's memory or disk behind its back; `what` names its host. */
+export const CORRUPTIONS: readonly string[] = [
+  'memory corruption',
+  'primary memory corruption',
+  'disk corruption',
+]
 
 export class Corruption {
   readonly #copies: Copies

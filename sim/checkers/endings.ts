@@ -4,6 +4,7 @@
  * has been injected or asked for.
  */
 import type { Observation, ProcessId } from '../observation.ts'
+import { CORRUPTIONS } from './corruption.ts'
 import { nameOf } from './wording.ts'
 
 interface LawfulHalt {
@@ -13,8 +14,8 @@ interface LawfulHalt {
   readonly causes: readonly string[]
 }
 
-const CORRUPTIONS = ['RAM corruption', 'disk corruption']
-const ARBITER_LOSSES = ['arbiter rollback', 'arbiter untrusted']
+const DISK_FAULTS = ['failing disk']
+export const ARBITER_LOSSES = ['arbiter rolled back', 'arbiter not trusted']
 
 const LAWFUL_HALTS: readonly LawfulHalt[] = [
   { reason: 'stopped', causes: [] },
@@ -22,9 +23,9 @@ const LAWFUL_HALTS: readonly LawfulHalt[] = [
   { reason: 'memory changed by itself', causes: CORRUPTIONS },
   { reason: 'this copy diverged', causes: CORRUPTIONS },
   // A backup leaves when it diverged, was convicted, or its disk failed.
-  { reason: 'this copy has left', causes: [...CORRUPTIONS, 'disk error'] },
-  { reason: 'this copy cannot go on', causes: [...CORRUPTIONS, 'disk error'] },
-  { reason: 'the disk failed', causes: ['disk error'] },
+  { reason: 'this copy has left', causes: [...CORRUPTIONS, ...DISK_FAULTS] },
+  { reason: 'this copy cannot go on', causes: [...CORRUPTIONS, ...DISK_FAULTS] },
+  { reason: 'the disk failed', causes: DISK_FAULTS },
   { reason: 'the arbiter has gone back', causes: ARBITER_LOSSES },
   { reason: 'the arbiter cannot be trusted', causes: ARBITER_LOSSES },
 ]
@@ -54,9 +55,6 @@ export class Endings {
         this.#endings.set(nameOf(who), { process: who, atMs, reason })
         return
       }
-      case 'rolledBack':
-        this.#faults.add('arbiter rollback')
-        return
       case 'fault':
         this.#faults.add(observation.name)
     }

@@ -103,7 +103,7 @@ test('a divergence without a corruption is caught', () => {
 
 test('a corrupted copy may differ and diverge, and those that get its state are like it; sound ones must be equal', () => {
   const { stream, a, b } = pair()
-  stream.fault('RAM corruption', 'a/a1')
+  stream.fault('memory corruption', 'a')
   stream.log(a)
   a.entries[2] = { ...a.entries[2]!, state: 77n }
   change(stream, a, () => ({ state: 77n }))

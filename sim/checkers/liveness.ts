@@ -9,8 +9,9 @@
 import type { Configuration } from '../../src/replication/configuration.ts'
 import type { Checker } from '../checker.ts'
 import type { Observation, ProcessId } from '../observation.ts'
+import { CORRUPTIONS } from './corruption.ts'
 import { Decisions } from './decisions.ts'
-import { Endings } from './endings.ts'
+import { ARBITER_LOSSES, Endings } from './endings.ts'
 import { FailureList } from './failure_list.ts'
 import { describeConfiguration, nameOf } from './wording.ts'
 
@@ -43,9 +44,7 @@ export const EXCUSES: readonly Excuse[] = [
     excuses: 'service and protection',
     applies: ({ latest, endings }) =>
       latest?.phase === 'stopped' &&
-      ['operator stop', 'guest power-off', 'RAM corruption', 'disk corruption'].some((name) =>
-        endings.hasHad(name),
-      ),
+      ['stop', 'power button', ...CORRUPTIONS].some((name) => endings.hasHad(name)),
   },
   {
     name: 'the recorded disk is destroyed, or its host is gone for good',
@@ -66,7 +65,7 @@ export const EXCUSES: readonly Excuse[] = [
   {
     name: 'the arbiter has forgotten, or cannot be trusted',
     excuses: 'service and protection',
-    applies: ({ endings }) => endings.hasHad('arbiter rollback') || endings.hasHad('arbiter untrusted'),
+    applies: ({ endings }) => ARBITER_LOSSES.some((name) => endings.hasHad(name)),
   },
   {
     name: 'there is no second host any more',
