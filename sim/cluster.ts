@@ -36,7 +36,7 @@ export class Cluster {
 
   /** What every process is at the moment, host by host. */
   states(): string[] {
-    return this.hosts.map((host) => `${host.name}:${host.process?.state ?? (host.isUp ? 'none' : 'down')}`)
+    return this.hosts.map(({ process, isUp }) => process?.state ?? (isUp ? 'no process' : 'no power'))
   }
 
   /** Whether a machine runs with two copies. */

@@ -176,12 +176,15 @@ export const FAULTS = {
   'channel half open': { perMinute: 8, share: 0.3, inject: (stage) => onChannel(stage, 'darken') },
   'slow disk': { perMinute: 5, share: 0.3, inject: (stage) => diskTrouble(stage, 'slow') },
   'failing disk': { perMinute: 4, share: 0.25, inject: (stage) => diskTrouble(stage, 'failing') },
-  'memory corruption': { perMinute: 3, share: 0.1, inject: (stage) => corrupt(stage, stage.host) },
-  'primary memory corruption': { perMinute: 3, share: 0.1, inject: (stage) => corrupt(stage, stage.primary) },
+  'RAM corruption': {
+    perMinute: 4,
+    share: 0.12,
+    inject: (stage) => corrupt(stage, stage.random.chance(0.5) ? stage.primary : stage.host),
+  },
   'arbiter down': { perMinute: 4, share: 0.3, inject: (stage) => arbiterTrouble(stage, 'down') },
   'arbiter answers lost': { perMinute: 6, share: 0.35, inject: (stage) => arbiterTrouble(stage, 'lossy') },
   'arbiter requests late': { perMinute: 6, share: 0.35, inject: (stage) => arbiterTrouble(stage, 'late') },
-  'arbiter not trusted': {
+  'arbiter untrusted': {
     perMinute: 2,
     share: 0.05,
     inject: (stage) => {
@@ -193,7 +196,7 @@ export const FAULTS = {
       return ARBITER
     },
   },
-  'arbiter rolled back': {
+  'arbiter rollback': {
     perMinute: 1,
     share: 0.02,
     inject: (stage) => (stage.cluster.surroundings.arbiter.rollBack() ? ARBITER : undefined),
@@ -208,8 +211,8 @@ export const FAULTS = {
     },
   },
   'hand-over': { perMinute: 5, share: 0.3, inject: (stage) => operate(stage, 'failOver') },
-  stop: { perMinute: 1, share: 0.1, inject: (stage) => operate(stage, 'stop') },
-  'power button': {
+  'operator stop': { perMinute: 1, share: 0.1, inject: (stage) => operate(stage, 'stop') },
+  'guest power-off': {
     perMinute: 1,
     share: 0.05,
     inject: (stage) => {

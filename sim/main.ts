@@ -5,7 +5,9 @@
 import { execFileSync } from 'node:child_process'
 import { parseArgs } from 'node:util'
 import { ensurePinnedNode, root } from '../tools/runtime.ts'
-import { OneLineageCheck, OutputRuleCheck } from './basic_checks.ts'
+import { allCheckers } from './checkers/all.ts'
+import { Coverage } from './checkers/coverage.ts'
+import { FAULT_NAMES, type FaultName } from './faults.ts'
 import { type RunResult, simulate } from './simulate.ts'
 
 ensurePinnedNode()
@@ -16,6 +18,8 @@ const USAGE = `npm run sim -- [SEED] [options]
   --seeds N       how many seeds, one after the other; 1 by default
   --steps N       events after which a run ends at the latest
   --trace         prints all that happens
+  --only FAULT    only this fault, in every run; may be given again
+  --coverage      prints which faults have met which states
   --help          this text`
 
 const TAIL_LINES = 60
@@ -27,6 +31,8 @@ function readArguments() {
       seeds: { type: 'string', default: '1' },
       steps: { type: 'string', default: '2000000' },
       trace: { type: 'boolean', default: false },
+      only: { type: 'string', multiple: true },
+      coverage: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
   })
@@ -39,7 +45,11 @@ function readArguments() {
     if (!Number.isInteger(value) || value < 0) throw new Error(`${what} wants a number: see --help`)
     return value
   }
+  const unknown = values.only?.find((name) => !(FAULT_NAMES as readonly string[]).includes(name))
+  if (unknown !== undefined) throw new Error(`there is no fault '${unknown}'; there are ${FAULT_NAMES.join(', ')}`)
   return {
+    faults: values.only as FaultName[] | undefined,
+    showsCoverage: values.coverage,
     seed: number(positionals[0] ?? '1', 'SEED'),
     seeds: number(values.seeds, '--seeds'),
     maxEvents: number(values.steps, '--steps'),
@@ -47,15 +57,23 @@ function readArguments() {
   }
 }
 
-function run(seed: number, maxEvents: number, onLine?: (line: string) => void): RunResult {
-  const checkers = [new OutputRuleCheck(), new OneLineageCheck()]
-  return simulate({ seed, checkers, maxEvents, ...(onLine && { onLine }) })
+type Arguments = ReturnType<typeof readArguments>
+
+function run(seed: number, { maxEvents, faults }: Arguments, coverage: Coverage, onLine?: (line: string) => void) {
+  return simulate({
+    seed,
+    checkers: allCheckers(),
+    watchers: [coverage],
+    maxEvents,
+    ...(faults && { faults }),
+    ...(onLine && { onLine }),
+  })
 }
 
-function reportFailure({ seed, failures }: RunResult, maxEvents: number): void {
+function reportFailure({ seed, failures }: RunResult, options: Arguments): void {
   const commit = execFileSync('git', ['rev-parse', 'HEAD'], { cwd: root, encoding: 'utf8' }).trim()
   const lines: string[] = []
-  run(seed, maxEvents, (line) => {
+  run(seed, options, new Coverage(), (line) => {
     lines.push(line)
     if (lines.length > TAIL_LINES * 2) lines.splice(0, TAIL_LINES)
   })
@@ -66,16 +84,18 @@ function reportFailure({ seed, failures }: RunResult, maxEvents: number): void {
 }
 
 function main(): void {
-  const { seed, seeds, maxEvents, isTraced } = readArguments()
+  const options = readArguments()
+  const { seed, seeds, isTraced, showsCoverage } = options
+  const coverage = new Coverage()
   const startMs = performance.now()
   const results: RunResult[] = []
   let failed = 0
   for (let i = 0; i < seeds; i++) {
-    const result = run(seed + i, maxEvents, isTraced ? (line) => console.log(line) : undefined)
+    const result = run(seed + i, options, coverage, isTraced ? (line) => console.log(line) : undefined)
     results.push(result)
     if (result.failures.length === 0) continue
     failed++
-    if (failed === 1) reportFailure(result, maxEvents)
+    if (failed === 1) reportFailure(result, options)
     else console.log(`seed ${result.seed} fails: ${result.failures[0]}`)
   }
   const seconds = (performance.now() - startMs) / 1000
@@ -87,6 +107,7 @@ function main(): void {
   for (const name of Object.keys(results[0]?.statistics ?? {}) as (keyof RunResult['statistics'])[]) {
     console.log(`  ${name.padEnd(12)} ${sum((result) => result.statistics[name])}`)
   }
+  if (showsCoverage) console.log(coverage.table())
   if (failed > 0) process.exitCode = 1
 }
 

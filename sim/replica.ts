@@ -115,7 +115,7 @@ export class Replica {
     if (disk.generation === undefined) disk.format(this.#identity.joinGeneration)
     // What a crash has left in the cache is read below: it must not be lost later.
     disk.sync()
-    const machine = ToyMachine.boot(disk.content())
+    const machine = ToyMachine.boot(disk.content(), life)
     this.#machine = machine
     const place = { life, nextIndex: 0n, position: 0n }
     const isForced = this.#identity.isForced()

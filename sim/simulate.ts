@@ -17,6 +17,8 @@ import { type Watcher, World } from './world.ts'
 export interface SimulationOptions {
   readonly seed: number
   readonly checkers: readonly Checker[]
+  /** Others who see everything that happens. */
+  readonly watchers?: readonly Watcher[]
   /** Bugs to plant. */
   readonly planted?: ReadonlySet<Bug>
   /** Only these faults, and all of them, instead of those that the seed chooses. */
@@ -76,7 +78,7 @@ class Counter implements Watcher {
 export function simulate(options: SimulationOptions): RunResult {
   const { seed, checkers, planted = new Set<Bug>(), maxEvents = MAX_EVENTS, isStateWatched = true } = options
   const counter = new Counter()
-  const world = new World(seed, [counter, ...checkers], options.onLine)
+  const world = new World(seed, [counter, ...checkers, ...(options.watchers ?? [])], options.onLine)
   const shape = drawShape(new Random(seed, 0))
   const cluster = new Cluster(world, shape, planted, isStateWatched)
   const faults = new FaultSchedule(cluster, world.randomStream(), options.faults)

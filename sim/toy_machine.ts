@@ -82,12 +82,13 @@ export class ToyMachine {
 
   private constructor() {}
 
-  /** Starts a machine from a disk, at position 0. */
-  static boot(disk: Uint8Array): ToyMachine {
+  /** Starts a machine from a disk, at position 0, in the life of this number. */
+  static boot(disk: Uint8Array, life: number): ToyMachine {
     const machine = new ToyMachine()
+    machine.#boot = life
     machine.#view.write(0, disk)
     machine.#table.recover(disk)
-    machine.#mix(machine.flushes)
+    machine.#mix(machine.flushes ^ (life << 20))
     machine.#start('boot', 40)
     return machine
   }
@@ -267,7 +268,6 @@ export class ToyMachine {
   #finish(task: Task): void {
     switch (task.kind) {
       case 'boot':
-        this.#boot = this.#a >>> 0
         this.#wantsEntropy = true
         this.#put(PORT.console, encodeAscii(`boot ${this.#table.row(FLUSH_KEY).value}\n`))
         return this.#setTimer(this.timeUs + HOUSEKEEPING_US)

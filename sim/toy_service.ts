@@ -9,7 +9,7 @@
  *
  * A value of 0 means that there is none. A write goes to that record of a pair which is not the newest one known to be
  * durable, so that a write that fails, or is torn, leaves the old value; the hash tells a torn one. `served` counts the
- * requests of the client since boot in RAM alone, and `boot` is drawn at boot: a client sees by them if RAM was lost.
+ * requests of the client since boot in RAM alone, and `boot` names the boot: a client sees by them if RAM was lost.
  */
 import { hash64 } from '../src/base/hash64.ts'
 
