@@ -81,6 +81,12 @@ export class Disk {
     this.#generation = generation
   }
 
+  /** Another disk, with nothing on it. */
+  wipe(): void {
+    this.format('')
+    this.#generation = undefined
+  }
+
   /** Everything in the cache becomes durable, at once: what a process does when it opens the disk to boot from it. */
   sync(): void {
     this.#durable = this.#content.slice()

@@ -5,16 +5,13 @@
  * gets its state digests what is really there, so that this one is like neither; but those that get *their* state from
  * it are like it again.
  */
+import type { FaultName } from '../faults.ts'
 import type { Observation, ProcessId } from '../observation.ts'
 import type { Copies } from './copies.ts'
 import { nameOf } from './wording.ts'
 
-/** Faults that change a copy's memory or disk behind its back; `what` names its host. */
-export const CORRUPTIONS: readonly string[] = [
-  'memory corruption',
-  'primary memory corruption',
-  'disk corruption',
-]
+/** Faults that change a copy's memory behind its back; `what` names its host. */
+export const CORRUPTIONS: readonly FaultName[] = ['RAM corruption']
 
 interface Mark {
   /** Copies with the same number are alike. */
@@ -23,6 +20,11 @@ interface Mark {
 }
 
 const SOUND: Mark = { number: 0, isCorrupted: false }
+
+/** Whether the fault of an observation is one of these. */
+export function isOneOf(names: readonly FaultName[], name: string): boolean {
+  return (names as readonly string[]).includes(name)
+}
 
 export class Corruption {
   readonly #copies: Copies
@@ -35,7 +37,7 @@ export class Corruption {
 
   /** To be told after the copies have been. */
   onObservation(observation: Observation): void {
-    if (observation.kind === 'fault' && CORRUPTIONS.includes(observation.name))
+    if (observation.kind === 'fault' && isOneOf(CORRUPTIONS, observation.name))
       this.#corrupt(observation.what)
     if (observation.kind !== 'installed') return
     const branch = this.#copies.of(observation.process)?.branch

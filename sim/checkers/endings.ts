@@ -3,6 +3,7 @@
  * loss of its memory; one that has halted does so only for a reason of this list, and only if what must have caused it
  * has been injected or asked for.
  */
+import type { FaultName } from '../faults.ts'
 import type { Observation, ProcessId } from '../observation.ts'
 import { CORRUPTIONS } from './corruption.ts'
 import { nameOf } from './wording.ts'
@@ -11,11 +12,11 @@ interface LawfulHalt {
   /** How the reason begins, as the members word it. */
   readonly reason: string
   /** Faults of which one must have been put in before; empty if the halt is part of an orderly change. */
-  readonly causes: readonly string[]
+  readonly causes: readonly FaultName[]
 }
 
-const DISK_FAULTS = ['failing disk']
-export const ARBITER_LOSSES = ['arbiter rolled back', 'arbiter not trusted']
+const DISK_FAULTS: readonly FaultName[] = ['failing disk']
+export const ARBITER_LOSSES: readonly FaultName[] = ['arbiter rollback', 'arbiter untrusted']
 
 const LAWFUL_HALTS: readonly LawfulHalt[] = [
   { reason: 'stopped', causes: [] },
@@ -69,7 +70,7 @@ export class Endings {
     return this.isAlive(who) ? undefined : this.#endings.get(nameOf(who))
   }
 
-  hasHad(fault: string): boolean {
+  hasHad(fault: FaultName): boolean {
     return this.#faults.has(fault)
   }
 

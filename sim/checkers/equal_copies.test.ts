@@ -103,7 +103,7 @@ test('a divergence without a corruption is caught', () => {
 
 test('a corrupted copy, and one that has got its state, may differ and diverge; others must be equal', () => {
   const { stream, a, b } = pair()
-  stream.fault('memory corruption', 'a')
+  stream.fault('RAM corruption', 'a')
   stream.log(a)
   a.entries[2] = { ...a.entries[2]!, state: 77n }
   change(stream, a, () => ({ state: 77n }))

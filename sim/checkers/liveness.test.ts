@@ -70,7 +70,7 @@ test('nothing is judged of a run that was not healed', () => {
 test('a loss excuses an outage only if it was put in', () => {
   const stories: readonly [string, (cluster: ReturnType<typeof pair>) => void, readonly [string, string]][] =
     [
-      [EXCUSES[0]!.name, ({ stream, a }) => stream.decide('stop', a), ['stop', 'a']],
+      [EXCUSES[0]!.name, ({ stream, a }) => stream.decide('stop', a), ['operator stop', 'a']],
       [
         EXCUSES[1]!.name,
         ({ stream, a, b }) => {
@@ -87,7 +87,7 @@ test('a loss excuses an outage only if it was put in', () => {
         },
         ['host gone', 'b'],
       ],
-      [EXCUSES[3]!.name, () => {}, ['arbiter rolled back', 'arbiter']],
+      [EXCUSES[3]!.name, () => {}, ['arbiter rollback', 'arbiter']],
     ]
   for (const [name, happen, [fault, what]] of stories) {
     const bare = pair()

@@ -8,8 +8,9 @@
  */
 import type { Configuration } from '../../src/replication/configuration.ts'
 import type { Checker } from '../checker.ts'
+import type { FaultName } from '../faults.ts'
 import type { Observation, ProcessId } from '../observation.ts'
-import { CORRUPTIONS } from './corruption.ts'
+import { CORRUPTIONS, isOneOf } from './corruption.ts'
 import { Decisions } from './decisions.ts'
 import { ARBITER_LOSSES, Endings } from './endings.ts'
 import { FailureList } from './failure_list.ts'
@@ -37,14 +38,15 @@ export interface Excuse {
   applies(aftermath: Aftermath): boolean
 }
 
+const STOPS: readonly FaultName[] = ['operator stop', 'guest power-off', ...CORRUPTIONS]
+
 /** The losses that excuse an outage. */
 export const EXCUSES: readonly Excuse[] = [
   {
     name: 'the operator or the guest has stopped the machine',
     excuses: 'service and protection',
     applies: ({ latest, endings }) =>
-      latest?.phase === 'stopped' &&
-      ['stop', 'power button', ...CORRUPTIONS].some((name) => endings.hasHad(name)),
+      latest?.phase === 'stopped' && STOPS.some((name) => endings.hasHad(name)),
   },
   {
     name: 'the recorded disk is destroyed, or its host is gone for good',
@@ -74,8 +76,8 @@ export const EXCUSES: readonly Excuse[] = [
   },
 ]
 
-function isStruck(faults: Aftermath['faults'], names: readonly string[], host: string): boolean {
-  return faults.some(({ name, what }) => names.includes(name) && what.split(/[\s/]/).includes(host))
+function isStruck(faults: Aftermath['faults'], names: readonly FaultName[], host: string): boolean {
+  return faults.some(({ name, what }) => isOneOf(names, name) && what.split(/[\s/]/).includes(host))
 }
 
 export class Liveness implements Checker {

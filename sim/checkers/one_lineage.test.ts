@@ -156,11 +156,11 @@ test('a member that halted for no lawful reason, or without its cause, excuses n
   other.stream.halt(other.b, 'memory changed by itself: page 3')
   other.stream.crash(other.a)
   other.stream.coldStart('a', other.a.identity.diskGeneration)
-  assert.match(firstFailure(other.stream), /but there has been no memory corruption/)
+  assert.match(firstFailure(other.stream), /but there has been no RAM corruption/)
   other.stream.observations.unshift({
     kind: 'fault',
     atMs: 0,
-    name: 'memory corruption',
+    name: 'RAM corruption',
     what: 'b/b2',
     states: [],
   })
