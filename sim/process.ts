@@ -55,6 +55,8 @@ export class MachineProcess {
   readonly #host: ProcessHost
   readonly #random: Random
   readonly #channels = new Map<number, OpenChannel>()
+  /** Channels that this process has dialled, and that have not been opened. */
+  readonly #dialing = new Set<number>()
   #accepted = 0
   #inputs: Input[] = []
   #isDraining = false
@@ -147,15 +149,20 @@ export class MachineProcess {
   }
 
   #dial(number: number, host: string): void {
+    this.#dialing.add(number)
     this.#surroundings.network.dial(this, host, {
       ...this.#endHandler(number),
       onConnected: (channel) =>
         this.#post(() => {
+          // Given up in the meantime: the member hears nothing more of it.
+          if (!this.#dialing.delete(number)) return channel.close(0)
           this.#channels.set(number, { channel, side: 0 })
           this.#give({ kind: 'opened', channel: number, host })
         }),
       onFailed: (isRefused) =>
-        this.#post(() => this.#give({ kind: 'closed', channel: number, isRefused })),
+        this.#post(() => {
+          if (this.#dialing.delete(number)) this.#give({ kind: 'closed', channel: number, isRefused })
+        }),
     })
   }
 
@@ -190,6 +197,7 @@ export class MachineProcess {
   #close(number: number): void {
     const open = this.#channels.get(number)
     this.#channels.delete(number)
+    this.#dialing.delete(number)
     open?.channel.close(open.side)
   }
 
