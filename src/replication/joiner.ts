@@ -55,6 +55,11 @@ export class Joiner implements Role {
     return { state: 'not protected', reason: 'backup joining' }
   }
 
+  /** Of the configuration that it joins: the primary's at the start of the join, which may be later than the one read. */
+  get #epoch(): number {
+    return Math.max(this.#configuration.epoch, this.#transfer?.start.epoch ?? 0)
+  }
+
   onTick(): void {
     if (this.#pause.onTick()) this.#watch.reset()
     this.#link.onTick()
@@ -100,7 +105,7 @@ export class Joiner implements Role {
 
   onOutcome({ current }: Outcome): void {
     const { context } = this.#parts
-    if (current === undefined || current.epoch === this.#configuration.epoch) return
+    if (current === undefined || current.epoch <= this.#epoch) return
     const transfer = this.#transfer
     if (transfer?.state === 'installed' && partOf(context, current) === 'backup') {
       transfer.log.gate.checkInvariants()
@@ -220,7 +225,7 @@ export class Joiner implements Role {
     if (transfer === undefined || !this.#link.isUp) return
     const ack = {
       kind: 'ack',
-      epoch: this.#configuration.epoch,
+      epoch: this.#epoch,
       incarnation: this.#parts.context.options.incarnation,
       received: transfer.log.received.nextIndex,
       executed: transfer.log.executed.nextIndex,
@@ -237,7 +242,7 @@ export class Joiner implements Role {
     const state = this.#transfer?.state === 'installed' && !this.#transfer.log.isCaughtUp ? 'running' : 'idle'
     context.send(
       this.#link.channel,
-      { kind: 'heartbeat', epoch: this.#configuration.epoch, state, position },
+      { kind: 'heartbeat', epoch: this.#epoch, state, position },
       true,
     )
   }
