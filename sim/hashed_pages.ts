@@ -10,6 +10,7 @@ export class HashedPages {
   readonly #isDirty: Uint8Array
   readonly #dirty: number[] = []
   #sum = 0n
+  #isCorrupt = false
 
   constructor(bytes: Uint8Array) {
     this.bytes = bytes
@@ -54,6 +55,21 @@ export class HashedPages {
     this.#dirty.length = 0
     this.#sum = BigInt.asUintN(64, sum)
     return this.#sum
+  }
+
+  /** Flips a bit without anybody taking note: a fault. */
+  corrupt(bit: number): void {
+    this.bytes[(bit >>> 3) % this.bytes.length]! ^= 1 << (bit & 7)
+    this.#isCorrupt = true
+  }
+
+  /** The digest of what is really there, whether or not it was written. */
+  trueDigest(): bigint {
+    const sum = this.digest()
+    if (!this.#isCorrupt) return sum
+    let found = 0n
+    for (let page = 0; page < this.pages; page++) found += this.#hash(page)
+    return BigInt.asUintN(64, found)
   }
 
   /** Re-reads a page: undefined if it has changed without having been written, else its hash. */

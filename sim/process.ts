@@ -55,7 +55,7 @@ export class MachineProcess {
   readonly #host: ProcessHost
   readonly #random: Random
   readonly #channels = new Map<number, OpenChannel>()
-  /** Channels that this process has dialled, and that have not been opened. */
+  /** Dials that have no outcome so far, and that nobody has closed. */
   readonly #dialing = new Set<number>()
   #accepted = 0
   #inputs: Input[] = []
@@ -154,7 +154,6 @@ export class MachineProcess {
       ...this.#endHandler(number),
       onConnected: (channel) =>
         this.#post(() => {
-          // Given up in the meantime: the member hears nothing more of it.
           if (!this.#dialing.delete(number)) return channel.close(0)
           this.#channels.set(number, { channel, side: 0 })
           this.#give({ kind: 'opened', channel: number, host })
@@ -195,9 +194,9 @@ export class MachineProcess {
   }
 
   #close(number: number): void {
+    this.#dialing.delete(number)
     const open = this.#channels.get(number)
     this.#channels.delete(number)
-    this.#dialing.delete(number)
     open?.channel.close(open.side)
   }
 

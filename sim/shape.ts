@@ -25,6 +25,7 @@ export interface Shape {
 }
 
 export function drawShape(random: Random): Shape {
+  const settings = drawSettings(random)
   const hosts = ['A', 'B', 'C', 'D'].slice(0, random.pick([2, 3, 3, 3, 4]))
   return {
     hosts,
@@ -33,7 +34,7 @@ export function drawShape(random: Random): Shape {
     stepsPerMs: random.pick([50, 100, 200]),
     backupSpeed: random.pick([1.2, 2, 4]),
     chunkBytes: random.pick([300, 1000, 3000]),
-    tickMs: 25,
+    tickMs: settings.heartbeatMs / 2,
     restartMs: random.pick([300, 1000, 2000]),
     network: {
       latencyMs: random.pick([0.1, 0.5, 2]),
@@ -46,8 +47,8 @@ export function drawShape(random: Random): Shape {
       jitterMs: random.pick([0.1, 2, 8]),
       flushMs: random.pick([0.5, 3, 10]),
     },
-    settings: drawSettings(random),
-    healMs: random.between(12, 25) * 1000,
+    settings,
+    healMs: random.between(8, 20) * 1000,
   }
 }
 
@@ -55,6 +56,9 @@ function drawSettings(random: Random): Settings {
   return {
     ...DEFAULT_SETTINGS,
     ack: random.chance(0.3) ? 'executed' : 'received',
+    heartbeatMs: random.pick([50, 50, 100]),
+    dialRetryMs: random.pick([100, 400]),
+    arbiterRetryMs: random.pick([200, 500]),
     suspicionMs: random.pick([300, 500]),
     stallMs: 3000,
     slowBackupMs: random.pick([2000, 5000]),

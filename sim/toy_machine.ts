@@ -209,14 +209,18 @@ export class ToyMachine {
 
   /** Registers, devices and RAM: what a digest record carries. */
   digest(): bigint {
-    const registers = (BigInt(this.#a >>> 0) << 32n) | BigInt(this.#b >>> 0)
-    const devices = this.#tasks.length + this.#requests.length * 64 + this.#pending.size * 4096
-    return BigInt.asUintN(64, this.#ram.digest() * 3n + registers + BigInt(this.#position * 4096 + devices))
+    return this.#digestWith(this.#ram.digest())
   }
 
-  /** The digest together with that of the disk. */
+  /** The same for what is really in RAM, together with the disk. */
   stateDigest(): bigint {
-    return BigInt.asUintN(64, this.digest() * 5n + this.#view.digest())
+    return BigInt.asUintN(64, this.#digestWith(this.#ram.trueDigest()) * 5n + this.#view.digest())
+  }
+
+  #digestWith(ram: bigint): bigint {
+    const registers = (BigInt(this.#a >>> 0) << 32n) | BigInt(this.#b >>> 0)
+    const devices = this.#tasks.length + this.#requests.length * 64 + this.#pending.size * 4096
+    return BigInt.asUintN(64, ram * 3n + registers + BigInt(this.#position * 4096 + devices))
   }
 
   /** Re-reads pages of RAM: the digest of what is there, or the number of a page that has changed by itself. */
@@ -232,8 +236,7 @@ export class ToyMachine {
 
   /** Flips a bit behind the digest's back: a fault. */
   corrupt(bit: number): void {
-    const at = (bit >> 3) % this.#ram.bytes.length
-    this.#ram.bytes[at]! ^= 1 << (bit & 7)
+    this.#ram.corrupt(bit)
   }
 
   /** A bug that tests plant: the next life's outputs count from the start. */

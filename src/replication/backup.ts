@@ -81,9 +81,9 @@ export class Backup implements Role {
 
   onClosed(channel: number, isRefused: boolean): void {
     if (!this.#link.owns(channel)) return
+    if (this.#state === 'leaving') return this.#parts.context.halt('this copy has left')
     this.#link.onClosed()
     this.#isStreaming = false
-    if (this.#state === 'leaving') return this.#parts.context.halt('this copy has left')
     // No process listens there: it is not slow, it is gone.
     if (isRefused && this.#state === 'following') this.#seal('its process is gone')
   }
@@ -92,16 +92,18 @@ export class Backup implements Role {
     if (!this.#link.owns(channel)) return
     if (message.kind === 'hello') return this.#onHello(message)
     if (this.#state !== 'following' && !this.#parts.context.has('acknowledgement after the seal')) return
-    this.#watch.onHeard()
     switch (message.kind) {
       case 'batch':
+        this.#watch.onHeard()
         return this.#onBatch(message.bytes)
       case 'heartbeat':
+        this.#watch.onHeard()
         return this.#watch.onHeartbeat(message)
       case 'configured':
         return this.#parts.dialog.read()
       case 'yield':
         return this.#seal(`it yields: ${message.reason}`)
+      // No sign of life for this copy: whoever only refuses may be unable to drop it.
       case 'refused':
         this.#parts.context.tell(`the primary refuses this copy: ${message.reason}`)
         this.#parts.dialog.read()
@@ -137,6 +139,8 @@ export class Backup implements Role {
       case 'convicted':
         return this.#leave({ kind: 'yield', reason: `memory changed by itself: ${input.report}` })
       case 'diskFailed':
+        // Whoever has sealed is the only one left: it waits for its disk, and claims nothing before it has caught up.
+        if (this.#state !== 'following') return
         return this.#leave({ kind: 'yield', reason: `disk failed: ${input.reason}` })
     }
   }
@@ -157,7 +161,6 @@ export class Backup implements Role {
       if (this.#state === 'following') this.#seal('its process has been replaced')
       return
     }
-    this.#watch.onHeard()
     const { epoch } = this.#configuration
     this.#parts.context.send(this.#link.channel, {
       kind: 'follow',

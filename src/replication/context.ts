@@ -31,11 +31,9 @@ export class Context {
   /** This process as the member of a configuration, with the disk that it has or the one that joining gives it. */
   identity(disk: 'own' | 'joined'): MemberIdentity {
     const { host, incarnation, diskGeneration, joinGeneration } = this.options
-    return {
-      host,
-      incarnation,
-      diskGeneration: disk === 'own' ? (diskGeneration ?? joinGeneration) : joinGeneration,
-    }
+    const generation = disk === 'own' ? diskGeneration : joinGeneration
+    assert(generation !== undefined, 'a member without a disk')
+    return { host, incarnation, diskGeneration: generation }
   }
 
   emit(effect: Effect): void {

@@ -55,11 +55,6 @@ export class Joiner implements Role {
     return { state: 'not protected', reason: 'backup joining' }
   }
 
-  /** Of the configuration that it joins: the primary's at the start of the join, which may be later than the one read. */
-  get #epoch(): number {
-    return Math.max(this.#configuration.epoch, this.#transfer?.start.epoch ?? 0)
-  }
-
   onTick(): void {
     if (this.#pause.onTick()) this.#watch.reset()
     this.#link.onTick()
@@ -119,6 +114,11 @@ export class Joiner implements Role {
     }
     this.#link.close()
     this.#parts.become(new Starting(this.#parts, current))
+  }
+
+  /** The configuration in which it joins: the primary may have known a later one than this copy when it began. */
+  get #epoch(): number {
+    return this.#transfer?.start.epoch ?? this.#configuration.epoch
   }
 
   onMachine(input: Input): void {
@@ -240,11 +240,7 @@ export class Joiner implements Role {
     const position = this.#transfer?.log.executed.position ?? 0n
     // Until there is a machine it does nothing, and that is no stall.
     const state = this.#transfer?.state === 'installed' && !this.#transfer.log.isCaughtUp ? 'running' : 'idle'
-    context.send(
-      this.#link.channel,
-      { kind: 'heartbeat', epoch: this.#epoch, state, position },
-      true,
-    )
+    context.send(this.#link.channel, { kind: 'heartbeat', epoch: this.#epoch, state, position }, true)
   }
 
   #readNowAndThen(): void {

@@ -23,10 +23,12 @@ export class Lag {
   /** Sets the pace by what the backup owes and by what waits to leave. Nothing is set while the machine is stopped. */
   adjust(follower: Follower | undefined, gateBytes: number, isStopped: boolean): void {
     if (isStopped) return
-    const bytes = gateBytes + (follower?.unacknowledgedBytes ?? 0)
+    // A copy that only joins must not hold the machine back: if it cannot keep up it is given up.
+    const backup = follower?.isBackup ? follower : undefined
+    const bytes = gateBytes + (backup?.unacknowledgedBytes ?? 0)
     const { boundBytes } = this.#context.settings
     const inputs = bytes > boundBytes ? 'held' : 'taken'
-    const pace = bytes > 2 * boundBytes ? 0 : this.#paceFor(follower?.isBackup ? follower.lagMs : 0)
+    const pace = bytes > 2 * boundBytes ? 0 : this.#paceFor(backup?.lagMs ?? 0)
     if (pace === this.#pace && inputs === this.#inputs) return
     this.#set(pace, inputs)
   }

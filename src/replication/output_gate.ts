@@ -2,6 +2,7 @@
  * The primary's outputs, from their production until they have left: the output rule's place.
  *
  *     held --released: acknowledged, or no one has to--> unconfirmed --left--> gone
+ *       ^------------------- the link broke -----------------'
  *
  * Outputs leave in the order of their records. A released output is kept until the other end has said that it has it,
  * since the link may break or this copy may have to hand it to another.
@@ -13,10 +14,13 @@ import type { PortOrdinal } from './message.ts'
 import type { MachineOutput } from './ports.ts'
 
 export class OutputGate {
-  /** Unconfirmed outputs, then held ones; the first `#released` are unconfirmed. */
+  /** What is pending, from `#head` on: first the unconfirmed outputs, from `#firstHeld` on those held. */
   #outputs: MachineOutput[] = []
-  #released = 0
+  #head = 0
+  #firstHeld = 0
   #bytes = 0
+  #lastIndex = -1n
+  readonly #lastOrdinal = new Map<number, bigint>()
   readonly #left = new Map<number, bigint>()
 
   /** Bytes of outputs held or unconfirmed. */
@@ -25,17 +29,17 @@ export class OutputGate {
   }
 
   get isEmpty(): boolean {
-    return this.#outputs.length === 0
+    return this.#head === this.#outputs.length
   }
 
   /** Whether outputs wait for their release. */
   get isHolding(): boolean {
-    return this.#outputs.length > this.#released
+    return this.#firstHeld < this.#outputs.length
   }
 
   /** All that are held or unconfirmed, in order. */
   get pending(): readonly MachineOutput[] {
-    return this.#outputs
+    return this.#outputs.slice(this.#head)
   }
 
   /** For each port the highest ordinal that is known to have left. */
@@ -44,23 +48,26 @@ export class OutputGate {
   }
 
   add(output: MachineOutput): void {
-    if (output.ordinal <= (this.#left.get(output.port) ?? 0n)) return
+    const { port, ordinal, index, bytes } = output
+    assert(index >= this.#lastIndex, `output of record ${index} after ${this.#lastIndex}`)
+    assert(ordinal > (this.#lastOrdinal.get(port) ?? 0n), `ordinal ${ordinal} of port ${port} does not rise`)
+    this.#lastIndex = index
+    this.#lastOrdinal.set(port, ordinal)
+    if (ordinal <= (this.#left.get(port) ?? 0n)) return
     this.#outputs.push(output)
-    this.#bytes += output.bytes.length
+    this.#bytes += bytes.length
   }
 
   /** Releases what may go: all whose records are before `limit`. */
   release(limit: bigint): MachineOutput[] {
-    let end = this.#released
-    while (end < this.#outputs.length && this.#outputs[end]!.index < limit) end++
-    const released = this.#outputs.slice(this.#released, end)
-    this.#released = end
-    return released
+    const first = this.#firstHeld
+    while (this.isHolding && this.#outputs[this.#firstHeld]!.index < limit) this.#firstHeld++
+    return this.#outputs.slice(first, this.#firstHeld)
   }
 
-  /** What was released and is not known to have left: to be sent again over a new link. */
-  unconfirmed(): MachineOutput[] {
-    return this.#outputs.slice(0, this.#released)
+  /** The link has broken: what was released and is not known to have left is to be released again. */
+  holdAgain(): void {
+    this.#firstHeld = this.#head
   }
 
   /** Everything of the port up to `ordinal` has left. */
@@ -68,18 +75,12 @@ export class OutputGate {
     if (ordinal <= (this.#left.get(port) ?? 0n)) return
     this.#left.set(port, ordinal)
     const isGone = (output: MachineOutput) => output.port === port && output.ordinal <= ordinal
-    const kept: MachineOutput[] = []
-    let released = 0
-    this.#outputs.forEach((output, i) => {
-      if (isGone(output)) {
-        this.#bytes -= output.bytes.length
-        return
-      }
-      if (i < this.#released) released++
-      kept.push(output)
-    })
-    this.#outputs = kept
-    this.#released = released
+    while (!this.isEmpty && isGone(this.#outputs[this.#head]!))
+      this.#bytes -= this.#outputs[this.#head++]!.bytes.length
+    this.#firstHeld = Math.max(this.#firstHeld, this.#head)
+    // Outputs of other ports stand before the rest, if there is one.
+    if (!this.isEmpty && this.#outputs[this.#head]!.port !== port) this.#remove(isGone)
+    if (this.#head > this.#outputs.length / 2) this.#compact()
   }
 
   /** A bug to plant: what is held changes. */
@@ -91,20 +92,26 @@ export class OutputGate {
   }
 
   checkInvariants(): void {
-    const ordinals = new Map<number, bigint>()
-    let index = -1n
-    let bytes = 0
-    for (const output of this.#outputs) {
-      assert(output.index >= index, 'outputs out of order')
-      assert(
-        output.ordinal > (ordinals.get(output.port) ?? -1n),
-        `ordinals of port ${output.port} do not rise`,
-      )
-      ordinals.set(output.port, output.ordinal)
-      index = output.index
-      bytes += output.bytes.length
-    }
-    assert(bytes === this.#bytes, 'the gate has lost count of its bytes')
-    assert(this.#released <= this.#outputs.length, 'more outputs are released than there are')
+    assert(
+      this.#head <= this.#firstHeld && this.#firstHeld <= this.#outputs.length,
+      'the gate is out of order',
+    )
+    assert(this.#bytes >= 0 && (!this.isEmpty || this.#bytes === 0), 'the gate has lost count of its bytes')
+  }
+
+  #remove(isGone: (output: MachineOutput) => boolean): void {
+    this.#compact()
+    const held = this.#outputs.slice(this.#firstHeld).filter((output) => !isGone(output))
+    const unconfirmed = this.#outputs.slice(0, this.#firstHeld).filter((output) => !isGone(output))
+    this.#outputs = [...unconfirmed, ...held]
+    this.#firstHeld = unconfirmed.length
+    this.#bytes = this.#outputs.reduce((bytes, output) => bytes + output.bytes.length, 0)
+  }
+
+  /** Drops what has gone; done when it is more than half, so that an output is moved a few times at most. */
+  #compact(): void {
+    this.#outputs = this.#outputs.slice(this.#head)
+    this.#firstHeld -= this.#head
+    this.#head = 0
   }
 }

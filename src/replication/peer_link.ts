@@ -46,10 +46,7 @@ export class PeerLink {
 
   /** Dials if it is down and the time has come. */
   onTick(): void {
-    if (this.#state !== 'down' || this.#context.nowMs < this.#nextDialMs) return
-    this.#state = 'dialing'
-    this.#channel = this.#context.newChannel()
-    this.#context.emit({ kind: 'dial', channel: this.#channel, host: this.host })
+    if (this.#state === 'down' && this.#context.nowMs >= this.#nextDialMs) this.#dial()
   }
 
   onOpened(): void {
@@ -70,15 +67,28 @@ export class PeerLink {
     return true
   }
 
+  /** The other side closed it, or it broke. One that was up is dialled again at once: whether that is refused tells. */
   onClosed(): void {
-    this.#state = 'down'
-    this.#peer = undefined
-    this.#nextDialMs = this.#context.nowMs + this.#context.settings.dialRetryMs
+    const wasUp = this.#state === 'up'
+    this.#forget()
+    if (wasUp) this.#dial()
   }
 
   /** Closes the channel; it is dialled again after a while unless the owner stops calling `onTick`. */
   close(): void {
     if (this.#state !== 'down') this.#context.emit({ kind: 'close', channel: this.#channel })
-    this.onClosed()
+    this.#forget()
+  }
+
+  #dial(): void {
+    this.#state = 'dialing'
+    this.#channel = this.#context.newChannel()
+    this.#context.emit({ kind: 'dial', channel: this.#channel, host: this.host })
+  }
+
+  #forget(): void {
+    this.#state = 'down'
+    this.#peer = undefined
+    this.#nextDialMs = this.#context.nowMs + this.#context.settings.dialRetryMs
   }
 }

@@ -45,16 +45,17 @@ export class PeerWatch {
 /** Notices that this process itself has stood still, so that its view of others is old. */
 export class PauseWatch {
   readonly #context: Context
-  #lastMs: number | undefined
+  #lastMs: number
 
   constructor(context: Context) {
     this.#context = context
+    this.#lastMs = context.nowMs
   }
 
   /** Whether more than half of the suspicion time has gone by since the last tick. */
   onTick(): boolean {
     const { nowMs, settings } = this.#context
-    const gapMs = nowMs - (this.#lastMs ?? nowMs)
+    const gapMs = nowMs - this.#lastMs
     this.#lastMs = nowMs
     return gapMs > settings.suspicionMs / 2
   }

@@ -36,7 +36,7 @@ export interface MemberOptions {
   readonly diskGeneration: string | undefined
   /** The generation that this process's disk gets if it has to join. Random, never used before. */
   readonly joinGeneration: string
-  /** Whether this host may create the machine if the arbiter has never heard of it. */
+  /** Whether this host may create the machine, from its disk, if the arbiter has never heard of it. */
   readonly mayCreate: boolean
   /** Whether this host starts the machine again if its last configuration says that it was stopped. */
   readonly mayRestart: boolean
@@ -111,7 +111,7 @@ export type Input =
   | { readonly kind: 'installed'; readonly join: number }
   /** The answer to `execution` with `stopped`: all is logged and has been `appended`; nothing runs. */
   | { readonly kind: 'stopped' }
-  /** The guest has powered off; all that it did is logged and has been `appended`. */
+  /** The guest has powered off; all that it did is logged and has been `appended`. Told again after `takeOver`. */
   | { readonly kind: 'poweredOff' }
   /** The attached link is up, or up again; `left` is what the other end has had in this life, port by port. */
   | { readonly kind: 'linkUp'; readonly left: readonly PortOrdinal[] }

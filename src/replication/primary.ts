@@ -259,9 +259,7 @@ export class Primary implements Role {
   #onLinkUp(left: readonly { readonly port: number; readonly ordinal: bigint }[]): void {
     this.#isLinkUp = true
     for (const { port, ordinal } of left) this.#gate.onLeft(port, ordinal)
-    const outputs = this.#gate.unconfirmed()
-    const isShut = this.#change !== undefined || this.#isChecking
-    if (outputs.length > 0 && !isShut) this.#parts.context.emit({ kind: 'release', outputs })
+    this.#gate.holdAgain()
     this.#flushGate()
   }
 

@@ -20,6 +20,7 @@ export class ReceivedLog {
   readonly #context: Context
   /** What the machine has put out and what has not left: as a primary would hold it. */
   readonly gate = new OutputGate()
+  #decoder: BatchDecoder
   #received: Frontier
   #executed: Frontier
   /** Batches that wait for the machine to be there; undefined once it is. */
@@ -31,6 +32,7 @@ export class ReceivedLog {
     this.life = life
     this.#received = start
     this.#executed = start
+    this.#decoder = this.#newDecoder()
     this.#waiting = hasMachine ? undefined : []
   }
 
@@ -63,13 +65,9 @@ export class ReceivedLog {
    * @throws FormatError if it is damaged or does not go on where the log ends: then the channel is of no use
    */
   onBatch(bytes: Uint8Array): void {
-    const place = { life: this.life, ...this.#received }
-    const decoder = new BatchDecoder('the log', place)
-    decoder.push(bytes)
-    const batch = decoder.next()
-    if (batch === undefined) throw new FormatError('the log: a batch that is cut off')
-    decoder.finish()
-    this.#received = { nextIndex: decoder.place!.nextIndex, position: decoder.place!.position }
+    const batch = this.#decode(bytes)
+    const { nextIndex, position } = this.#decoder.place!
+    this.#received = { nextIndex, position }
     for (const record of batch.records) {
       if (record.kind === 'released') this.gate.onLeft(record.port, record.ordinal)
     }
@@ -80,6 +78,24 @@ export class ReceivedLog {
   onExecuted(frontier: Frontier, outputs: readonly MachineOutput[]): void {
     this.#executed = frontier
     for (const output of outputs) this.gate.add(output)
+  }
+
+  #decode(bytes: Uint8Array): LogBatch {
+    try {
+      this.#decoder.push(bytes)
+      const batch = this.#decoder.next()
+      if (batch === undefined) throw new FormatError('the log: a batch that is cut off')
+      this.#decoder.finish()
+      return batch
+    } catch (error) {
+      // What comes over another channel goes on where the log was whole.
+      if (error instanceof FormatError) this.#decoder = this.#newDecoder()
+      throw error
+    }
+  }
+
+  #newDecoder(): BatchDecoder {
+    return new BatchDecoder('the log', { life: this.life, ...this.#received })
   }
 
   checkInvariants(): void {

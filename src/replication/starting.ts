@@ -32,7 +32,7 @@ export class Starting implements Role {
   #isStopped = false
   #reason: ProtectionReason = 'starting'
   #isForced: boolean
-  #readMs: number
+  #readMs = Number.NEGATIVE_INFINITY
   #told = ''
 
   /** `current` is what the arbiter is known to hold, if anything. */
@@ -40,8 +40,6 @@ export class Starting implements Role {
     this.#parts = parts
     this.#current = current
     this.#isForced = parts.context.options.force
-    this.#readMs = parts.context.nowMs
-    parts.dialog.read()
   }
 
   protection(): Protection {
@@ -99,7 +97,7 @@ export class Starting implements Role {
     const { options } = this.#parts.context
     this.#isStopped = current?.phase === 'stopped'
     if (current === undefined) {
-      if (options.mayCreate) this.#claim()
+      if (options.mayCreate && options.diskGeneration !== undefined) this.#claim()
       else this.#wait('there is no such machine yet')
       return
     }

@@ -1,0 +1,294 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { NewRecord } from '../log/record.ts'
+import type { Message } from './message.ts'
+import { batch, configuration, frontier, identity, output, quiet, Subject } from './testing/subject.ts'
+
+const A = identity('a')
+const B = identity('b')
+const ALONE = configuration(1, A, undefined, { change: 'cold start' })
+const PAIR = configuration(2, A, B, { change: 'add' })
+const LIVE = configuration(3, B, undefined, { change: 'go live' })
+
+const START = {
+  kind: 'joinStart',
+  join: 1,
+  epoch: 1,
+  life: 1,
+  nextIndex: 10n,
+  position: 10n,
+  released: [],
+} as const
+const CHUNK = { kind: 'chunk', join: 1, number: 0, isLast: true, bytes: new Uint8Array(2) } as const
+
+/** A process at host b that has been asked for its hello over its channel 1. */
+function asking(): Subject {
+  const subject = new Subject('b')
+  subject.wait(50)
+  subject.answer(ALONE)
+  assert.deepEqual(subject.wait(50), ['dial 1 a'])
+  return subject
+}
+
+function installed(): Subject {
+  const subject = asking()
+  subject.connect(1, A)
+  subject.receive(1, START)
+  subject.receive(1, CHUNK)
+  subject.step({ kind: 'installed', join: 1 })
+  return subject
+}
+
+/** The backup of {a, b}, with records before 12 received and executed. */
+function backup(): Subject {
+  const subject = installed()
+  subject.receive(1, { kind: 'batch', bytes: batch(10, 2) })
+  subject.step({ kind: 'executed', frontier: frontier(12), outputs: [] })
+  subject.receive(1, { kind: 'configured', epoch: 2 })
+  subject.answer(PAIR)
+  assert.deepEqual(subject.member.protection(), { state: 'protected' })
+  return subject
+}
+
+const executed = (subject: Subject, next: number, outputs = [] as ReturnType<typeof output>[]) =>
+  subject.step({ kind: 'executed', frontier: frontier(next), outputs })
+
+test('a new copy asks, stores, installs, acknowledges, and is the backup when the arbiter says so', () => {
+  const subject = asking()
+  assert.deepEqual(subject.connect(1, A), ['send 1 hello', 'send 1 join'])
+  assert.deepEqual(subject.receive(1, START), [])
+  assert.deepEqual(subject.receive(1, { kind: 'batch', bytes: batch(10, 2) }), ['send 1 ack e1 12/10 !'])
+  assert.deepEqual(subject.receive(1, CHUNK), ['storeChunk 0', 'send 1 chunkAck', 'install at 10'])
+  assert.deepEqual(subject.step({ kind: 'installed', join: 1 }), [
+    'feed 10+2',
+    'send 1 installed',
+    'send 1 ack e1 12/10 !',
+  ])
+  assert.deepEqual(executed(subject, 12), ['send 1 ack e1 12/12 !'])
+  assert.deepEqual(subject.receive(1, { kind: 'configured', epoch: 2 }), ['read'])
+  assert.deepEqual(subject.answer(PAIR), ['send 1 ack e2 12/12 !'])
+  assert.equal(subject.member.role.name, 'backup')
+})
+
+test('what the primary says about the configuration is not believed before the arbiter has confirmed it', () => {
+  const subject = installed()
+  subject.receive(1, { kind: 'configured', epoch: 2 })
+  subject.answer(ALONE)
+  assert.equal(subject.member.role.name, 'joining')
+})
+
+test('chunks out of order are not stored', () => {
+  const subject = asking()
+  subject.connect(1, A)
+  subject.receive(1, START)
+  assert.deepEqual(subject.receive(1, { ...CHUNK, number: 1 }), [])
+  assert.deepEqual(subject.receive(1, { ...CHUNK, isLast: false }), ['storeChunk 0', 'send 1 chunkAck'])
+  assert.deepEqual(subject.receive(1, { ...CHUNK, isLast: false }), [], 'twice')
+})
+
+test('a join goes on over a new channel', () => {
+  const subject = asking()
+  subject.connect(1, A)
+  subject.receive(1, START)
+  subject.receive(1, { ...CHUNK, isLast: false })
+  subject.receive(1, { kind: 'batch', bytes: batch(10, 4) })
+  assert.deepEqual(subject.step({ kind: 'closed', channel: 1, isRefused: false }), ['dial 3 a'])
+  assert.deepEqual(subject.connect(3, A), ['send 3 hello', 'send 3 join again chunk 1 record 14'])
+})
+
+test('a copy whose primary is gone before it was added asks the arbiter, and never claims', () => {
+  const subject = installed()
+  subject.step({ kind: 'closed', channel: 1, isRefused: true })
+  const lines = subject.wait(2000)
+  assert.ok(lines.includes('read'))
+  assert.ok(!lines.some((text) => text.startsWith('propose')))
+})
+
+test('a copy that was added without hearing of it finds out from the arbiter, and goes live', () => {
+  const subject = installed()
+  subject.step({ kind: 'closed', channel: 1, isRefused: true })
+  subject.wait(300)
+  assert.deepEqual(subject.answer(PAIR), [])
+  const lines = subject.wait(600)
+  assert.equal(lines.at(-1), 'propose 3 go live b1/- life 1')
+})
+
+test('records are acknowledged when they are here, and again when they are executed', () => {
+  const subject = backup()
+  assert.deepEqual(subject.receive(1, { kind: 'batch', bytes: batch(12, 3) }), [
+    'feed 12+3',
+    'send 1 ack e2 15/12 !',
+  ])
+  assert.deepEqual(executed(subject, 14), ['send 1 ack e2 15/14 !'])
+})
+
+test('a damaged or discontinued batch closes the channel, and the stream goes on where it was whole', () => {
+  const subject = backup()
+  const damaged = batch(12, 3)
+  damaged[damaged.length - 1]! ^= 1
+  assert.deepEqual(subject.receive(1, { kind: 'batch', bytes: damaged }), ['close 1'])
+  subject.wait(100)
+  assert.deepEqual(subject.connect(3, A), ['send 3 hello', 'send 3 follow e2 12', 'send 3 ack e2 12/12 !'])
+  assert.deepEqual(subject.receive(3, { kind: 'batch', bytes: batch(13, 1) }), ['close 3'])
+})
+
+test('going live: sealed, executed to the last record, claimed, won, attached, and the outputs again', () => {
+  const subject = backup()
+  subject.receive(1, { kind: 'batch', bytes: batch(12, 3) })
+  executed(subject, 14, [output(12)])
+  assert.deepEqual(quiet(subject.wait(600)), ['close 1'], 'sealed, but not caught up')
+  assert.deepEqual(subject.member.protection(), { state: 'not protected', reason: 'failing over' })
+  assert.deepEqual(executed(subject, 15, [output(14)]), ['propose 3 go live b1/- life 1'])
+  assert.deepEqual(subject.answer(LIVE), ['takeOver at 15', 'attach epoch 3 life 1'])
+  assert.deepEqual(subject.step({ kind: 'linkUp', left: [{ port: 1, ordinal: 12n }] }), ['release 1:14'])
+  assert.equal(subject.member.role.name, 'primary')
+})
+
+test('once sealed nothing is read and nothing acknowledged', () => {
+  const subject = backup()
+  subject.receive(1, { kind: 'batch', bytes: batch(12, 3) })
+  subject.wait(600)
+  assert.deepEqual(subject.receive(1, { kind: 'batch', bytes: batch(15, 1) }), [])
+  assert.deepEqual(executed(subject, 14), [])
+})
+
+test('a claim is repeated until its outcome is known', () => {
+  const subject = backup()
+  subject.wait(600)
+  subject.answer('unreachable')
+  assert.deepEqual(subject.member.protection(), { state: 'not protected', reason: 'arbiter unreachable' })
+  assert.deepEqual(subject.wait(200), ['propose 3 go live b1/- life 1'])
+  assert.deepEqual(subject.answer(PAIR), [])
+  assert.deepEqual(subject.wait(200), ['propose 3 go live b1/- life 1'])
+  assert.ok(subject.answer(LIVE).includes('takeOver at 12'))
+})
+
+test('a backup whose claim is lost halts', () => {
+  const subject = backup()
+  subject.wait(600)
+  assert.deepEqual(subject.answer(configuration(3, A)), ['halt: replaced: configuration 3 (drop)'])
+})
+
+test('a refused dial means that the process is gone: no waiting for silence', () => {
+  const subject = backup()
+  assert.deepEqual(subject.step({ kind: 'closed', channel: 1, isRefused: false }), ['dial 3 a'])
+  assert.deepEqual(subject.step({ kind: 'closed', channel: 3, isRefused: true }), [
+    'propose 3 go live b1/- life 1',
+  ])
+})
+
+test("another process at the primary's host means that the primary is gone", () => {
+  const subject = backup()
+  subject.step({ kind: 'closed', channel: 1, isRefused: false })
+  subject.wait(100)
+  assert.deepEqual(subject.connect(3, identity('a', 'a2')), [
+    'send 3 hello',
+    'close 3',
+    'propose 3 go live b1/- life 1',
+  ])
+})
+
+test('a primary that yields is followed at once', () => {
+  const lines = backup().receive(1, { kind: 'yield', reason: 'page 7' })
+  assert.deepEqual(lines, ['close 1', 'propose 3 go live b1/- life 1'])
+})
+
+test('a hand-over needs no claim, but the last record all the same', () => {
+  const subject = backup()
+  subject.receive(1, { kind: 'batch', bytes: batch(12, 1) })
+  assert.deepEqual(subject.receive(1, { kind: 'configured', epoch: 3 }), ['read'])
+  const handed = configuration(3, B, undefined, { change: 'hand over' })
+  assert.deepEqual(subject.answer(handed), ['close 1'])
+  assert.deepEqual(executed(subject, 13), ['takeOver at 13', 'attach epoch 3 life 1'])
+})
+
+test('a backup that learns of another configuration halts', () => {
+  const subject = backup()
+  subject.receive(1, { kind: 'configured', epoch: 3 })
+  const stopped = configuration(3, A, undefined, { change: 'stop', phase: 'stopped' })
+  assert.deepEqual(subject.answer(stopped), ['halt: replaced: configuration 3 (stop)'])
+})
+
+test('a copy that diverged says so, acknowledges nothing more, and goes when it has been heard', () => {
+  const subject = backup()
+  assert.deepEqual(subject.step({ kind: 'diverged', report: 'x10' }), ['send 1 diverged !'])
+  assert.deepEqual(subject.receive(1, { kind: 'batch', bytes: batch(12, 1) }), [])
+  assert.deepEqual(subject.step({ kind: 'closed', channel: 1, isRefused: false }), [
+    'halt: this copy has left',
+  ])
+})
+
+test('a copy that diverged and is not heard halts in time, and never claims', () => {
+  const subject = backup()
+  subject.step({ kind: 'diverged', report: 'x10' })
+  assert.deepEqual(subject.wait(2000), ['halt: this copy has left'])
+})
+
+test('a pause of this process is no silence of the primary', () => {
+  const subject = backup()
+  subject.nowMs += 5000
+  const lines = subject.step({ kind: 'tick', nowMs: subject.nowMs })
+  assert.ok(!lines.some((text) => text.startsWith('propose')), lines.join('; '))
+})
+
+test('a primary whose heart beats without progress is suspected after its own time', () => {
+  const subject = backup()
+  const beat = (position: bigint): Message => ({ kind: 'heartbeat', epoch: 2, state: 'running', position })
+  const lines: string[] = []
+  for (let i = 0; i < 300 && lines.length === 0; i++) {
+    subject.receive(1, beat(77n))
+    lines.push(...quiet(subject.wait(50)))
+  }
+  assert.deepEqual(lines, ['close 1', 'propose 3 go live b1/- life 1'])
+})
+
+test('outputs that are known as released are not emitted again', () => {
+  const subject = backup()
+  const records: NewRecord[] = [
+    { kind: 'output', port: 1, ordinal: 12n, digest: 0n, position: 12n },
+    { kind: 'output', port: 1, ordinal: 13n, digest: 0n, position: 13n },
+    { kind: 'released', port: 1, ordinal: 12n, position: 14n },
+  ]
+  subject.receive(1, { kind: 'batch', bytes: batch(12, 3, 1, records) })
+  executed(subject, 15, [output(12), output(13)])
+  subject.wait(600)
+  subject.answer(LIVE)
+  assert.deepEqual(subject.step({ kind: 'linkUp', left: [] }), ['release 1:13'])
+})
+
+test('outputs from before this copy joined are emitted again if nobody knows that they left', () => {
+  const subject = asking()
+  subject.connect(1, A)
+  subject.receive(1, START)
+  subject.receive(1, { kind: 'pendingOutput', join: 1, ...output(9) })
+  subject.receive(1, CHUNK)
+  subject.step({ kind: 'installed', join: 1 })
+  subject.receive(1, { kind: 'configured', epoch: 2 })
+  subject.answer(PAIR)
+  subject.wait(600)
+  subject.answer(LIVE)
+  assert.deepEqual(subject.step({ kind: 'linkUp', left: [] }), ['release 1:9'])
+})
+
+test('a primary that only refuses is no primary that lives: it may be unable to drop this copy', () => {
+  const subject = backup()
+  const lines: string[] = []
+  for (let channel = 1, i = 0; i < 20; i++) {
+    lines.push(...subject.receive(channel, { kind: 'refused', reason: 'a change is under way' }))
+    lines.push(...subject.wait(100))
+    const dialled = lines.findLast((text) => text.startsWith('dial'))
+    channel = Number(dialled?.split(' ')[1])
+    lines.push(...subject.connect(channel, A))
+    subject.answer(PAIR)
+  }
+  assert.ok(lines.includes('propose 3 go live b1/- life 1'))
+})
+
+test('a sealed backup whose disk fails waits for it', () => {
+  const subject = backup()
+  subject.receive(1, { kind: 'batch', bytes: batch(12, 3) })
+  subject.wait(600)
+  assert.deepEqual(subject.step({ kind: 'diskFailed', reason: 'ENOSPC' }), [])
+  assert.equal(subject.member.halted, undefined)
+  assert.deepEqual(executed(subject, 15), ['propose 3 go live b1/- life 1'])
+})
