@@ -184,6 +184,15 @@ export const FAULTS = {
       return stage.host.name
     },
   },
+  'old disk restored': {
+    perMinute: 4,
+    share: 0.08,
+    inject: (stage) => {
+      if (!stage.host.disk.hasFormer) return undefined
+      stage.host.restoreDisk()
+      return stage.host.name
+    },
+  },
   'host gone': {
     perMinute: 1,
     share: 0.05,

@@ -127,6 +127,12 @@ export class Host implements ProcessHost, Site {
     this.disk.wipe()
   }
 
+  /** Its disk is replaced by an older one, and the process that used it is gone. */
+  restoreDisk(): void {
+    this.crash()
+    this.disk.restoreFormer()
+  }
+
   powerOn(): void {
     if (this.#isUp || this.#isGone) return
     this.#isUp = true

@@ -49,12 +49,12 @@ export const EXCUSES: readonly Excuse[] = [
       latest?.phase === 'stopped' && STOPS.some((name) => endings.hasHad(name)),
   },
   {
-    name: 'the recorded disk is destroyed, or its host is gone for good',
+    name: 'the recorded disk is destroyed or an older one, or its host is gone for good',
     excuses: 'service and protection',
     applies: ({ latest, endings, faults }) =>
       latest !== undefined &&
       !endings.isAlive(latest.primary) &&
-      isStruck(faults, ['disk destroyed', 'host gone'], latest.primary.host),
+      isStruck(faults, ['disk destroyed', 'old disk restored', 'host gone'], latest.primary.host),
   },
   {
     name: 'the recorded backup may live on a host that is gone for good',

@@ -17,7 +17,7 @@ import { nameOf } from './wording.ts'
 type Output = Observation & { readonly kind: 'released' | 'delivered' }
 
 /** Faults that replace the gateway's process, with what it remembers. */
-const GATEWAY_RESTART: FaultName = 'gateway restart'
+export const GATEWAY_RESTART: FaultName = 'gateway restart'
 
 export class SameBytes implements Checker {
   readonly name = 'same bytes for an ordinal'
