@@ -113,7 +113,8 @@ export class BackupRun {
 
   /** Applies or compares a record; false if it has to wait, or if this copy is at its end. */
   #take(record: LogRecord): boolean {
-    if (record.kind === 'input' && this.#ports.has('dropped record') && this.#ports.random.chance(0.02)) return true
+    if (record.kind === 'input' && this.#ports.has('dropped record') && this.#ports.random.chance(0.02))
+      return true
     if (!this.#apply(record)) return false
     const { index, ...content } = record
     observeApplied(this.#ports, this.#machine, { life: this.#life, index }, content)
@@ -181,7 +182,8 @@ export class BackupRun {
         this.#ports.give({ kind: 'convicted', report: `page ${read.corruptPage} has changed by itself` })
         return false
       }
-      if (read.digest !== slice.digest) return this.#diverge(`pages from ${slice.firstPage} on differ at ${position}`)
+      if (read.digest !== slice.digest)
+        return this.#diverge(`pages from ${slice.firstPage} on differ at ${position}`)
     }
     return this.#machine.digest() === digest || this.#diverge(`the digest at ${position} differs`)
   }

@@ -117,11 +117,15 @@ export class Clients {
     const answer = port === PORT.net ? decodeAnswer(bytes) : undefined
     if (answer === undefined) return
     const client = this.#clients[answer.client]
-    if (client?.waiting?.request.operation === answer.operation) this.#onAnswer(client, client.waiting, answer)
+    if (client?.waiting?.request.operation === answer.operation)
+      this.#onAnswer(client, client.waiting, answer)
   }
 
   #onAnswer(client: Client, { request, operation }: Waiting, answer: Answer): void {
-    this.#world.say(`client ${client.number}`, () => `gets ${answer.status} ${answer.value} for ${answer.operation}`)
+    this.#world.say(
+      `client ${client.number}`,
+      () => `gets ${answer.status} ${answer.value} for ${answer.operation}`,
+    )
     // Whether a write that failed has been done is not known.
     if (answer.status === 'disk error' && request.kind !== 'get') return this.#giveUp(client)
     client.waiting = undefined

@@ -36,13 +36,14 @@ export class Cluster {
 
   /** What every process is at the moment, host by host. */
   states(): string[] {
-    return this.hosts.map(({ process, isUp }) => process?.state ?? (isUp ? 'no process' : 'no power'))
+    return this.hosts.map((host) => host.running?.state ?? (host.isUp ? 'no process' : 'no power'))
   }
 
   /** Whether a machine runs with two copies. */
   get isProtected(): boolean {
-    return this.hosts.some(({ process }) => {
-      return process?.member.role.name === 'primary' && process.member.protection().state === 'protected'
+    return this.hosts.some((host) => {
+      const member = host.running?.member
+      return member?.role.name === 'primary' && member.protection().state === 'protected'
     })
   }
 }

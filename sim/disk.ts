@@ -190,7 +190,13 @@ export class Disk {
       target.set(bytes.subarray(at, at + BLOCK_BYTES), offset + at)
       if (!isNew) continue
       const block = bytes.slice(at, at + BLOCK_BYTES)
-      this.#unsynced.push({ kind: 'write', number: 0, offset: offset + at, length: block.length, bytes: block })
+      this.#unsynced.push({
+        kind: 'write',
+        number: 0,
+        offset: offset + at,
+        length: block.length,
+        bytes: block,
+      })
     }
   }
 }

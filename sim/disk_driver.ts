@@ -3,17 +3,20 @@
  * log says that the guest is told.
  *
  *     running --ok--> finished --the guest is told--> gone
- *        '--error--> held --fail--> finished, with an error
+ *        ^--retry-- held --fail--> finished, with an error
+ *        '--error----^
  */
 import { ByteReader, ByteWriter } from '../src/base/bytes.ts'
 import type { DiskResult } from './disk.ts'
 import type { DiskRequest } from './machine_ports.ts'
 import type { ReplicaPorts } from './replica_ports.ts'
 
+const RETRY_MS = 300
+
 export class DiskDriver {
   readonly #ports: ReplicaPorts
   readonly #running = new Set<number>()
-  readonly #held = new Set<number>()
+  readonly #held = new Map<number, DiskRequest>()
   readonly #finished = new Map<number, DiskResult>()
   /** Called when a request has finished. */
   onFinished: () => void = () => {}
@@ -53,7 +56,7 @@ export class DiskDriver {
 
   /** Those held fail: nobody else can carry them out. */
   failHeld(): void {
-    for (const number of this.#held) this.#finished.set(number, { status: 'error', data: undefined })
+    for (const number of this.#held.keys()) this.#finished.set(number, { status: 'error', data: undefined })
     this.#held.clear()
     this.onFinished()
   }
@@ -61,7 +64,9 @@ export class DiskDriver {
   /** What has finished, as data for another copy. What still runs is left out, or passed off as finished by a bug. */
   save(): Uint8Array {
     const writer = new ByteWriter()
-    const claimed = this.#ports.has('request in flight at joining') ? [...this.#running, ...this.#held] : []
+    const claimed = this.#ports.has('request in flight at joining')
+      ? [...this.#running, ...this.#held.keys()]
+      : []
     writer.varint(this.#finished.size + claimed.length)
     for (const [number, { status, data }] of this.#finished) saveResult(writer, number, status, data)
     for (const number of claimed) saveResult(writer, number, 'ok', undefined)
@@ -85,8 +90,15 @@ export class DiskDriver {
       this.#finished.set(request.number, result)
       return this.onFinished()
     }
-    this.#held.add(request.number)
+    this.#held.set(request.number, request)
     this.#ports.give({ kind: 'diskFailed', reason: `${request.kind} request ${request.number}` })
+    this.#ports.after(RETRY_MS, () => this.#retry(request))
+  }
+
+  /** A copy that nobody else can stand in for waits for its disk. */
+  #retry(request: DiskRequest): void {
+    if (!this.#held.delete(request.number)) return
+    this.submit(request)
   }
 }
 

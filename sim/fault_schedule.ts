@@ -33,7 +33,7 @@ export class FaultSchedule {
     for (const end of [...this.#lasting]) end()
     for (const host of this.#cluster.hosts) {
       host.powerOn()
-      host.process?.resume()
+      host.running?.resume()
     }
     this.#cluster.surroundings.links.openAll()
   }
@@ -61,7 +61,7 @@ export class FaultSchedule {
   #stage(): Stage {
     const { hosts } = this.#cluster
     const host = this.#random.pick(hosts)
-    const primaries = hosts.filter(({ process }) => process?.member.role.name === 'primary')
+    const primaries = hosts.filter((host) => host.running?.member.role.name === 'primary')
     const primary = primaries.length > 0 ? this.#random.pick(primaries) : host
     return {
       cluster: this.#cluster,

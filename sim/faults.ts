@@ -38,14 +38,14 @@ const sometimes = (stage: Stage, shortMs: number, longMs: number) =>
     : shortMs + stage.random.fraction() * (longMs - shortMs)
 
 function crash(host: Host): string | undefined {
-  if (host.process === undefined) return undefined
+  if (host.running === undefined) return undefined
   host.crash()
   return host.name
 }
 
 function crashWithin(stage: Stage, host: Host): string | undefined {
-  if (host.process === undefined) return undefined
-  host.process.crashAfter = stage.random.below(12)
+  if (host.running === undefined) return undefined
+  host.running.crashAfter = stage.random.below(12)
   return host.name
 }
 
@@ -60,10 +60,10 @@ function powerCut(stage: Stage, hosts: readonly Host[], lastsMs: number): string
 }
 
 function pause(stage: Stage, host: Host): string | undefined {
-  const { process } = host
-  if (process === undefined || process.isPaused) return undefined
-  process.pause()
-  stage.until(sometimes(stage, 600, 4000), () => process.resume())
+  const paused = host.running
+  if (paused === undefined || paused.isPaused) return undefined
+  paused.pause()
+  stage.until(sometimes(stage, 600, 4000), () => paused.resume())
   return host.name
 }
 
@@ -72,7 +72,12 @@ function partition(stage: Stage, a: string, b: string): string | undefined {
   if (a === b) return undefined
   const { links } = stage.cluster.surroundings
   const isOneWay = stage.random.chance(0.4)
-  const ways = isOneWay ? [[a, b] as const] : ([[a, b], [b, a]] as const)
+  const ways = isOneWay
+    ? [[a, b] as const]
+    : ([
+        [a, b],
+        [b, a],
+      ] as const)
   for (const [from, to] of ways) links.block(from, to)
   stage.until(sometimes(stage, 700, 5000), () => {
     for (const [from, to] of ways) links.open(from, to)
@@ -107,7 +112,7 @@ function diskTrouble(stage: Stage, kind: 'slow' | 'failing'): string {
 }
 
 function corrupt(stage: Stage, host: Host): string | undefined {
-  const machine = host.process?.replica.machine
+  const machine = host.running?.replica.machine
   if (machine === undefined) return undefined
   machine.corrupt(stage.random.u32())
   return host.name
@@ -135,8 +140,8 @@ function restartGateway(stage: Stage): string | undefined {
 }
 
 function operate(stage: Stage, command: 'failOver' | 'stop'): string | undefined {
-  stage.primary.process?.operate(command)
-  return stage.primary.process && stage.primary.name
+  stage.primary.running?.operate(command)
+  return stage.primary.running && stage.primary.name
 }
 
 export const FAULTS = {
@@ -158,8 +163,7 @@ export const FAULTS = {
   partition: {
     perMinute: 10,
     share: 0.5,
-    inject: (stage) =>
-      partition(stage, stage.host.name, stage.random.pick(stage.cluster.hosts).name),
+    inject: (stage) => partition(stage, stage.host.name, stage.random.pick(stage.cluster.hosts).name),
   },
   'partition to the arbiter': {
     perMinute: 6,
@@ -242,8 +246,8 @@ export const FAULTS = {
     perMinute: 1,
     share: 0.05,
     inject: (stage) => {
-      stage.primary.process?.replica.powerButton()
-      return stage.primary.process && stage.primary.name
+      stage.primary.running?.replica.powerButton()
+      return stage.primary.running && stage.primary.name
     },
   },
   'burst of keys': {

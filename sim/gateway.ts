@@ -5,8 +5,9 @@
  * been had from its life. Requests of clients go to the process that is attached; they wait while there is none. What
  * was sent to one that dies is lost.
  */
-import { OutputFence } from '../src/replication/output_fence.ts'
+
 import type { PortOrdinal } from '../src/replication/message.ts'
+import { OutputFence } from '../src/replication/output_fence.ts'
 import type { Bug } from '../src/replication/planted.ts'
 import type { MachineOutput } from '../src/replication/ports.ts'
 import type { ProcessId } from './observation.ts'
@@ -131,15 +132,15 @@ export class Gateway {
   }
 
   #attach(link: GatewayLink): void {
-    const { epoch, life, process } = link.client
+    const { epoch, life } = link.client
     const left = this.#fence.attach(epoch, life)
     if (left === undefined) return this.#refuse(link, 'a later configuration has attached')
     if (this.#attached !== undefined && this.#attached !== link) {
       this.#refuse(this.#attached, 'another link has attached')
     }
     this.#attached = link
-    this.#world.observe({ kind: 'attached', process, epoch, life })
-    this.#world.say(GATEWAY, () => `${process.incarnation} attaches with epoch ${epoch}`)
+    this.#world.observe({ kind: 'attached', process: link.client.process, epoch, life })
+    this.#world.say(GATEWAY, () => `${link.client.process.incarnation} attaches with epoch ${epoch}`)
     link.tell((client) => client.onUp(left))
     for (const { port, bytes } of this.#waiting) link.tell((client) => client.onInput(port, bytes))
     this.#waiting = []
@@ -152,9 +153,9 @@ export class Gateway {
   }
 
   #deliver(link: GatewayLink, { port, ordinal, bytes }: MachineOutput): void {
-    const { process, epoch, life } = link.client
+    const { process: from, epoch, life } = link.client
     if (this.#fence.take(epoch, port, ordinal)) {
-      this.#world.observe({ kind: 'delivered', process, epoch, life, port, ordinal, bytes })
+      this.#world.observe({ kind: 'delivered', process: from, epoch, life, port, ordinal, bytes })
       this.onOutput(port, bytes)
     }
     link.tell((client) => client.onLeft(port, ordinal))

@@ -45,7 +45,7 @@ export class Host implements ProcessHost, Site {
     this.#rate = 1 + (random.fraction() - 0.5) * 0.002
   }
 
-  get process(): MachineProcess | undefined {
+  get running(): MachineProcess | undefined {
     return this.#process
   }
 
@@ -87,17 +87,22 @@ export class Host implements ProcessHost, Site {
       mayCreate: this.#mayCreate,
       isForced: this.isForced,
     }
-    const process = new MachineProcess(this.#surroundings, this, start, this.#surroundings.world.randomStream())
-    process.onCrash = () => this.crash()
-    this.#process = process
+    const started = new MachineProcess(
+      this.#surroundings,
+      this,
+      start,
+      this.#surroundings.world.randomStream(),
+    )
+    started.onCrash = () => this.crash()
+    this.#process = started
   }
 
   /** The process dies; the host lives. */
   crash(): void {
-    const process = this.#process
-    if (process === undefined) return
-    this.#observeCrash(process)
-    process.kill(true)
+    const ended = this.#process
+    if (ended === undefined) return
+    this.#observeCrash(ended)
+    ended.kill(true)
     this.#process = undefined
     this.disk.onProcessLost()
     this.#restartLater()
@@ -149,9 +154,9 @@ export class Host implements ProcessHost, Site {
     return this.#process!.onAccept(channel)
   }
 
-  #observeCrash(process: MachineProcess): void {
-    this.#surroundings.world.say(process.id.incarnation, () => 'crashes')
-    this.#surroundings.world.observe({ kind: 'crashed', process: process.id })
+  #observeCrash({ id }: MachineProcess): void {
+    this.#surroundings.world.say(id.incarnation, () => 'crashes')
+    this.#surroundings.world.observe({ kind: 'crashed', process: id })
   }
 
   #restartLater(): void {

@@ -46,7 +46,8 @@ function readArguments() {
     return value
   }
   const unknown = values.only?.find((name) => !(FAULT_NAMES as readonly string[]).includes(name))
-  if (unknown !== undefined) throw new Error(`there is no fault '${unknown}'; there are ${FAULT_NAMES.join(', ')}`)
+  if (unknown !== undefined)
+    throw new Error(`there is no fault '${unknown}'; there are ${FAULT_NAMES.join(', ')}`)
   return {
     faults: values.only as FaultName[] | undefined,
     showsCoverage: values.coverage,
@@ -59,7 +60,12 @@ function readArguments() {
 
 type Arguments = ReturnType<typeof readArguments>
 
-function run(seed: number, { maxEvents, faults }: Arguments, coverage: Coverage, onLine?: (line: string) => void) {
+function run(
+  seed: number,
+  { maxEvents, faults }: Arguments,
+  coverage: Coverage,
+  onLine?: (line: string) => void,
+) {
   return simulate({
     seed,
     checkers: allCheckers(),
@@ -99,7 +105,8 @@ function main(): void {
     else console.log(`seed ${result.seed} fails: ${result.failures[0]}`)
   }
   const seconds = (performance.now() - startMs) / 1000
-  const sum = (pick: (result: RunResult) => number) => results.reduce((total, result) => total + pick(result), 0)
+  const sum = (pick: (result: RunResult) => number) =>
+    results.reduce((total, result) => total + pick(result), 0)
   console.log(
     `${seeds} seeds, ${failed} failed; ${(sum((r) => r.simulatedMs) / 3_600_000).toFixed(2)} simulated hours in ` +
       `${seconds.toFixed(1)} s (${(seeds / seconds).toFixed(1)} seeds a second)`,

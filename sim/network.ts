@@ -51,7 +51,8 @@ export class Network {
     const from = dialer.site
     this.#world.after(this.#links.delayMs(), () => {
       const site = this.#sites.get(to)
-      const isReached = site?.isUp === true && !this.#links.isBlocked(from, to) && !this.#links.isBlocked(to, from)
+      const isReached =
+        site?.isUp === true && !this.#links.isBlocked(from, to) && !this.#links.isBlocked(to, from)
       if (!isReached) {
         this.#world.after(CONNECT_MS, () => dialer.onFailed(false))
         return
@@ -66,10 +67,10 @@ export class Network {
   }
 
   /** A process has ended; `hasPower` tells whether its kernel is there to say so. */
-  onProcessEnd(process: object, hasPower: boolean): void {
+  onProcessEnd(owner: object, hasPower: boolean): void {
     for (const { channel, listeners } of this.#channels) {
       for (const side of [0, 1] as const) {
-        if (listeners[side] !== process) continue
+        if (listeners[side] !== owner) continue
         if (hasPower) channel.onDeath(side, this.#random)
         else channel.onPowerLoss(side)
       }

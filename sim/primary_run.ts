@@ -11,10 +11,10 @@ import { hash64 } from '../src/base/hash64.ts'
 import { BatchEncoder } from '../src/log/batch.ts'
 import type { NewRecord } from '../src/log/record.ts'
 import type { AppendRequest, Frontier, MachineOutput } from '../src/replication/ports.ts'
+import { observeApplied } from './applied.ts'
 import type { DiskDriver } from './disk_driver.ts'
 import { GuestTime } from './guest_time.ts'
 import { PORT } from './machine_ports.ts'
-import { observeApplied } from './applied.ts'
 import type { ReplicaPorts } from './replica_ports.ts'
 import type { ToyMachine } from './toy_machine.ts'
 
@@ -149,7 +149,8 @@ export class PrimaryRun {
     if (this.#machine.isIdle || this.#time.ageMs() >= CLOCK_MS) this.#correctClock()
     for (const number of finished) this.#complete(number)
     if (this.#isTaking) this.#inputs = []
-    for (const { port, bytes } of inputs) this.#apply({ kind: 'input', port, bytes, position: this.#position })
+    for (const { port, bytes } of inputs)
+      this.#apply({ kind: 'input', port, bytes, position: this.#position })
     if (this.#isButtonPressed) this.#pressButton()
     this.#runSlice()
   }
@@ -217,7 +218,11 @@ export class PrimaryRun {
     if (record.kind === 'clock') machine.correctClock(record)
     if (record.kind === 'control') machine.powerButton()
     if (record.kind === 'completion') {
-      machine.complete(record.request, record.status === 'ok' ? 'ok' : 'error', this.#driver.result(record.request)?.data)
+      machine.complete(
+        record.request,
+        record.status === 'ok' ? 'ok' : 'error',
+        this.#driver.result(record.request)?.data,
+      )
       this.#driver.drop(record.request)
     }
     const index = this.#log(record)

@@ -224,7 +224,8 @@ export class MachineProcess {
   #step(input: Input): void {
     if (!this.#isAlive) return
     const world = this.#world
-    if (world.isTraced && input.kind !== 'tick') world.say(this.id.incarnation, () => `< ${describeInput(input)}`)
+    if (world.isTraced && input.kind !== 'tick')
+      world.say(this.id.incarnation, () => `< ${describeInput(input)}`)
     for (const effect of this.#stepMember(input)) {
       if (this.crashAfter === 0) {
         this.crashAfter = -1

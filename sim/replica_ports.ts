@@ -1,7 +1,8 @@
 /** What a process gives its replica of the machine: its member to report to, its host, and who watches. */
-import type { Input } from '../src/replication/ports.ts'
-import type { Bug } from '../src/replication/planted.ts'
+
 import type { Random } from '../src/base/prng.ts'
+import type { Bug } from '../src/replication/planted.ts'
+import type { Input } from '../src/replication/ports.ts'
 import type { Disk, DiskResult } from './disk.ts'
 import type { DiskRequest } from './machine_ports.ts'
 import type { NewObservation } from './world.ts'

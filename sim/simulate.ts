@@ -97,7 +97,8 @@ export function simulate(options: SimulationOptions): RunResult {
   const { operations } = cluster.clients
   const failures = world.failure === undefined ? [] : [world.failure]
   for (const checker of checkers) {
-    for (const text of checker.finish({ shape, operations, ...outcome })) failures.push(`${checker.name}: ${text}`)
+    for (const text of checker.finish({ shape, operations, ...outcome }))
+      failures.push(`${checker.name}: ${text}`)
   }
   Object.assign(counter.statistics, { operations: operations.length, answered: cluster.clients.answered })
   return { seed, simulatedMs: world.nowMs, events: world.events, failures, statistics: counter.statistics }

@@ -18,8 +18,8 @@ import type { StateReader, StateWriter } from '../src/base/state.ts'
 import { encodeAscii } from '../src/base/text.ts'
 import { type ClockCorrection, GuestClock } from './guest_clock.ts'
 import { HashedPages, PAGE_BYTES } from './hashed_pages.ts'
-import { type DiskRequest, type GuestOutput, PORT } from './machine_ports.ts'
 import { KeyTable } from './key_table.ts'
+import { type DiskRequest, type GuestOutput, PORT } from './machine_ports.ts'
 import { loadRequest, loadServing, type Serving, saveRequest, saveServing } from './serving.ts'
 import {
   DISK_BYTES,
@@ -348,7 +348,11 @@ export class ToyMachine {
     if (value === undefined) {
       // Now and then the answer to a read comes from the disk.
       if (request.kind !== 'get' || row.version === 0 || (this.#a & 3) !== 0) return this.#start('finish', 5)
-      const read = { kind: 'read', offset: recordOffset(request.key, row.place), length: RECORD_BYTES } as const
+      const read = {
+        kind: 'read',
+        offset: recordOffset(request.key, row.place),
+        length: RECORD_BYTES,
+      } as const
       serving.waits = [this.#ask({ ...read, bytes: new Uint8Array(0) })]
       return
     }

@@ -144,10 +144,7 @@ export function encodeRecord({ key, version, value }: Omit<StoredRecord, 'place'
 }
 
 /** The value of a record's bytes, or undefined if it is torn or was never written. */
-export function decodeRecord(
-  bytes: Uint8Array,
-  key: number,
-): Omit<StoredRecord, 'place'> | undefined {
+export function decodeRecord(bytes: Uint8Array, key: number): Omit<StoredRecord, 'place'> | undefined {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
   if (view.getBigUint64(16, true) !== hash64(bytes.subarray(0, 16))) return undefined
   if (view.getUint32(8, true) !== key) return undefined

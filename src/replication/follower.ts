@@ -174,8 +174,6 @@ export class Follower {
     if (!this.isBackup && this.unacknowledgedBytes > settings.boundBytes) return 'the log outruns it'
     if (this.state === 'gating' && nowMs - this.#gatingMs >= settings.joinGateMs)
       return 'joining takes too long'
-    // Whoever only joins must never hold the machine.
-    if (!this.isBackup && this.unacknowledgedBytes > settings.boundBytes) return 'it takes the log too slowly'
     if (!this.isBackup || this.lagMs <= settings.lagLimitMs) {
       this.#slowSinceMs = undefined
       return undefined

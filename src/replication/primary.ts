@@ -20,6 +20,7 @@ import { Lag } from './lag.ts'
 import type { Ack, Follow, Join, Message } from './message.ts'
 import type { OutputGate } from './output_gate.ts'
 import { PauseWatch } from './peer_watch.ts'
+import { PeriodicRecords } from './periodic_records.ts'
 import type { Frontier, Input, OperatorCommand } from './ports.ts'
 import type { Protection, ProtectionReason } from './protection.ts'
 import type { Peer, Role, RoleParts } from './role.ts'
@@ -32,6 +33,7 @@ export class Primary implements Role {
   readonly #gate: OutputGate
   readonly #pause: PauseWatch
   readonly #lag: Lag
+  readonly #records: PeriodicRecords
   #configuration: Configuration
   #frontier: Frontier
   #follower: Follower | undefined
@@ -49,9 +51,6 @@ export class Primary implements Role {
   #state: 'running' | 'idle' | 'stopped' = 'running'
   #position: bigint
   #beatMs = 0
-  #digestMs = 0
-  #releasedMs = 0
-  readonly #releasedLogged = new Map<number, bigint>()
 
   /** Takes over, alone, at `frontier`; `gate` holds what has been put out and is not known to have left. */
   constructor(parts: RoleParts, configuration: Configuration, frontier: Frontier, gate: OutputGate) {
@@ -62,6 +61,7 @@ export class Primary implements Role {
     this.#gate = gate
     this.#pause = new PauseWatch(parts.context)
     this.#lag = new Lag(parts.context)
+    this.#records = new PeriodicRecords(parts.context)
     const { epoch, life } = configuration
     parts.context.emit({ kind: 'attach', epoch, life })
     this.#flushGate()
@@ -103,7 +103,7 @@ export class Primary implements Role {
     if (context.halted !== undefined) return
     this.#advanceJoin()
     this.#beat()
-    this.#log()
+    if (this.#follower !== undefined && !this.#isMachineStopped) this.#records.onTick(this.#gate)
     this.#advanceEnding()
     this.#lag.adjust(this.#follower, this.#gate.bytes, this.#isMachineStopped || this.#ending !== undefined)
   }
@@ -467,25 +467,22 @@ export class Primary implements Role {
     this.#settleDisk()
   }
 
-  /** A request that failed: with a backup it waits there for the hand-over, else the guest hears of it. */
+  /** A request that failed waits while the machine is handed over; where nobody can take it, the guest hears of it. */
   #settleDisk(): void {
     if (!this.#isDiskFailing || this.#change !== undefined) return
     if (this.#follower !== undefined && !this.#follower.isBackup) {
       this.#loseFollower('the disk it is copied from failed', 'need backup')
     }
-    if (this.#configuration.backup === undefined) {
-      this.#isDiskFailing = false
-      return this.#parts.context.emit({ kind: 'failRequests' })
-    }
     if (this.#follower?.isBackup && this.#ending === undefined) this.#end('failOver')
+    if (this.#configuration.backup !== undefined) return
+    this.#isDiskFailing = false
+    this.#parts.context.emit({ kind: 'failRequests' })
   }
 
   #onConvicted(report: string): void {
     const { context } = this.#parts
-    const channel = this.#follower?.channel
-    if (channel !== undefined && this.#follower!.isBackup) {
-      context.send(channel, { kind: 'yield', reason: report }, true)
-    }
+    const { channel, isBackup } = this.#follower ?? {}
+    if (channel !== undefined && isBackup) context.send(channel, { kind: 'yield', reason: report }, true)
     context.halt(`memory changed by itself: ${report}`)
   }
 
@@ -498,23 +495,5 @@ export class Primary implements Role {
     this.#beatMs = context.nowMs
     const { epoch } = this.#configuration
     context.send(channel, { kind: 'heartbeat', epoch, state: this.#state, position: this.#position }, true)
-  }
-
-  /** Logs digests, and what has left, where somebody follows. */
-  #log(): void {
-    const { context } = this.#parts
-    const { nowMs, settings } = context
-    if (this.#follower === undefined || this.#isMachineStopped) return
-    if (nowMs - this.#digestMs >= settings.digestMs) {
-      this.#digestMs = nowMs
-      context.emit({ kind: 'append', record: { kind: 'digest' } })
-    }
-    if (nowMs - this.#releasedMs < settings.releasedMs) return
-    this.#releasedMs = nowMs
-    for (const { port, ordinal } of this.#gate.left) {
-      if (ordinal <= (this.#releasedLogged.get(port) ?? 0n)) continue
-      this.#releasedLogged.set(port, ordinal)
-      context.emit({ kind: 'append', record: { kind: 'released', port, ordinal } })
-    }
   }
 }
