@@ -17,7 +17,7 @@ export class Cluster {
 
   constructor(world: World, shape: Shape, planted: ReadonlySet<Bug>, isStateWatched: boolean) {
     const links = new SiteLinks(shape.network, world.randomStream())
-    const gateway = new Gateway(world, links, planted.has('dedupe by epoch'))
+    const gateway = new Gateway(world, links, planted)
     this.surroundings = {
       world,
       shape,

@@ -49,6 +49,8 @@ export class Disk {
   /** Raised by every loss: whoever waited for something from before does so in vain. */
   #session = 0
   #generation: string | undefined
+  /** What was on it before its present generation: somebody has kept a copy. */
+  #former: { readonly content: Uint8Array; readonly generation: string } | undefined
   /** How much longer everything takes: a fault. */
   slowness = 1
   /** The probability that a request fails: a fault. */
@@ -81,6 +83,25 @@ export class Disk {
     this.#generation = generation
   }
 
+  /** Another disk, with nothing on it. */
+  wipe(): void {
+    this.format('')
+    this.#generation = undefined
+  }
+
+  /** Whether there is a copy of what was on it before its present generation. */
+  get hasFormer(): boolean {
+    return this.#former !== undefined
+  }
+
+  /** That copy is put in its place. */
+  restoreFormer(): void {
+    const { content, generation } = this.#former!
+    this.format(generation)
+    this.#content = content.slice()
+    this.#durable = content.slice()
+  }
+
   /** Everything in the cache becomes durable, at once: what a process does when it opens the disk to boot from it. */
   sync(): void {
     this.#durable = this.#content.slice()
@@ -109,6 +130,8 @@ export class Disk {
   /** Starts to replace the content by that of another copy: until `finishInstall` the disk has no generation. */
   beginInstall(content: Uint8Array): void {
     assert(content.length === this.#content.length, 'a disk of another size')
+    const generation = this.#generation
+    if (generation !== undefined) this.#former = { content: this.#durable.slice(), generation }
     this.#generation = undefined
     this.#unsynced = []
     for (let at = 0; at < content.length; at += BLOCK_BYTES) {

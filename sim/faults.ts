@@ -180,6 +180,32 @@ export const FAULTS = {
   'channel half open': { perMinute: 8, share: 0.3, inject: (stage) => onChannel(stage, 'darken') },
   'slow disk': { perMinute: 5, share: 0.3, inject: (stage) => diskTrouble(stage, 'slow') },
   'failing disk': { perMinute: 4, share: 0.25, inject: (stage) => diskTrouble(stage, 'failing') },
+  'disk destroyed': {
+    perMinute: 2,
+    share: 0.05,
+    inject: (stage) => {
+      stage.host.loseDisk()
+      return stage.host.name
+    },
+  },
+  'old disk restored': {
+    perMinute: 4,
+    share: 0.08,
+    inject: (stage) => {
+      if (!stage.host.disk.hasFormer) return undefined
+      stage.host.restoreDisk()
+      return stage.host.name
+    },
+  },
+  'host gone': {
+    perMinute: 1,
+    share: 0.05,
+    inject: (stage) => {
+      if (!stage.host.isUp || stage.host.isGone) return undefined
+      stage.host.lose()
+      return stage.host.name
+    },
+  },
   'RAM corruption': {
     perMinute: 4,
     share: 0.12,

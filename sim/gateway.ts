@@ -8,6 +8,7 @@
 
 import type { PortOrdinal } from '../src/replication/message.ts'
 import { OutputFence } from '../src/replication/output_fence.ts'
+import type { Bug } from '../src/replication/planted.ts'
 import type { MachineOutput } from '../src/replication/ports.ts'
 import type { ProcessId } from './observation.ts'
 import type { SiteLinks } from './site_links.ts'
@@ -78,7 +79,7 @@ export class GatewayLink {
 export class Gateway {
   readonly #world: World
   readonly #links: SiteLinks
-  readonly #dedupesByEpoch: boolean
+  readonly #planted: ReadonlySet<Bug>
   #fence: OutputFence
   #connections = new Set<GatewayLink>()
   #attached: GatewayLink | undefined
@@ -89,11 +90,11 @@ export class Gateway {
   onRestart: () => void = () => {}
   isDown = false
 
-  constructor(world: World, links: SiteLinks, dedupesByEpoch: boolean) {
+  constructor(world: World, links: SiteLinks, planted: ReadonlySet<Bug>) {
     this.#world = world
     this.#links = links
-    this.#dedupesByEpoch = dedupesByEpoch
-    this.#fence = new OutputFence({ dedupesByEpoch })
+    this.#planted = planted
+    this.#fence = new OutputFence(planted)
   }
 
   connect(client: GatewayClient): GatewayLink {
@@ -112,7 +113,7 @@ export class Gateway {
   /** The gateway's process ends: nothing is known any more, and all connections fail. */
   stop(): void {
     this.isDown = true
-    this.#fence = new OutputFence({ dedupesByEpoch: this.#dedupesByEpoch })
+    this.#fence = new OutputFence(this.#planted)
     for (const link of this.#connections) link.refuse('the gateway has ended')
     this.#connections.clear()
     this.#attached = undefined
@@ -138,6 +139,7 @@ export class Gateway {
       this.#refuse(this.#attached, 'another link has attached')
     }
     this.#attached = link
+    this.#world.observe({ kind: 'attached', process: link.client.process, epoch, life })
     this.#world.say(GATEWAY, () => `${link.client.process.incarnation} attaches with epoch ${epoch}`)
     link.tell((client) => client.onUp(left))
     for (const { port, bytes } of this.#waiting) link.tell((client) => client.onInput(port, bytes))

@@ -24,6 +24,8 @@ export class Host implements ProcessHost, Site {
   #process: MachineProcess | undefined
   #incarnations = 0
   #isUp = true
+  /** It never comes back. */
+  #isGone = false
   /** Raised whenever a restart that is planned must not happen any more. */
   #plan = 0
   /** Whether the next processes start with the operator's word. */
@@ -49,6 +51,10 @@ export class Host implements ProcessHost, Site {
 
   get isUp(): boolean {
     return this.#isUp
+  }
+
+  get isGone(): boolean {
+    return this.#isGone
   }
 
   get listener(): Listener | undefined {
@@ -114,8 +120,26 @@ export class Host implements ProcessHost, Site {
     this.disk.onPowerLost()
   }
 
+  /** The whole host is lost for good, with its disk. */
+  lose(): void {
+    this.powerOff()
+    this.#isGone = true
+  }
+
+  /** Its disk is lost, and with it the process that used it; there is an empty one in its place. */
+  loseDisk(): void {
+    this.crash()
+    this.disk.wipe()
+  }
+
+  /** Its disk is replaced by an older one, and the process that used it is gone. */
+  restoreDisk(): void {
+    this.crash()
+    this.disk.restoreFormer()
+  }
+
   powerOn(): void {
-    if (this.#isUp) return
+    if (this.#isUp || this.#isGone) return
     this.#isUp = true
     this.#restartLater()
   }

@@ -99,6 +99,14 @@ export type Observation =
       readonly index: bigint
       readonly bytes: Uint8Array
     }
+  /** The gateway has let a process attach: from now on its outputs pass, and those of whoever was attached do not. */
+  | {
+      readonly kind: 'attached'
+      readonly atMs: number
+      readonly process: ProcessId
+      readonly epoch: number
+      readonly life: number
+    }
   /** An output has passed the gateway's fence and reached the clients. */
   | {
       readonly kind: 'delivered'

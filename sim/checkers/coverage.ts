@@ -1,8 +1,8 @@
 /**
  * Which faults have met which states of the protocol: what a campaign of seeds has tried, and what it has missed.
  *
- * A state is a word of the simulator's, such as `primary: adding`; a fault that is put in while several processes are in
- * states of their own meets each of them.
+ * A state is in the simulator's words, `primary/protected` or `backup/failing over`; an observation has it behind its
+ * host. A fault that is put in while processes are in several states meets each of them.
  */
 import type { Observation } from '../observation.ts'
 
@@ -25,7 +25,8 @@ export class Coverage {
     if (observation.kind !== 'fault') return
     const states = this.#counts.get(observation.name) ?? new Map<string, number>()
     this.#counts.set(observation.name, states)
-    for (const state of new Set(observation.states)) states.set(state, (states.get(state) ?? 0) + 1)
+    const met = new Set(observation.states.map((state) => state.slice(state.indexOf(':') + 1)))
+    for (const state of met) states.set(state, (states.get(state) ?? 0) + 1)
   }
 
   /** Adds what another run has met. */

@@ -3,18 +3,20 @@
  * loss of its memory; one that has halted does so only for a reason of this list, and only if what must have caused it
  * has been injected or asked for.
  */
+import type { FaultName } from '../faults.ts'
 import type { Observation, ProcessId } from '../observation.ts'
+import { CORRUPTIONS } from './corruption.ts'
 import { nameOf } from './wording.ts'
 
 interface LawfulHalt {
   /** How the reason begins, as the members word it. */
   readonly reason: string
   /** Faults of which one must have been put in before; empty if the halt is part of an orderly change. */
-  readonly causes: readonly string[]
+  readonly causes: readonly FaultName[]
 }
 
-const CORRUPTIONS = ['RAM corruption', 'disk corruption']
-const ARBITER_LOSSES = ['arbiter rollback', 'arbiter untrusted']
+const DISK_FAULTS: readonly FaultName[] = ['failing disk']
+export const ARBITER_LOSSES: readonly FaultName[] = ['arbiter rollback', 'arbiter untrusted']
 
 const LAWFUL_HALTS: readonly LawfulHalt[] = [
   { reason: 'stopped', causes: [] },
@@ -22,9 +24,9 @@ const LAWFUL_HALTS: readonly LawfulHalt[] = [
   { reason: 'memory changed by itself', causes: CORRUPTIONS },
   { reason: 'this copy diverged', causes: CORRUPTIONS },
   // A backup leaves when it diverged, was convicted, or its disk failed.
-  { reason: 'this copy has left', causes: [...CORRUPTIONS, 'disk error'] },
-  { reason: 'this copy cannot go on', causes: [...CORRUPTIONS, 'disk error'] },
-  { reason: 'the disk failed', causes: ['disk error'] },
+  { reason: 'this copy has left', causes: [...CORRUPTIONS, ...DISK_FAULTS] },
+  { reason: 'this copy cannot go on', causes: [...CORRUPTIONS, ...DISK_FAULTS] },
+  { reason: 'the disk failed', causes: DISK_FAULTS },
   { reason: 'the arbiter has gone back', causes: ARBITER_LOSSES },
   { reason: 'the arbiter cannot be trusted', causes: ARBITER_LOSSES },
 ]
@@ -54,9 +56,6 @@ export class Endings {
         this.#endings.set(nameOf(who), { process: who, atMs, reason })
         return
       }
-      case 'rolledBack':
-        this.#faults.add('arbiter rollback')
-        return
       case 'fault':
         this.#faults.add(observation.name)
     }
@@ -71,7 +70,7 @@ export class Endings {
     return this.isAlive(who) ? undefined : this.#endings.get(nameOf(who))
   }
 
-  hasHad(fault: string): boolean {
+  hasHad(fault: FaultName): boolean {
     return this.#faults.has(fault)
   }
 

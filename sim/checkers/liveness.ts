@@ -8,9 +8,11 @@
  */
 import type { Configuration } from '../../src/replication/configuration.ts'
 import type { Checker } from '../checker.ts'
+import type { FaultName } from '../faults.ts'
 import type { Observation, ProcessId } from '../observation.ts'
+import { CORRUPTIONS, isOneOf } from './corruption.ts'
 import { Decisions } from './decisions.ts'
-import { Endings } from './endings.ts'
+import { ARBITER_LOSSES, Endings } from './endings.ts'
 import { FailureList } from './failure_list.ts'
 import { describeConfiguration, nameOf } from './wording.ts'
 
@@ -36,24 +38,23 @@ export interface Excuse {
   applies(aftermath: Aftermath): boolean
 }
 
+const STOPS: readonly FaultName[] = ['operator stop', 'guest power-off', ...CORRUPTIONS]
+
 /** The losses that excuse an outage. */
 export const EXCUSES: readonly Excuse[] = [
   {
     name: 'the operator or the guest has stopped the machine',
     excuses: 'service and protection',
     applies: ({ latest, endings }) =>
-      latest?.phase === 'stopped' &&
-      ['operator stop', 'guest power-off', 'RAM corruption', 'disk corruption'].some((name) =>
-        endings.hasHad(name),
-      ),
+      latest?.phase === 'stopped' && STOPS.some((name) => endings.hasHad(name)),
   },
   {
-    name: 'the recorded disk is destroyed, or its host is gone for good',
+    name: 'the recorded disk is destroyed or an older one, or its host is gone for good',
     excuses: 'service and protection',
     applies: ({ latest, endings, faults }) =>
       latest !== undefined &&
       !endings.isAlive(latest.primary) &&
-      isStruck(faults, ['disk destroyed', 'host gone'], latest.primary.host),
+      isStruck(faults, ['disk destroyed', 'old disk restored', 'host gone'], latest.primary.host),
   },
   {
     name: 'the recorded backup may live on a host that is gone for good',
@@ -66,7 +67,7 @@ export const EXCUSES: readonly Excuse[] = [
   {
     name: 'the arbiter has forgotten, or cannot be trusted',
     excuses: 'service and protection',
-    applies: ({ endings }) => endings.hasHad('arbiter rollback') || endings.hasHad('arbiter untrusted'),
+    applies: ({ endings }) => ARBITER_LOSSES.some((name) => endings.hasHad(name)),
   },
   {
     name: 'there is no second host any more',
@@ -75,8 +76,8 @@ export const EXCUSES: readonly Excuse[] = [
   },
 ]
 
-function isStruck(faults: Aftermath['faults'], names: readonly string[], host: string): boolean {
-  return faults.some(({ name, what }) => names.includes(name) && what.split(/[\s/]/).includes(host))
+function isStruck(faults: Aftermath['faults'], names: readonly FaultName[], host: string): boolean {
+  return faults.some(({ name, what }) => isOneOf(names, name) && what.split(/[\s/]/).includes(host))
 }
 
 export class Liveness implements Checker {

@@ -64,6 +64,18 @@ test('nothing leaves a life after a cold start has begun another, unless that wa
   }
 })
 
+test('the gateway must not let a lower epoch attach, unless it has been started anew', () => {
+  for (const isRestarted of [false, true]) {
+    const { stream, a, b } = failedOver()
+    stream.put({ kind: 'attached', process: b.process, epoch: 3, life: 1 })
+    if (isRestarted) stream.fault('gateway restart', 'gateway')
+    stream.put({ kind: 'attached', process: a.process, epoch: 1, life: 1 })
+    const failures = failuresOf(new OneReleaser(), stream)
+    assert.equal(failures.length, isRestarted ? 0 : 1)
+    if (!isRestarted) assert.match(failures[0]!, /lets a\/a1 attach under epoch 1, though it has let b\/b2/)
+  }
+})
+
 test('two processes must not release new outputs in turns', () => {
   const { stream, a, b, unknown } = failedOver()
   stream.serve(b)

@@ -7,7 +7,8 @@
  *     (nothing at all may leave an older life, unless the operator has forced the newer one);
  *  2. that two processes release under one epoch;
  *  3. that a process which another has overtaken on a port (by a new, higher ordinal) releases a newer one again that
- *     is not in the other's past, whatever epochs the two name.
+ *     is not in the other's past, whatever epochs the two name;
+ *  4. that a gateway process lets a process attach under a lower epoch, or in a lower life, than one that it has let.
  */
 import type { Checker } from '../checker.ts'
 import type { Observation, ProcessId } from '../observation.ts'
@@ -15,6 +16,7 @@ import { type Beginning, type Branch, Copies } from './copies.ts'
 import { Decisions } from './decisions.ts'
 import { FailureList } from './failure_list.ts'
 import { describeOutput } from './output_rule.ts'
+import { GATEWAY_RESTART } from './same_bytes.ts'
 import { isSameProcess, nameOf } from './wording.ts'
 
 type Released = Observation & { readonly kind: 'released' }
@@ -45,11 +47,18 @@ export class OneReleaser implements Checker {
   #highest: Act | undefined
   readonly #acts = new Map<number, Act>()
   readonly #ports = new Map<string, Port>()
+  /** Whom the gateway has let attach last. */
+  #attached: (Observation & { kind: 'attached' }) | undefined
 
   onObservation(observation: Observation): void {
     this.#copies.onObservation(observation)
     this.#decisions.onObservation(observation)
     switch (observation.kind) {
+      case 'attached':
+        return this.#onAttached(observation)
+      case 'fault':
+        if (observation.name === GATEWAY_RESTART) this.#attached = undefined
+        return
       case 'booted':
       case 'wentLive':
         return this.#onStart(observation)
@@ -114,6 +123,17 @@ export class OneReleaser implements Checker {
       `${describeOutput(released)} left under epoch ${epoch} and is not in the past of ${nameOf(higher.process)}, ` +
         `which acted under epoch ${higher.epoch}: ${higher.what} at ${higher.atMs} ms` +
         (higher.branch === undefined ? '' : `, and its own records begin with ${higher.branch.from}`),
+    )
+  }
+
+  #onAttached(attached: Observation & { kind: 'attached' }): void {
+    const before = this.#attached
+    this.#attached = attached
+    if (before === undefined || (attached.epoch >= before.epoch && attached.life >= before.life)) return
+    this.#failures.add(
+      attached.atMs,
+      `the gateway lets ${nameOf(attached.process)} attach under epoch ${attached.epoch}, though it has let ` +
+        `${nameOf(before.process)} under epoch ${before.epoch} at ${before.atMs} ms`,
     )
   }
 

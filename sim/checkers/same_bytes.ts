@@ -9,6 +9,7 @@
  * Lives may not be mixed: once a higher one is delivered, lower ones are not any more.
  */
 import type { Checker } from '../checker.ts'
+import type { FaultName } from '../faults.ts'
 import type { Observation } from '../observation.ts'
 import { FailureList } from './failure_list.ts'
 import { nameOf } from './wording.ts'
@@ -16,7 +17,7 @@ import { nameOf } from './wording.ts'
 type Output = Observation & { readonly kind: 'released' | 'delivered' }
 
 /** Faults that replace the gateway's process, with what it remembers. */
-const GATEWAY_RESTART = 'gateway restart'
+export const GATEWAY_RESTART: FaultName = 'gateway restart'
 
 export class SameBytes implements Checker {
   readonly name = 'same bytes for an ordinal'

@@ -234,8 +234,7 @@ export class Primary implements Role {
 
   #onAck(follower: Follower, ack: Ack): void {
     const { context } = this.#parts
-    const isCurrent = ack.epoch === this.#configuration.epoch || context.has('stale epoch accepted')
-    if (!isCurrent || ack.incarnation !== follower.member.incarnation) return
+    if (ack.epoch !== this.#configuration.epoch || ack.incarnation !== follower.member.incarnation) return
     if (!follower.onAck(ack)) {
       context.tell(`${follower.member.host} acknowledges ${ack.received}, which it cannot have`)
       return this.#loseFollower('it acknowledges what it cannot have', 'backup lost')
@@ -248,10 +247,11 @@ export class Primary implements Role {
   /** Releases what may leave. */
   #flushGate(): void {
     const { context } = this.#parts
-    if (!this.#isLinkUp || this.#change !== undefined || this.#isChecking || context.halted !== undefined)
-      return
+    const isOpen = this.#change === 'add' && context.has('gate opened before the change')
+    const isShut = (this.#change !== undefined && !isOpen) || this.#isChecking
+    if (!this.#isLinkUp || isShut || context.halted !== undefined) return
     const everything = this.#frontier.nextIndex
-    const isGated = this.#follower?.gateFrom !== undefined && !context.has('early release')
+    const isGated = this.#follower?.gateFrom !== undefined && !isOpen && !context.has('early release')
     const outputs = this.#gate.release(isGated ? this.#follower!.limit! : everything)
     if (outputs.length > 0) context.emit({ kind: 'release', outputs })
   }
@@ -351,7 +351,6 @@ export class Primary implements Role {
       backup: follower.member,
     })
     if (context.has('replacement without a change')) return this.#onWon('add', next)
-    if (context.has('gate opened before the change')) follower.gateFrom = undefined
     this.#propose(next)
   }
 
