@@ -1,13 +1,6 @@
 /**
  * A computer for bare programs: an ELF file runs in M-mode, with the same devices as the board's, no SBI, and HTIF.
  *
- * HTIF is how the RISC-V test programs talk to their host: a store to the symbol `tohost` is a request
- * (device << 56 | command << 48 | payload), answered in `fromhost`.
- *
- *     device 0, odd payload     the program ends with status payload >> 1
- *     device 0, even payload    a system call: the payload is the address of eight doublewords (number, arguments)
- *     device 1, command 1       prints a character
- *
  * Time costs nothing here: while every hart waits, the clock jumps to the next timer.
  */
 import { UserError } from '../base/errors.ts'
@@ -17,6 +10,7 @@ import { Syscon } from '../devices/syscon.ts'
 import { Uart16550 } from '../devices/uart16550.ts'
 import { type Engine, LINE, Machine } from '../machine/machine.ts'
 import { type ElfFile, loadSegments, symbolAddress } from './elf.ts'
+import { Htif } from './htif.ts'
 import { CLINT, PLIC, PLIC_SOURCES, RAM_ADDRESS, SYSCON, UART } from './memory_map.ts'
 
 export interface BareOptions {
@@ -33,17 +27,13 @@ export interface BareOptions {
 /** How a bare program ended. */
 export type BareEnd = { readonly kind: 'exit'; readonly status: number } | { readonly kind: 'limit' }
 
-const SYSCALL_WRITE = 64n
-const SYSCALL_EXIT = 93n
 /** Steps between looks at whether the program has ended; no more than a convenience. */
 const CHUNK_STEPS = 50_000_000n
-const MAX_WRITE_BYTES = 1 << 20
 
 export class BareComputer {
   readonly machine: Machine
   readonly #print: (bytes: Uint8Array) => void
-  readonly #toHost: number | undefined
-  readonly #fromHost: number | undefined
+  readonly #htif: Htif
   #status: number | undefined
 
   constructor(options: BareOptions) {
@@ -53,7 +43,7 @@ export class BareComputer {
       harts: options.harts ?? 1,
       ramBytes: options.ramBytes,
       devices: (machine) => this.#devices(machine, options.harts ?? 1),
-      onHostStore: (offset, size) => this.#onHostStore(offset, size),
+      onHostStore: (offset, size) => this.#htif.onStore(offset, size),
     })
     const { entry } = options.elf
     if ((entry & 1n) === 1n)
@@ -65,18 +55,27 @@ export class BareComputer {
       hart.set64('pc', entry)
       hart.setX(10, BigInt(hart.id))
     }
-    this.#toHost = ramSymbol(this.machine, options.elf, 'tohost')
-    this.#fromHost = ramSymbol(this.machine, options.elf, 'fromhost')
-    if (this.#toHost !== undefined) this.machine.watchHost(this.#toHost - RAM_ADDRESS)
+    const toHost = ramSymbol(this.machine, options.elf, 'tohost')
+    this.#htif = new Htif({
+      machine: this.machine,
+      toHost,
+      fromHost: ramSymbol(this.machine, options.elf, 'fromhost'),
+      print: this.#print,
+      exit: (status) => this.#end(status),
+    })
+    if (toHost !== undefined) this.machine.watchHost(toHost - RAM_ADDRESS)
   }
 
   /** Runs until the program ends or `stepsMax` have been taken. Throws UserError if it waits for nothing. */
   run(stepsMax: bigint): BareEnd {
     const { machine } = this
     while (this.#status === undefined && machine.position < stepsMax) {
-      const chunk = machine.position + CHUNK_STEPS
+      const held = this.#htif.heldUntil(machine.position)
+      const chunk = held ?? machine.position + CHUNK_STEPS
       const stop = machine.run(chunk < stepsMax ? chunk : stepsMax)
-      if (stop.reason === 'idle') this.#skipTo(stop.until)
+      const isIdle = stop.reason === 'idle'
+      if (held !== undefined && (isIdle || machine.position >= held)) this.#htif.complete()
+      else if (isIdle) this.#skipTo(stop.until)
     }
     return this.#status === undefined ? { kind: 'limit' } : { kind: 'exit', status: this.#status }
   }
@@ -123,49 +122,6 @@ export class BareComputer {
     this.#status ??= status
     this.machine.requestStop()
   }
-
-  #onHostStore(offset: number, size: number): void {
-    const toHost = this.#toHost!
-    const start = offset + RAM_ADDRESS
-    if (start >= toHost + 8 || start + size <= toHost) return
-    const request = this.machine.ram.load64(toHost)
-    if (request === 0n) return
-    const device = request >> 56n
-    const command = (request >> 48n) & 0xffn
-    const payload = request & 0xffff_ffff_ffffn
-    if (device === 0n && (payload & 1n) === 1n) {
-      this.#end(Number(BigInt.asUintN(32, payload >> 1n)))
-      return
-    }
-    if (device === 0n) this.#systemCall(Number(payload))
-    else if (device === 1n && command === 1n) this.#print(Uint8Array.of(Number(payload & 0xffn)))
-    this.machine.ram.write(toHost, new Uint8Array(8))
-    this.#answer()
-  }
-
-  #systemCall(address: number): void {
-    const { ram } = this.machine
-    if (!ram.contains(address, 64)) return
-    const number = ram.load64(address)
-    const [first, second, third] = [8, 16, 24].map((at) => ram.load64(address + at)) as [
-      bigint,
-      bigint,
-      bigint,
-    ]
-    if (number === SYSCALL_EXIT) this.#end(Number(BigInt.asUintN(32, first)))
-    if (number !== SYSCALL_WRITE) return
-    const length = Number(third)
-    if (length > MAX_WRITE_BYTES || !ram.contains(Number(second), length)) return
-    this.#print(ram.read(Number(second), length))
-    const result = new Uint8Array(8)
-    new DataView(result.buffer).setBigUint64(0, third, true)
-    ram.write(address, result)
-  }
-
-  #answer(): void {
-    if (this.#fromHost === undefined) return
-    this.machine.ram.write(this.#fromHost, Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0))
-  }
 }
 
 /** The address of a symbol, if the file has it and `bytes` of RAM are there. */
@@ -177,7 +133,8 @@ function ramSymbol(machine: Machine, elf: ElfFile, name: string, bytes = 8): num
 
 /**
  * The memory between begin_signature and end_signature as RISC-V's architecture tests want it: a line for every four
- * bytes, in hexadecimal, most significant digit first. Undefined if the program has no such symbols.
+ * bytes, in hexadecimal, most significant digit first; the last ones are filled up with zeros. Undefined if the
+ * program has no such symbols.
  */
 export function signature(computer: BareComputer, elf: ElfFile): string | undefined {
   const { ram } = computer.machine
@@ -185,7 +142,9 @@ export function signature(computer: BareComputer, elf: ElfFile): string | undefi
   const end = ramSymbol(computer.machine, elf, 'end_signature', 0)
   if (begin === undefined || end === undefined || end < begin || !ram.contains(begin, end - begin))
     return undefined
-  const lines: string[] = []
-  for (let at = begin; at < end; at += 4) lines.push(`${ram.load32(at).toString(16).padStart(8, '0')}\n`)
-  return lines.join('')
+  const bytes = new Uint8Array(Math.ceil((end - begin) / 4) * 4)
+  bytes.set(ram.read(begin, end - begin))
+  const view = new DataView(bytes.buffer)
+  const words = Array.from({ length: bytes.length / 4 }, (_, index) => view.getUint32(index * 4, true))
+  return words.map((word) => `${word.toString(16).padStart(8, '0')}\n`).join('')
 }

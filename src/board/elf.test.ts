@@ -173,6 +173,16 @@ test('segments are loaded only if all of them are in RAM', () => {
   assert.deepEqual(written, [[0x8000_0000, CODE]])
 })
 
+test('a segment without memory may be anywhere', () => {
+  const empty = { address: 0, bytes: new Uint8Array(0), memoryBytes: 0 }
+  const memory = { contains: () => false, write: () => assert.fail('nothing to write') }
+  loadSegments(
+    { ...readElf(smallElf(), 'a.elf'), segments: [empty] },
+    memory as unknown as GuestMemory,
+    'a.elf',
+  )
+})
+
 const prefix = 'riscv64-linux-gnu-'
 const missing = spawnSync(`${prefix}ld`, ['--version']).error !== undefined
 const skip = missing && process.env['CI'] !== 'true' && `${prefix}ld is not installed`

@@ -104,17 +104,19 @@ export function symbolAddress(elf: ElfFile, name: string): bigint | undefined {
 }
 
 /**
- * Puts the segments of `elf` into a memory that holds only zeros so far.
+ * Puts the segments of `elf` into a memory that holds only zeros so far. Empty ones may be anywhere: linker scripts
+ * leave such where a section has nothing in it.
  * @throws UserError, before anything is written, if one does not fit into RAM
  */
 export function loadSegments(elf: ElfFile, memory: GuestMemory, name: string): void {
-  for (const { address, memoryBytes } of elf.segments) {
+  const segments = elf.segments.filter(({ memoryBytes }) => memoryBytes > 0)
+  for (const { address, memoryBytes } of segments) {
     if (memory.contains(address, memoryBytes)) continue
     throw new UserError(
       `${name}: ${memoryBytes} bytes at ${hex(BigInt(address))} are outside the RAM; link it to the RAM's addresses`,
     )
   }
-  for (const { address, bytes } of elf.segments) memory.write(address, bytes)
+  for (const { address, bytes } of segments) memory.write(address, bytes)
 }
 
 /** The bytes of a file with checked access to them. */

@@ -42,7 +42,7 @@ export interface Csr {
   guard?(context: Context): void
 }
 
-const MISA = (2n << 62n) | BigInt(misaBits('IMAFDCSU'))
+const MISA = (2n << 62n) | BigInt(misaBits('IMAFDCBSU'))
 function misaBits(extensions: string): number {
   return [...extensions].reduce((bits, letter) => bits | (1 << (letter.charCodeAt(0) - 65)), 0)
 }
@@ -110,11 +110,10 @@ const statusRegisters: Csr[] = [
     name: 'mstatus',
     read: ({ hart }) => withSd(hart64(hart, 'mstatus'), XL64),
     write: ({ f, hart }, value) => {
-      // MPP holds U, S or M; 2 is reserved and keeps the old value.
+      // MPP holds U, S or M. 2 is reserved and becomes U, as in the reference models.
       const reserved = i64.eq(i64.and(value, MSTATUS.mpp), 2 << 11)
-      const old = hart64(hart, 'mstatus')
-      f.if(reserved, () => f.set(value, merge(value, old, MSTATUS.mpp)))
-      setHart64(f, hart, 'mstatus', merge(old, value, MSTATUS_WRITABLE))
+      f.if(reserved, () => f.set(value, i64.and(value, ~BigInt(MSTATUS.mpp))))
+      setHart64(f, hart, 'mstatus', merge(hart64(hart, 'mstatus'), value, MSTATUS_WRITABLE))
     },
     effect: 'resync',
   },

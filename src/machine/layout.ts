@@ -75,6 +75,9 @@ export const PAGE_WATCHED = PAGE_CODE | PAGE_TABLE | PAGE_HOST
 /** How many consumers of dirty pages there can be: one bit each. */
 export const DIRTY_CONSUMERS_MAX = 8
 
+/** An LR reserves the aligned doubleword that it reads from: the least there can be, so that SC to anything else fails. */
+export const RESERVATION_BYTES = 8
+
 type Field = 'i32' | 'i64'
 
 /** Assigns offsets to named fields, i64 first for alignment. */
@@ -134,6 +137,7 @@ export const HART = place(512, {
   /** While the hart runs: the counter's value at the end of the slice (see counters.ts). */
   mcycle: 'i64',
   minstret: 'i64',
+  /** Offset in RAM of what a load reserved. */
   reservation: 'i64',
   dataKey: 'i64',
   fetchKey: 'i64',

@@ -25,6 +25,7 @@ import {
   MACHINE,
   PAGE_HOST,
   RAM_BASE,
+  RESERVATION_BYTES,
   TABLE_SLOT,
   TABLE_SLOT_BYTES,
   TABLE_SLOTS,
@@ -446,12 +447,12 @@ export class Machine {
     this.#block.setInt32(MACHINE[field], value, true)
   }
 
-  /** A device wrote to RAM: reservations on the lines it touched are gone. */
+  /** A device wrote to RAM: reservations on the doublewords it touched are gone. */
   #endReservations(offset: number, length: number): void {
     for (const hart of this.harts) {
       if (hart.get32('reserved') === 0) continue
-      const line = Number(hart.get64('reservation'))
-      if (offset < line + 64 && offset + length > line) hart.set32('reserved', 0)
+      const start = Number(hart.get64('reservation'))
+      if (offset < start + RESERVATION_BYTES && offset + length > start) hart.set32('reserved', 0)
     }
   }
 

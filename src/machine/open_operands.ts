@@ -17,6 +17,7 @@ import {
   HART_X,
   MSTATUS,
   PAGE_WATCHED,
+  RESERVATION_BYTES,
   TLB_ENTRIES,
 } from './layout.ts'
 import { STATUS } from './memory.ts'
@@ -239,7 +240,7 @@ export class OpenOperands implements Emitter {
     const { f } = this
     const v = this.#v
     this.#atomicOffset(bytes, ACCESS.load)
-    setHart64(f, v.hart, 'reservation', lineOf(v.offset))
+    setHart64(f, v.hart, 'reservation', reservationAt(v.offset))
     setHart32(f, v.hart, 'reserved', 1)
     this.setX(loadRam(v.offset, bytes, true))
   }
@@ -249,8 +250,8 @@ export class OpenOperands implements Emitter {
     const v = this.#v
     const operand = this.scratch64(0, value)
     this.#atomicOffset(bytes, ACCESS.store)
-    const sameLine = i64.eq(hart64(v.hart, 'reservation'), lineOf(v.offset))
-    const holds = i32.and(hart32(v.hart, 'reserved'), sameLine)
+    const isSame = i64.eq(hart64(v.hart, 'reservation'), reservationAt(v.offset))
+    const holds = i32.and(hart32(v.hart, 'reserved'), isSame)
     f.if(
       holds,
       () => {
@@ -368,8 +369,8 @@ export class OpenOperands implements Emitter {
   }
 }
 
-/** A reservation covers a line of 64 bytes of RAM. */
-const lineOf = (offset: I32): I64 => i64.extend_i32_u(i32.and(offset, -64))
+/** Where the memory begins that a reservation at `offset` covers. */
+const reservationAt = (offset: I32): I64 => i64.extend_i32_u(i32.and(offset, -RESERVATION_BYTES))
 
 function loadRam(offset: I32, bytes: AccessBytes, signed: boolean): I64 {
   const place = { memory: 1 }

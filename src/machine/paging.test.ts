@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { nodeEngine } from '../host/engine.ts'
-import { RAM_BASE } from './layout.ts'
+import { MSTATUS, RAM_BASE } from './layout.ts'
 import { AddressSpace, PTE, pte, pteAddress, RW, RX, useTables } from './testing/address_space.ts'
 import { DATA, enter, OPEN_PMP, Program, type ProgramOptions, TABLES } from './testing/program.ts'
 
@@ -205,4 +205,45 @@ test('an instruction that crosses into another page is fetched from both', () =>
   assert.equal(program.x(10), 8n)
   const [trap] = program.traps()
   assert.deepEqual(trap, { cause: 12n, epc: V + 0xffen, tval: V + 0x1000n })
+})
+
+/** Which of load, store and fetch the specification refuses for a page with these flags. */
+function refused(flags: number, mode: 'S' | 'U', isSum: boolean, isMxr: boolean): bigint[] {
+  const has = (bits: number): boolean => (flags & bits) !== 0
+  const isLeaf = has(PTE.v) && has(PTE.r | PTE.x) && !(has(PTE.w) && !has(PTE.r)) && has(PTE.a)
+  const isOpen = (isFetch: boolean): boolean =>
+    isLeaf && (mode === 'U' ? has(PTE.u) : !has(PTE.u) || (isSum && !isFetch))
+  const allowed: [bigint, boolean][] = [
+    [13n, isOpen(false) && has(isMxr ? PTE.r | PTE.x : PTE.r)],
+    [15n, isOpen(false) && has(PTE.w) && has(PTE.d)],
+    [12n, isOpen(true) && has(PTE.x)],
+  ]
+  return allowed.filter(([, isAllowed]) => !isAllowed).map(([cause]) => cause)
+}
+
+test('pages with all 256 combinations of flags have the rights that the specification gives them', () => {
+  const RETURN = 0x0000_8067
+  const accesses = `
+      li s3, ${RETURN}
+      li s2, ${V + 256n * 4096n}
+    1: lw t1, 0(s1); sw s3, 0(s1); jalr ra, 0(s1)
+      li t1, 4096; add s1, s1, t1
+      bne s1, s2, 1b`
+  for (const mode of ['S', 'U'] as const) {
+    for (const bits of [0, MSTATUS.sum, MSTATUS.mxr, MSTATUS.sum | MSTATUS.mxr]) {
+      const setUp = `${OPEN_PMP}; ${useTables()}; li s1, ${V}; li t0, ${bits}; csrs mstatus, t0; ${enter(mode)}`
+      const program = new Program(nodeEngine, `${setUp}; ${accesses}`)
+      const space = new AddressSpace(program.machine)
+      space.mapRam(RW | PTE.x | (mode === 'U' ? PTE.u : 0))
+      program.machine.ram.store32(PAGE_A, RETURN)
+      const expected: [bigint, bigint][] = []
+      for (let flags = 0; flags < 256; flags++) {
+        const va = V + BigInt(flags * 4096)
+        space.map(va, PAGE_A, flags)
+        const [isSum, isMxr] = [(bits & MSTATUS.sum) !== 0, (bits & MSTATUS.mxr) !== 0]
+        for (const cause of refused(flags, mode, isSum, isMxr)) expected.push([cause, va])
+      }
+      assert.deepEqual(faults(program.finish()), expected, `${mode}, mstatus 0x${bits.toString(16)}`)
+    }
+  }
 })

@@ -106,9 +106,10 @@ export class Pmp {
     for (let i = 0; i < 8; i++) {
       const old = this.#config(firstEntry + i)
       const wanted = Number((value >> BigInt(i * 8)) & 0x9fn)
-      // Writable but not readable is reserved: such a write keeps the old value.
-      const reserved = (wanted & (R | W)) === W
-      register |= BigInt((old & LOCKED) !== 0 || reserved ? old : wanted) << BigInt(i * 8)
+      // Writable but not readable is reserved. It permits nothing, as in the reference model; mode and lock are kept.
+      const isReserved = (wanted & (R | W)) === W
+      const legal = isReserved ? wanted & ~(R | W | X) : wanted
+      register |= BigInt((old & LOCKED) !== 0 ? old : legal) << BigInt(i * 8)
     }
     this.#hart.set64(firstEntry === 0 ? 'pmpcfg0' : 'pmpcfg2', register)
   }

@@ -25,15 +25,25 @@ test('a failing store-conditional ends the reservation and stores nothing', () =
   assert.deepEqual(registers(program, 11, 12, 13, 14), [1n, 1n, 0n, 0n])
 })
 
-test('a reservation covers its line of 64 bytes and not the next', () => {
-  const program = run(
-    'li t0, 5; addi t2, t1, 56; lr.d a0, (t1); sc.d a1, t0, (t2); addi t2, t1, 64; lr.d a0, (t1); sc.d a2, t0, (t2)',
-  )
-  assert.deepEqual(registers(program, 11, 12), [0n, 1n])
+test('a reservation covers its doubleword and nothing beside it', () => {
+  const program = run(`
+      li t0, 5
+      addi t2, t1, 4
+      lr.w a0, (t1)
+      sc.w a1, t0, (t2)
+      lr.d a0, (t1)
+      sc.w a2, t0, (t2)
+      addi t2, t1, 8
+      lr.d a0, (t1)
+      sc.d a3, t0, (t2)
+      addi t2, t1, -8
+      lr.d a0, (t1)
+      sc.d a4, t0, (t2)`)
+  assert.deepEqual(registers(program, 11, 12, 13, 14), [0n, 0n, 1n, 1n])
 })
 
-test("the hart's own stores to the line leave the reservation", () => {
-  const program = run('li t0, 5; lr.d a0, (t1); sd t0, 8(t1); amoadd.d zero, t0, (t1); sc.d a1, t0, (t1)')
+test("the hart's own stores to what it reserved leave the reservation", () => {
+  const program = run('li t0, 5; lr.d a0, (t1); sd t0, 0(t1); amoadd.d zero, t0, (t1); sc.d a1, t0, (t1)')
   assert.equal(program.x(11), 0n)
 })
 
@@ -63,13 +73,13 @@ test('an interrupt ends a reservation', () => {
   assert.equal(program.x(11), 1n)
 })
 
-test('DMA to the line ends a reservation, DMA beside it does not', () => {
+test('DMA to the doubleword ends a reservation, DMA beside it does not', () => {
   for (const [offset, expected] of [
     [-8, 0n],
     [-1, 0n],
     [0, 1n],
-    [63, 1n],
-    [64, 0n],
+    [7, 1n],
+    [8, 0n],
   ] as const) {
     const program = new Program(nodeEngine, `li t1, ${DATA + 64}; lr.d a0, (t1); sc.d a1, zero, (t1)`)
     while (program.hart.get32('reserved') === 0) program.machine.run(program.machine.position + 1n)

@@ -242,16 +242,25 @@ test('there are no debug triggers, and looking for them does not trap', () => {
   assert.deepEqual([program.x(10), program.x(11), program.causes()], [0n, 0n, []])
 })
 
-test('reserved values keep what was there: mstatus.MPP, satp.MODE', () => {
+test('a reserved satp.MODE keeps what was there', () => {
+  const program = run('li t0, 5 << 60; csrw satp, t0; csrr a0, satp')
+  assert.equal(program.x(10), 0n)
+})
+
+test('a reserved mstatus.MPP becomes U-mode', () => {
   const program = run(`
       li t0, 0x1800
       csrs mstatus, t0
+      csrr a0, mstatus
       li t0, 0x800
       csrc mstatus, t0
-      csrr a0, mstatus
-      li t0, 5 << 60
-      csrw satp, t0
-      csrr a1, satp`)
-  assert.equal(program.x(10) & 0x1800n, 0x1800n)
-  assert.equal(program.x(11), 0n)
+      csrr a1, mstatus`)
+  assert.deepEqual([program.x(10) & 0x1800n, program.x(11) & 0x1800n], [0x1800n, 0n])
+})
+
+test('misa names the extensions that there are, B for Zba, Zbb and Zbs together, and cannot be written', () => {
+  const program = run('li t0, -1; csrw misa, zero; csrs misa, t0; csrr a0, misa')
+  const letters = [...'ABCDEFGHIJKLMNOPQRSTUVWXYZ'].filter((_, bit) => (program.x(10) >> BigInt(bit)) & 1n)
+  assert.equal(letters.join(''), 'ABCDFIMSU')
+  assert.equal(program.x(10) >> 62n, 2n)
 })
