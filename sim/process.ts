@@ -68,6 +68,8 @@ export class MachineProcess {
   #attachment: { readonly epoch: number; readonly life: number } | undefined
   #shown = ''
   #hasTakenOver = false
+  /** How much longer a backup's machine takes: a fault. */
+  slowness = 1
   /** Effects until a fault ends it; negative if none is to. */
   crashAfter = -1
   onCrash: () => void = () => {}
@@ -371,7 +373,7 @@ export class MachineProcess {
       disk: this.#host.disk,
       random: this.#random,
       stepsPerMs: shape.stepsPerMs,
-      backupSpeed: shape.backupSpeed,
+      backupSpeed: () => shape.backupSpeed / this.slowness,
       flushMs: shape.settings.flushMs,
       chunkBytes: shape.chunkBytes,
       isStateWatched,
