@@ -99,6 +99,14 @@ export type Observation =
       readonly index: bigint
       readonly bytes: Uint8Array
     }
+  /** The gateway has let a process attach: from now on its outputs pass, and those of whoever was attached do not. */
+  | {
+      readonly kind: 'attached'
+      readonly atMs: number
+      readonly process: ProcessId
+      readonly epoch: number
+      readonly life: number
+    }
   /** An output has passed the gateway's fence and reached the clients. */
   | {
       readonly kind: 'delivered'
@@ -113,7 +121,13 @@ export type Observation =
   /** A copy has said that it, or the other one, differs from the log. */
   | { readonly kind: 'diverged'; readonly atMs: number; readonly process: ProcessId; readonly report: string }
   /** A fault has been put in; `name` is one of `FAULTS`, `what` says where. */
-  | { readonly kind: 'fault'; readonly atMs: number; readonly name: string; readonly what: string; readonly states: readonly string[] }
+  | {
+      readonly kind: 'fault'
+      readonly atMs: number
+      readonly name: string
+      readonly what: string
+      readonly states: readonly string[]
+    }
   /** From here on nothing is broken any more, and nothing will be. */
   | { readonly kind: 'healed'; readonly atMs: number }
   | { readonly kind: 'ended'; readonly atMs: number }

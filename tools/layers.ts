@@ -35,5 +35,8 @@ export const layers: Readonly<Record<string, Layer>> = {
 /** Layers that stand beside `src/`, since the package does without them. */
 export const outerLayers: readonly string[] = ['sim']
 
+/** Programs that stand in a pure layer's folder and are none of it: they read arguments, and print. */
+export const programs: readonly string[] = ['sim/main.ts']
+
 /** Tests may also start a machine with the Engine of the host. */
 export const testImports = ['host']

@@ -1,6 +1,6 @@
 /** The rules that neither the compiler nor Biome keeps, each a function from a file to its violations. */
 import { posix } from 'node:path'
-import { layers, outerLayers, testImports } from './layers.ts'
+import { layers, outerLayers, programs, testImports } from './layers.ts'
 import { type Import, importsOf, type Token, tokenize } from './tokens.ts'
 
 export interface SourceFile {
@@ -79,6 +79,7 @@ function placeOf(path: string): { layer: string | undefined; isTest: boolean } {
 }
 
 function layerOf(path: string): string | undefined {
+  if (programs.includes(path)) return undefined
   const [top = '', below = ''] = path.split('/')
   if (outerLayers.includes(top)) return top
   if (top !== 'src') return undefined

@@ -255,7 +255,8 @@ export class ByteQueue {
     if (this.#end + bytes.length > this.#buffer.length) {
       const room = length + bytes.length
       // Moving down is enough where half of the buffer is free; else it doubles, so that a byte is moved a few times.
-      const target = room * 2 <= this.#buffer.length ? this.#buffer : new Uint8Array(Math.max(room * 2, 4096))
+      // The first piece gets the room that it needs: many queues never see a second one.
+      const target = room * 2 <= this.#buffer.length ? this.#buffer : new Uint8Array(this.#grown(room))
       target.set(this.#buffer.subarray(this.#start, this.#end))
       this.#buffer = target
       this.#start = 0
@@ -263,6 +264,10 @@ export class ByteQueue {
     }
     this.#buffer.set(bytes, this.#end)
     this.#end += bytes.length
+  }
+
+  #grown(room: number): number {
+    return this.#buffer.length === 0 ? room : Math.max(room * 2, 4096)
   }
 
   /** The first `count` waiting bytes as a view, valid until the next push; undefined while there are fewer. */

@@ -7,16 +7,16 @@
  * what it does not know to have left; so everything arrives once (P61, P62).
  */
 import type { PortOrdinal } from './message.ts'
+import type { Bug } from './planted.ts'
 
 export class OutputFence {
   #epoch = 0
   #life = 0
   readonly #taken = new Map<number, bigint>()
-  readonly #dedupesByEpoch: boolean
+  readonly #planted: ReadonlySet<Bug>
 
-  /** `dedupesByEpoch` plants a bug: every configuration counts anew. */
-  constructor({ dedupesByEpoch = false } = {}) {
-    this.#dedupesByEpoch = dedupesByEpoch
+  constructor(planted: ReadonlySet<Bug> = new Set()) {
+    this.#planted = planted
   }
 
   /** Epoch of the configuration that may put out. */
@@ -26,8 +26,10 @@ export class OutputFence {
 
   /** The primary of `epoch` attaches: what has been taken in its life, or undefined if it comes too late. */
   attach(epoch: number, life: number): PortOrdinal[] | undefined {
-    if (epoch < this.#epoch || life < this.#life) return undefined
-    if (life > this.#life || (this.#dedupesByEpoch && epoch > this.#epoch)) this.#taken.clear()
+    const isStale = epoch < this.#epoch || life < this.#life
+    if (isStale && !this.#planted.has('stale epoch accepted')) return undefined
+    const isAnew = epoch > this.#epoch && this.#planted.has('dedupe by epoch')
+    if (life > this.#life || isAnew) this.#taken.clear()
     this.#epoch = epoch
     this.#life = life
     return [...this.#taken].map(([port, ordinal]) => ({ port, ordinal }))

@@ -20,6 +20,9 @@
  *  9. The host that a hello names is the one that the channel's certificate was made out to.
  * 10. What the machine has put out at its last position, without a record that announces it, is logged as the first
  *     thing after `takeOver`.
+ * 11. Before `boot` starts the machine, its disk is synced: what a crash has left unsynced is read by the guest, and must
+ *     not be lost any more.
+ * 12. A machine that is off when `takeOver` comes says `poweredOff`, as it would have where it was switched off.
  */
 import type { LogBatch } from '../log/batch.ts'
 import type { ArbiterAnswer, Decision } from './arbiter.ts'
@@ -97,9 +100,12 @@ export type Input =
   | { readonly kind: 'diverged'; readonly report: string }
   /** This copy's own memory or disk has changed without being written: it is convicted. */
   | { readonly kind: 'convicted'; readonly report: string }
-  /** This copy's disk does not work (the machine holds the request that failed). */
+  /** This copy's disk does not work (the machine holds the request that failed, until `failRequests`). */
   | { readonly kind: 'diskFailed'; readonly reason: string }
-  /** The answer to `snapshot`; everything logged before has been `appended` before this. */
+  /**
+   * The answer to `snapshot`; everything logged before has been `appended` before this, and the last of it is at the
+   * frontier's position, so that the log that follows goes on from there.
+   */
   | { readonly kind: 'snapshotTaken'; readonly join: number; readonly frontier: Frontier }
   | {
       readonly kind: 'chunkRead'
@@ -144,6 +150,8 @@ export type Effect =
   | { readonly kind: 'execution'; readonly pace: number; readonly inputs: 'taken' | 'held' }
   /** Stop the primary's machine where it is and log that it got there; answered by `stopped`. */
   | { readonly kind: 'stopExecution' }
+  /** The requests that the machine holds since the disk failed end with an error: nobody else can carry them out. */
+  | { readonly kind: 'failRequests' }
   /** Keep the state of now, without requests in flight, for `readChunk`; answered by `snapshotTaken`. */
   | { readonly kind: 'snapshot'; readonly join: number; readonly baseGeneration: string | undefined }
   | { readonly kind: 'readChunk'; readonly join: number; readonly number: number }

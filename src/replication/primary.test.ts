@@ -175,9 +175,16 @@ test('a guest that powers off ends the machine in order', () => {
   assert.deepEqual(subject.step({ kind: 'poweredOff' }), ['propose 2 stop a1/- life 1'])
 })
 
-test('a disk that fails hands over while protected, and only ends a join otherwise', () => {
+test('a disk that fails hands over while protected, else the guest hears of it and a join ends', () => {
   assert.deepEqual(pair().step({ kind: 'diskFailed', reason: 'EIO' }), ['stopExecution'])
-  assert.deepEqual(joining().step({ kind: 'diskFailed', reason: 'EIO' }), ['close 2'])
+  assert.deepEqual(joining().step({ kind: 'diskFailed', reason: 'EIO' }), ['close 2', 'failRequests'])
+})
+
+test('the guest hears of a failed disk once nobody is left to hand over to', () => {
+  const subject = pair()
+  subject.step({ kind: 'diskFailed', reason: 'EIO' })
+  assert.ok(subject.wait(600).includes('propose 3 drop a1/- life 1'))
+  assert.ok(subject.answer(configuration(3, A, undefined, { change: 'drop' })).includes('failRequests'))
 })
 
 test('a disk that fails while a backup is being added hands over once it has been', () => {

@@ -39,12 +39,12 @@ export class Primary implements Role {
   #frontier: Frontier
   #follower: Follower | undefined
   #isLinkUp = false
-  /** The disk failed while a change was undecided: what to do depends on its outcome. */
-  #hasDiskFailed = false
   /** After a pause, until the arbiter has said that nothing has changed. */
   #isChecking = false
   /** The change that is undecided. */
   #change: ChangeKind | undefined
+  /** The machine holds requests that its disk has failed. */
+  #isDiskFailing = false
   #reason: ProtectionReason = 'need backup'
   #joins = 0
   #state: 'running' | 'idle' | 'stopped' = 'running'
@@ -233,8 +233,7 @@ export class Primary implements Role {
 
   #onAck(follower: Follower, ack: Ack): void {
     const { context } = this.#parts
-    const isCurrent = ack.epoch === this.#configuration.epoch || context.has('stale epoch accepted')
-    if (!isCurrent || ack.incarnation !== follower.member.incarnation) return
+    if (ack.epoch !== this.#configuration.epoch || ack.incarnation !== follower.member.incarnation) return
     if (!follower.onAck(ack)) {
       context.tell(`${follower.member.host} acknowledges ${ack.received}, which it cannot have`)
       return this.#loseFollower('it acknowledges what it cannot have', 'backup lost')
@@ -247,10 +246,11 @@ export class Primary implements Role {
   /** Releases what may leave. */
   #flushGate(): void {
     const { context } = this.#parts
-    if (!this.#isLinkUp || this.#change !== undefined || this.#isChecking || context.halted !== undefined)
-      return
+    const isOpen = this.#change === 'add' && context.has('gate opened before the change')
+    const isShut = (this.#change !== undefined && !isOpen) || this.#isChecking
+    if (!this.#isLinkUp || isShut || context.halted !== undefined) return
     const everything = this.#frontier.nextIndex
-    const isGated = this.#follower?.gateFrom !== undefined && !context.has('early release')
+    const isGated = this.#follower?.gateFrom !== undefined && !isOpen && !context.has('early release')
     const outputs = this.#gate.release(isGated ? this.#follower!.limit! : everything)
     if (outputs.length > 0) context.emit({ kind: 'release', outputs })
   }
@@ -348,7 +348,6 @@ export class Primary implements Role {
       backup: follower.member,
     })
     if (context.has('replacement without a change')) return this.#onWon('add', next)
-    if (context.has('gate opened before the change')) follower.gateFrom = undefined
     this.#propose(next)
   }
 
@@ -414,8 +413,7 @@ export class Primary implements Role {
     // What was lost while the change was undecided is settled now.
     if (change === 'add' && follower === undefined) return this.#settleLoss()
     this.#flushGate()
-    if (this.#hasDiskFailed && follower?.isBackup && this.#ending.kind === undefined) this.#end('failOver')
-    this.#hasDiskFailed = false
+    this.#settleDisk()
     this.#advanceEnding()
   }
 
@@ -456,22 +454,25 @@ export class Primary implements Role {
   }
 
   #onDiskFailed(reason: string): void {
-    const { context } = this.#parts
-    context.tell(`the disk failed: ${reason}`)
-    if (this.#change !== undefined) {
-      this.#hasDiskFailed = true
-      return
-    }
-    if (this.#follower?.isBackup && this.#ending.kind === undefined) return this.#end('failOver')
+    this.#parts.context.tell(`the disk failed: ${reason}`)
+    this.#isDiskFailing = true
+    this.#settleDisk()
+  }
+
+  /** A request that failed waits while the machine is handed over; where nobody can take it, the guest hears of it. */
+  #settleDisk(): void {
+    if (!this.#isDiskFailing || this.#change !== undefined) return
     this.#loseJoiner('the disk it is copied from failed')
+    if (this.#follower?.isBackup && this.#ending.kind === undefined) this.#end('failOver')
+    if (this.#configuration.backup !== undefined) return
+    this.#isDiskFailing = false
+    this.#parts.context.emit({ kind: 'failRequests' })
   }
 
   #onConvicted(report: string): void {
     const { context } = this.#parts
-    const channel = this.#follower?.channel
-    if (channel !== undefined && this.#follower!.isBackup) {
-      context.send(channel, { kind: 'yield', reason: report }, true)
-    }
+    const { channel, isBackup } = this.#follower ?? {}
+    if (channel !== undefined && isBackup) context.send(channel, { kind: 'yield', reason: report }, true)
     context.halt(`memory changed by itself: ${report}`)
   }
 

@@ -3,13 +3,13 @@
  * class, so that no instruction overwrites a register that the harness, a loop or an address still needs.
  */
 import { assert } from '../../src/base/assert.ts'
+import type { Random } from '../../src/base/prng.ts'
 import { assemble } from '../../src/isa/assemble.ts'
 import { encode } from '../../src/isa/encode.ts'
 import type { FieldValues } from '../../src/isa/pattern.ts'
 import { loadConstant } from '../../src/isa/pseudo.ts'
 import type { HarnessRegisters } from './harness.ts'
 import { DATA, RAM, RETURN_PAGE } from './layout.ts'
-import type { Random } from './random.ts'
 
 /** The privilege a block runs in. */
 export type Level = 'machine' | 'supervisor' | 'user'

@@ -1,10 +1,11 @@
 /** Generators for CSR instructions: every register that both sides keep, within the bits that both sides keep. */
+
+import type { Random } from '../../src/base/prng.ts'
 import { csrNumber } from '../../src/isa/csr.ts'
 import type { Body, Level } from './body.ts'
 import { compute } from './integer.ts'
 import { MSTATUS } from './layout.ts'
 import { integer } from './operands.ts'
-import type { Random } from './random.ts'
 
 const SUPERVISOR_INTERRUPTS = 0x222n
 /**

@@ -1,10 +1,11 @@
 /** The machine settings in which blocks run: who handles traps, what is mapped and protected, what interrupts. */
+
+import type { Random } from '../../src/base/prng.ts'
 import type { Level } from './body.ts'
 import { ORDERED_INTERRUPTS, pmpConfiguration } from './csr.ts'
 import { DATA, type Environment, MSTATUS, RAM, RETURN_PAGE } from './layout.ts'
 import { integer } from './operands.ts'
 import { SMALL_TABLE, satpFor } from './paging.ts'
-import type { Random } from './random.ts'
 
 /** What an environment has beside open permissions and no interrupts. */
 export interface Features {

@@ -3,7 +3,7 @@
  * values are made from the one before, so that a register file holds near neighbours, opposites, and values one
  * rounding position apart: cancellation, ties and sticky bits are then likely instead of nearly impossible.
  */
-import type { Random } from './random.ts'
+import type { Random } from '../../src/base/prng.ts'
 
 const mask64 = 0xffff_ffff_ffff_ffffn
 

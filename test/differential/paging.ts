@@ -8,9 +8,10 @@
  *
  * A is always set, and D wherever W is: QEMU 7.2 sets them by itself and cannot be told to fault instead.
  */
+
+import type { Random } from '../../src/base/prng.ts'
 import type { Body } from './body.ts'
 import { DATA, DATA_PAGES, PAGED, RAM, RETURN_PAGE, TABLES, USER_ALIAS } from './layout.ts'
-import type { Random } from './random.ts'
 
 const V = 1n
 const R = 2n

@@ -1,5 +1,6 @@
 /** Test programs: many random blocks, each executed a few times with other operands and in other environments. */
 import { assert } from '../../src/base/assert.ts'
+import { Random } from '../../src/base/prng.ts'
 import { Body, type Level } from './body.ts'
 import { changeCode, changeMapping } from './coherence.ts'
 import { transferControl } from './control.ts'
@@ -32,7 +33,6 @@ import { accessAtomically, accessCompressed, accessExactly, accessMemory } from 
 import { type OperandKind, operandPool } from './operands.ts'
 import { pageTables } from './paging.ts'
 import { usePrivilege } from './privileged.ts'
-import { Random } from './random.ts'
 
 interface Kind {
   readonly generate: (body: Body) => void

@@ -1,10 +1,11 @@
-/** Reproducible randomness: sfc32 (small fast counter), seeded by numbers. */
+/** Reproducible randomness: sfc32 (small fast counter). Equal seeds and streams give equal numbers, for ever. */
 export class Random {
   #a: number
   #b: number
   #c: number
   #counter = 1
 
+  /** Generators of one seed that differ in `stream` know nothing of each other. Both are taken modulo 2^32. */
   constructor(seed: number, stream = 0) {
     this.#a = seed | 0
     this.#b = stream | 0
@@ -34,6 +35,17 @@ export class Random {
   /** An integer from `low` to `high`, both included. */
   between(low: number, high: number): number {
     return low + this.below(high - low + 1)
+  }
+
+  /** A number from 0 up to and without 1, in steps of 2^-32. */
+  fraction(): number {
+    return this.u32() / 0x1_0000_0000
+  }
+
+  bytes(count: number): Uint8Array {
+    const bytes = new Uint8Array(count)
+    for (let i = 0; i < count; i++) bytes[i] = this.u32() >>> 24
+    return bytes
   }
 
   /** True with this probability. */
