@@ -210,7 +210,7 @@ inline flush(h) {
     if
     :: H[h].follower == NONE || H[h].state == TRANSFER ->
       limit = H[h].received;
-#ifndef BUG_UNKNOWN_LOST
+#if !defined(BUG_UNKNOWN_LOST) && !defined(BUG_ABANDONED_CHANGE)
       /* Nobody else can have acted for the machine. */
       assert(rEpoch == H[h].epoch)
 #endif
@@ -462,6 +462,9 @@ end:
       fi }
   :: d_step { H[h].role == PRIMARY && H[h].change != NO && !H[h].told && rEpoch > H[h].epoch &&
       !(rEpoch == H[h].epoch + 1 && H[h].change != HAND && rPrimary == h && rPrimaryInc == H[h].inc) -> die(h) }
+#ifdef BUG_ABANDONED_CHANGE
+  :: d_step { H[h].role == PRIMARY && H[h].change == ADD && H[h].follower == NONE -> H[h].change = NO; flush(h) }
+#endif
 #ifdef BUG_UNKNOWN_LOST
   :: d_step { H[h].role == PRIMARY && H[h].change == DROP -> H[h].change = NO; flush(h) }
 #endif

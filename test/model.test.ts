@@ -57,6 +57,7 @@ const bugs: readonly (readonly [name: string, macros: readonly string[]])[] = [
   ['a backup acknowledges after its seal', ['BUG_ACK_AFTER_SEAL', 'PAIR']],
   ['a backup goes live before the last record', ['BUG_LIVE_EARLY', 'PAIR']],
   ['a change whose outcome is unknown is taken for lost', ['BUG_UNKNOWN_LOST', 'PAIR']],
+  ['an addition that may still land is forgotten with its copy', ['BUG_ABANDONED_CHANGE']],
   ['a joining copy is added before it is complete', ['BUG_JOINER_INCOMPLETE']],
   ['the gate is opened before the change that adds the backup', ['BUG_GATE_OPENED']],
   ['a cold start does not ask whether the backup lives', ['BUG_COLD_START', 'PAIR']],
