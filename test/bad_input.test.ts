@@ -65,7 +65,7 @@ async function bootAndSignal(
   parameters: readonly string[],
   signal: NodeJS.Signals = 'SIGTERM',
 ): Promise<Ended> {
-  const { child, ended } = new GuestProcess([name, '--memory', '128M', ...parameters], directory)
+  const { child, ended } = new GuestProcess([name, '--memory', '128M', ...parameters], { directory })
   await new Promise<void>((resolve) => {
     let printed = ''
     child.stdout!.on('data', (bytes: Buffer) => {
@@ -118,7 +118,7 @@ describe('a machine that is told to end', { skip }, () => {
   })
 
   it('leaves a recording that can be replayed when it is killed', async () => {
-    const { child, ended } = new GuestProcess([name, '--ephemeral', '--record', 'killed'], directory)
+    const { child, ended } = new GuestProcess([name, '--ephemeral', '--record', 'killed'], { directory })
     while (!existsSync(join(directory, 'killed')) || statSync(join(directory, 'killed')).size < 6000)
       await setTimeout(20)
     child.kill('SIGKILL')
@@ -131,7 +131,7 @@ describe('a machine that is told to end', { skip }, () => {
 
   it('goes on from its snapshot, and can be saved and recorded again', async () => {
     const load = ['--ephemeral', '--load', 'snapshot', '--record', 'second', '--save', 'third']
-    const guest = new GuestProcess([name, ...load], directory)
+    const guest = new GuestProcess([name, ...load], { directory })
     await new Promise((resolve) => guest.child.stdout!.once('data', resolve))
     guest.child.kill('SIGTERM')
     assert.equal((await guest.ended).status, EXIT_CODE.terminated)
@@ -276,7 +276,7 @@ describe('damaged files', { skip }, () => {
 
 describe('what does not fit together', { skip }, () => {
   it('is refused: a disk that another machine uses', async () => {
-    const guest = new GuestProcess([name, '--disk', 'shared'], directory)
+    const guest = new GuestProcess([name, '--disk', 'shared'], { directory })
     await new Promise((resolve) => guest.child.stdout!.once('data', resolve))
     const { status, stderr } = await inDirectory(['boot', name, '--disk', 'shared'])
     guest.child.kill('SIGTERM')

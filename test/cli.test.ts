@@ -275,6 +275,28 @@ describe('replay', () => {
   })
 })
 
+describe('a start without compiled code', () => {
+  it('ends in a process that has compiled nothing, and there is none but the first', async () => {
+    writeFileSync(
+      join(directory, 'starts.cjs'),
+      "require('node:fs').appendFileSync('starts', `${process.pid}\\n`)",
+    )
+    const environment = {
+      NODE_COMPILE_CACHE: join(directory, 'compiled'),
+      NODE_OPTIONS: `--require ${join(directory, 'starts.cjs')}`,
+    }
+    const starts = async (): Promise<string[]> => {
+      rmSync(join(directory, 'starts'), { force: true })
+      const outcome = await understudy(['replay', 'none'], { environment })
+      assertFails(outcome, EXIT_CODE.file, /cannot read recording none/)
+      return readFileSync(join(directory, 'starts'), 'utf8').trim().split('\n')
+    }
+    const [first, second, ...more] = await starts()
+    assert.ok(second === first && more.length === 0, 'the process has replaced itself, once')
+    assert.equal((await starts()).length, 1)
+  })
+})
+
 describe('disassemble', () => {
   it('lists instructions with symbols and targets', async () => {
     const file = program('listed.elf', '_start: addi a0, zero, 1; j other\n.zero 8\nother: c.nop; ebreak')

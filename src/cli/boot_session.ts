@@ -10,6 +10,7 @@ import { PORT, readHeader, Session, type SessionOptions } from '../node/session.
 import { type BootCommandOptions, HARTS_DEFAULT, RAM_BYTES_DEFAULT } from './boot.ts'
 import { EXIT_CODE } from './exit_codes.ts'
 import { CommandError, tell } from './failure.ts'
+import { startOverIfCold } from './fresh_process.ts'
 import { defaultDisk, imageFiles } from './image_files.ts'
 import { LineBuffer } from './standard_streams.ts'
 import { StopSignals } from './stop_signals.ts'
@@ -27,6 +28,7 @@ interface BootEnd {
 export async function boot(name: string, options: BootCommandOptions): Promise<void> {
   await checkOptions(options)
   const image = await findOrBuild(name, options)
+  startOverIfCold()
   const guest = options.run === undefined ? interactiveGuest() : commandGuest(options.run)
   const signals = new StopSignals()
   const session = await Session.open(await sessionOptions(image, options, guest))

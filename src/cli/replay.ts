@@ -3,6 +3,7 @@ import type { Command } from 'commander'
 import { parseCount } from './arguments.ts'
 import { EXIT_CODE } from './exit_codes.ts'
 import { tell } from './failure.ts'
+import { startOverIfCold } from './fresh_process.ts'
 import { writeOutput } from './standard_streams.ts'
 
 interface ReplayCommandOptions {
@@ -47,6 +48,7 @@ async function replayCommand(path: string, options: ReplayCommandOptions): Promi
   const { describeDivergence, digestText, replayReport } = await import('../node/replay_report.ts')
   const { findImageFiles } = await import('./image_files.ts')
   const { checkOutputFile, writeOutputFile } = await import('../node/files.ts')
+  startOverIfCold()
   if (options.report !== undefined) checkOutputFile(options.report)
   const result = await replay({
     ...{ path, findImage: findImageFiles },
