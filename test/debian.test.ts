@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
+import { createHash, randomBytes } from 'node:crypto'
 import { copyFileSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -95,6 +96,15 @@ describe('a guest with a disk of its own', { skip }, () => {
     )
     assert.match(report, /passed: 4: .*cpu \(1\).*vm \(1\).*fork \(1\).*futex \(1\)/)
     assert.match(report, /failed: 0/)
+  })
+
+  it('takes everything that is sent to its console, however late it reads', async () => {
+    const text = Buffer.from(randomBytes(150_000).toString('base64').replace(/.{76}/g, '$&\n'))
+    const { console: shell } = guest
+    const summing = shell.succeed(`sleep 1; head -c ${text.length} | sha256sum`)
+    shell.type(text.toString())
+    const sum = createHash('sha256').update(text).digest('hex')
+    assert.equal(await summing, `${sum}  -\n`)
   })
 
   it('restarts, and finds its files and its data again', async () => {

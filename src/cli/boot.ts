@@ -9,8 +9,9 @@ export const RAM_BYTES_DEFAULT = parseRam(MEMORY_DEFAULT)
 export const HARTS_DEFAULT = 1
 
 const HELP = `
-The console is the terminal; Ctrl-] leaves and stops the machine. With --run the guest runs CMD with /bin/sh -c, its
-output appears on the standard output, the machine powers off, and the exit status is the command's.
+The console is the terminal; Ctrl-] leaves and stops the machine. If the standard input is no terminal, the guest's
+shell reads it; its end means nothing. With --run the guest runs CMD with /bin/sh -c and an empty input, its output
+appears on the standard output, the machine powers off, and the exit status is the command's.
 
 Writes go to a disk of their own beside the image, which the next boot of the image finds again; --disk keeps them
 elsewhere, --ephemeral drops them. A disk belongs to one machine at a time. The guest has no network yet.

@@ -13,6 +13,7 @@ import { PORT } from '../board/computer.ts'
 import type { Recorder } from '../board/recorder.ts'
 import type { PowerRequest } from '../devices/syscon.ts'
 import { type DiskRequest, SECTOR_BYTES } from '../devices/virtio_block.ts'
+import { ConsoleInput } from './console_input.ts'
 import { HostClock } from './host_clock.ts'
 
 const SLICE_MS = 4
@@ -59,6 +60,7 @@ export class Runner {
   readonly #environment: RunnerEnvironment
   readonly #clock: HostClock
   #arrived: ExternalEvent[] = []
+  readonly #typed = new ConsoleInput()
   #wake: (() => void) | undefined
   #hasRun = false
   #isStopping = false
@@ -87,6 +89,13 @@ export class Runner {
   deliver(event: ExternalEvent): void {
     this.#arrived.push(event)
     this.#wake?.()
+  }
+
+  /** Types on the serial console, as fast as the guest takes it; resolves when it has taken everything. */
+  type(bytes: Uint8Array): Promise<void> {
+    const taken = this.#typed.push(bytes)
+    this.#wake?.()
+    return taken
   }
 
   /** Answers a disk request. */
@@ -195,7 +204,8 @@ export class Runner {
 
   /** Whether the loop has something to do before the guest goes on idling. */
   get #hasWork(): boolean {
-    return this.#arrived.length > 0 || this.#isStopping || this.#isPaused || this.#failure !== undefined
+    if (this.#arrived.length > 0 || (!this.#typed.isEmpty && this.#computer.consoleRoom > 0)) return true
+    return this.#isStopping || this.#isPaused || this.#failure !== undefined
   }
 
   /** Sleeps until something arrives, at most `ms`. */
@@ -218,6 +228,8 @@ export class Runner {
       // What is left of the batch must hold the records of a whole slice's outputs.
       if (this.#recorder.pendingBytes >= BATCH_BYTES) this.#log(true)
     }
+    const bytes = this.#typed.take(this.#computer.consoleRoom)
+    if (bytes !== undefined) this.#recorder.deliver({ kind: 'input', port: PORT.uart, bytes })
   }
 
   #collect(): void {
