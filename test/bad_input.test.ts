@@ -403,8 +403,26 @@ describe('a machine that lacks something', { skip: skip || lacksMounts() }, () =
       40960,
       `timeout --preserve-status 30 $understudy boot $image --disk full/disk --run 'dd if=/dev/zero of=x bs=64k count=9; sync' >/dev/null; echo $?; ls -A full`,
     )
-    assert.match(stderr, /the disk of this host is full: the machine waits until there is room\n/)
+    assert.match(
+      stderr,
+      /^understudy: no room for the guest's disk at full\/disk: the machine waits [^\n]+\n$/,
+    )
     assert.equal(stdout, '143\ndisk\n')
+  })
+
+  it('says that a replay waits for room for its disk, and goes on when there is some', () => {
+    const record = `$understudy boot $image --memory 128M --ephemeral --record r --run 'head -c 3000000 /dev/urandom >x; sync'`
+    const fill = 'head -c 3500000 /dev/zero >full/filler'
+    const replay = 'TMPDIR=full $understudy replay r'
+    const { stdout, stderr } = withTmpfs(
+      4 * MIB,
+      `${record}; ${fill}; (while ! grep -q room log; do sleep 0.1; done; rm full/filler) & ${replay} 2>log; echo $?; cat log >&2`,
+    )
+    assert.match(stdout, /^equal up to position \d+: [^\n]+\n0\n$/)
+    assert.match(
+      stderr,
+      /^understudy: no room for the replay's disk in full: waiting [^\n]+ TMPDIR\nunderstudy: there is room again: the replay goes on\n$/,
+    )
   })
 
   it('says which package has what it needs to build an image', () => {

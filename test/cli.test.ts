@@ -356,10 +356,43 @@ describe('image', () => {
     const shown = await understudy(['image', 'info', 'small', '--json', '--verify'], { environment })
     assert.deepEqual(JSON.parse(shown.stdout), listed[0])
     const removed = await understudy(['image', 'rm', 'small', '--json'], { environment })
-    assert.deepEqual(JSON.parse(removed.stdout), { removed: ['small'] })
+    assert.deepEqual(JSON.parse(removed.stdout), { removed: ['small'], disks: [] })
     assert.equal(existsSync(image), false)
     const empty = await understudy(['image', 'ls', '--json'], { environment })
     assert.equal(empty.stdout, '[]\n')
+  })
+
+  it('removes what guests have written only when it is told to', async () => {
+    await storeImage('three')
+    const home = join(directory, 'three')
+    const environment = { UNDERSTUDY_HOME: home }
+    const run = (...parameters: string[]): Promise<Outcome> =>
+      understudy(['image', ...parameters], { environment })
+    const { sha256 } = JSON.parse((await run('info', 'small', '--json')).stdout)
+    const [disk, older, other] = [sha256.disk.slice(0, 12), '0123456789ab', 'not-0123456789ab'].map(
+      (suffix) => {
+        const path = join(home, 'disks', `small-${suffix}`)
+        mkdirSync(path, { recursive: true })
+        writeFileSync(join(path, 'data'), 'written')
+        return path
+      },
+    )
+    assertFails(
+      await run('rm', 'small'),
+      EXIT_CODE.failure,
+      /guests of image small have written .*: give --disks/,
+    )
+    assert.equal(existsSync(disk!), true)
+    const removed = await run('rm', 'small', '--disks', '--json')
+    assert.deepEqual(JSON.parse(removed.stdout), { removed: ['small'], disks: [older, disk] })
+    assert.deepEqual(
+      [disk, older, other].map((path) => existsSync(path!)),
+      [false, false, true],
+    )
+    mkdirSync(disk!)
+    const leftover = await run('rm', 'small', '--disks')
+    assert.match(leftover.stdout, /^removed .*\/disks\/small-[0-9a-f]{12}, 0\n$/)
+    assertFails(await run('rm', 'small', '--disks'), EXIT_CODE.failure, /there is no image 'small'/)
   })
 
   it('finds an image that has changed since it was built', async () => {

@@ -19,6 +19,9 @@ import { openTerminal, type Terminal } from './terminal.ts'
 /** How much of the serial console is kept, to be shown if a command's machine ends without its status. */
 const SERIAL_TAIL_BYTES = 4096
 
+/** With flow control by RTS and CTS (`r`), so that a guest that is slow to read loses nothing of what is sent to it. */
+const CONSOLE = 'console=ttyS0,115200n8r'
+
 /** How a boot ended. */
 interface BootEnd {
   readonly end: 'exit' | 'interrupted'
@@ -116,7 +119,7 @@ async function sessionOptions(
   const overlay = options.ephemeral === true ? undefined : (options.disk ?? defaultDisk(image))
   // A folder that the user named and that is not there is a slip of the keyboard.
   if (overlay !== undefined && options.disk === undefined) await mkdir(dirname(overlay), { recursive: true })
-  const parameters = ['console=ttyS0', image.manifest.commandLine, ...guest.parameters, options.append ?? '']
+  const parameters = [CONSOLE, image.manifest.commandLine, ...guest.parameters, options.append ?? '']
   const optional = <K extends 'record' | 'load'>(key: K) =>
     options[key] === undefined ? {} : { [key]: options[key] }
   return {
@@ -160,7 +163,7 @@ function interactiveGuest(): Guest {
     start: ({ runner }) => {
       if (terminal.isInteractive) tell('Ctrl-] leaves; the guest has no network yet')
       terminal.start(
-        (bytes) => runner.deliver({ kind: 'input', port: PORT.uart, bytes }),
+        (bytes) => runner.type(bytes),
         () => runner.stop(),
       )
     },

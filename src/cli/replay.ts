@@ -51,7 +51,7 @@ async function replayCommand(path: string, options: ReplayCommandOptions): Promi
   startOverIfCold()
   if (options.report !== undefined) checkOutputFile(options.report)
   const result = await replay({
-    ...{ path, findImage: findImageFiles },
+    ...{ path, findImage: findImageFiles, onNotice: tell },
     ...(options.to === undefined ? {} : { to: options.to }),
     ...(options.from === undefined ? {} : { from: options.from }),
     ...(options.slice === undefined ? {} : { sliceSteps: options.slice }),

@@ -102,9 +102,8 @@ export class Session {
       onDone: (id, status, data) => this.runner.complete(id, status, data),
       onFull: (isFull) => {
         if (this.#isClosing) return
-        options.onNotice(
-          isFull ? 'the disk of this host is full: the machine waits until there is room' : 'going on',
-        )
+        const full = `no room for the guest's disk at ${parts.disk.place}: the machine waits until some is freed there`
+        options.onNotice(isFull ? full : 'there is room again: the machine goes on')
         this.runner.pause(isFull)
       },
       onError: (request, error) => {
@@ -330,9 +329,11 @@ async function startRecording(
   const kept = diskBeside(path)
   await rm(kept, { recursive: true, force: true })
   const isEmpty = disk.extents().next().done === true
-  if (!isEmpty) await disk.snapshotTo(kept, randomIdentity())
+  const generation = isEmpty ? undefined : randomIdentity()
+  if (generation !== undefined) await disk.snapshotTo(kept, generation)
   const snapshot = options.load && resolve(options.load)
-  const start = { snapshot, position: computer.position, nextIndex: place.nextIndex }
+  const { position } = computer
+  const start = { snapshot, position, nextIndex: place.nextIndex, disk: generation }
   try {
     const { life } = place
     const recording = new RecordingWriter(path, { machine: encodeMachineRecord(machine), life, start })
