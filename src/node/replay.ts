@@ -232,12 +232,14 @@ class Replay {
   }
 
   /** What differs, since the digest at `index` does. */
-  async #explain(index: bigint, digest: bigint): Promise<Explanation> {
+  async #explain(index: bigint, digest: bigint): Promise<Explanation | undefined> {
     const { ramPages } = this.#computer.machine.layout
     try {
       const path = witnessBeside(this.#options.path)
       const witness = await readWitness(path, { life: this.#life, ramPages, index, digest })
-      return compareWithWitness(this.#computer, witness)
+      const difference = compareWithWitness(this.#computer, witness)
+      // RAM that has changed without having been written differs from its own hashes: the divergence says where.
+      return difference.field === undefined && difference.pages === 0 ? undefined : difference
     } catch (error) {
       // The difference is the news, and is reported in any case.
       if (error instanceof UserError) return { unknown: error.message }

@@ -205,13 +205,20 @@ export class Session {
 
   #finishRecording(recording: RecordingWriter): void {
     try {
-      this.recorder.recordDigest()
-      const batch = this.recorder.takeBatch()
-      if (batch !== undefined) recording.append(batch)
+      this.#recordLast(recording)
     } finally {
       const { nextIndex, position } = this.recorder.place
       this.#witnesses?.close()
       recording.finish({ nextIndex, position })
+    }
+  }
+
+  #recordLast(recording: RecordingWriter): void {
+    try {
+      this.recorder.recordDigest()
+    } finally {
+      const batch = this.recorder.takeBatch()
+      if (batch !== undefined) recording.append(batch)
     }
   }
 }
