@@ -5,6 +5,7 @@
  * an output record says that everything a port has put out up to there has this ordinal, and what the digest of it is
  * since the port's last output record.
  */
+import { concatenate } from '../base/bytes.ts'
 import { CorruptionError } from '../base/errors.ts'
 import { hash64 } from '../base/hash64.ts'
 import { BatchEncoder, type LogPlace } from '../log/batch.ts'
@@ -129,14 +130,4 @@ export function joinStreams(outputs: readonly Output[]): Output[] {
     })
   }
   return joined
-}
-
-function concatenate(pieces: readonly Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(pieces.reduce((length, piece) => length + piece.length, 0))
-  let at = 0
-  for (const piece of pieces) {
-    whole.set(piece, at)
-    at += piece.length
-  }
-  return whole
 }

@@ -17,6 +17,7 @@ import { crc32c } from '../base/crc32c.ts'
 import { FormatError } from '../base/errors.ts'
 import { decodeAscii, encodeAscii } from '../base/text.ts'
 import { BatchDecoder, type LogBatch, type LogPlace } from './batch.ts'
+import { StreamFault } from './stream_fault.ts'
 
 const MAGIC = encodeAscii('UNDSTREC')
 /** 2: `start.disk`, without which a disk that is missing would look like an empty one. */
@@ -91,7 +92,7 @@ export class RecordingDecoder {
   #header: RecordingHeader | undefined
   #batches: BatchDecoder | undefined
   #end: RecordingEnd | undefined
-  #fault: FormatError | undefined
+  readonly #fault = new StreamFault()
 
   /** `what` names the recording in errors. */
   constructor(what: string) {
@@ -109,18 +110,12 @@ export class RecordingDecoder {
 
   /** The next whole batch, or undefined until more has arrived (or there is no more). Throws FormatError at damage. */
   next(): LogBatch | undefined {
-    if (this.#fault !== undefined) throw this.#fault
-    try {
-      return this.#next()
-    } catch (error) {
-      if (error instanceof FormatError) this.#fault = error
-      throw error
-    }
+    return this.#fault.watch(() => this.#next())
   }
 
   /** Declares the end of the file, after `next` has returned undefined, and says whether the recording is complete. */
   finish(): RecordingOutcome {
-    if (this.#fault !== undefined) throw this.#fault
+    this.#fault.throwAgain()
     const place = this.#batches?.place
     if (place === undefined)
       throw this.#error('cut off within the header', this.#queue.offset + this.#queue.length)
