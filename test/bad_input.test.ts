@@ -209,7 +209,10 @@ describe('damaged files', { skip }, () => {
       assertFails(await boot(`bad-${part}`), EXIT_CODE.file, /overlay /)
     }
     writeFileSync(path('text'), 'no disk')
-    assertFails(await boot('text'), EXIT_CODE.file, /text/)
+    assertFails(await boot('text'), EXIT_CODE.file, /overlay text is not the disk of a guest: name another/)
+    mkdirSync(path('folder'))
+    assertFails(await boot('folder'), EXIT_CODE.file, /overlay folder is not the disk of a guest/)
+    assert.deepEqual(readdirSync(path('folder')), [])
     assertFails(await boot('snapshot.disk'), EXIT_CODE.failure, /belongs to a snapshot/)
     assertFails(await boot('no/such/folder/disk'), EXIT_CODE.file, /no such file or directory/)
     assert.equal(existsSync(path('no')), false)

@@ -259,6 +259,14 @@ describe('boot', () => {
     })
   }
 
+  it('says before it boots that a report could not be written', {
+    skip: process.platform !== 'linux',
+  }, async () => {
+    const { status, stderr } = await understudy(['boot', 'none', '--report', '/proc/report'])
+    assert.equal(status, EXIT_CODE.file)
+    assert.match(stderr, /^understudy: cannot write \/proc\/report: [^\n]+\n$/)
+  })
+
   it('says before it boots that a snapshot could not be written', async () => {
     mkdirSync(join(directory, 'taken.snap.disk'))
     const { status, stderr } = await understudy(['boot', 'none', '--save', 'taken.snap'])
@@ -443,8 +451,12 @@ describe('every command', () => {
       [],
       ['exec'],
       ['disassemble'],
+      ['boot'],
+      ['replay'],
       ['image'],
+      ['image', 'build'],
       ['image', 'build', 'debian'],
+      ['image', 'rm'],
       ['doctor'],
     ]) {
       const { status, stdout, stderr } = await understudy([...command, '--help'])
@@ -452,6 +464,7 @@ describe('every command', () => {
       assert.equal(stderr, '')
       assert.match(stdout, new RegExp(`^Usage: ${['understudy', ...command].join(' ')} `))
       assert.match(stdout, /Examples?:\n {2}understudy /)
+      for (const line of stdout.split('\n')) assert.ok(line.length <= 120, line)
     }
     assert.match((await understudy(['help', 'exec'])).stdout, /--max-instructions/)
   })
@@ -459,6 +472,7 @@ describe('every command', () => {
   it('refuses a wrong command line in one line', async () => {
     assertFails(await understudy(['exek']), EXIT_CODE.usage, /unknown command 'exek'.*Did you mean exec/)
     assertFails(await understudy(['--loud']), EXIT_CODE.usage, /unknown option '--loud'/)
+    assertFails(await understudy(['help', 'exek']), EXIT_CODE.usage, /unknown command 'exek'/)
     const nothing = await understudy([])
     assert.equal(nothing.status, EXIT_CODE.usage)
     assert.match(nothing.stderr, /^Usage: understudy/)

@@ -1,12 +1,13 @@
 /** What `understudy boot` does: a session with the terminal or a command's output at its other end. */
 import { mkdir } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
+import { UserError } from '../base/errors.ts'
 import { RunOutputStream, runParameter } from '../image/run.ts'
 import { imageNames, openImage, type StoredImage } from '../image/store.ts'
 import { checkOutputFile } from '../node/files.ts'
 import { runReport, writeRunReport } from '../node/run_report.ts'
 import { requireReplaceableSnapshot } from '../node/saved_files.ts'
-import { PORT, readHeader, Session, type SessionOptions } from '../node/session.ts'
+import { InUseError, PORT, readHeader, Session, type SessionOptions } from '../node/session.ts'
 import { type BootCommandOptions, HARTS_DEFAULT, RAM_BYTES_DEFAULT } from './boot.ts'
 import { EXIT_CODE } from './exit_codes.ts'
 import { CommandError, tell } from './failure.ts'
@@ -34,7 +35,7 @@ export async function boot(name: string, options: BootCommandOptions): Promise<v
   startOverIfCold()
   const guest = options.run === undefined ? interactiveGuest() : commandGuest(options.run)
   const signals = new StopSignals()
-  const session = await Session.open(await sessionOptions(image, options, guest))
+  const session = await openSession(await sessionOptions(image, options, guest), options)
   const position = session.computer.position
   try {
     guest.start(session)
@@ -132,6 +133,16 @@ async function sessionOptions(
     onOutput: ({ port, bytes }) => guest.output(port, bytes),
     onNotice: tell,
     ...(guest.restarted === undefined ? {} : { onRestart: () => guest.restarted?.() }),
+  }
+}
+
+/** Opens a session; two that want the image's default disk are told what else there is. */
+async function openSession(session: SessionOptions, { disk }: BootCommandOptions): Promise<Session> {
+  try {
+    return await Session.open(session)
+  } catch (error) {
+    if (!(error instanceof InUseError) || disk !== undefined) throw error
+    throw new UserError(`${error.message} with --disk, or give --ephemeral`, { cause: error })
   }
 }
 

@@ -33,8 +33,8 @@ const ENDING_SIGNALS: readonly NodeJS.Signals[] = ['SIGHUP', 'SIGINT', 'SIGTERM'
 const JSON_DESCRIPTION = 'print JSON'
 
 const HELP = `
-Images are kept below $UNDERSTUDY_HOME, or understudy/ below $XDG_DATA_HOME (~/.local/share), in images/. What the guests
-of an image write is kept in disks/ there.
+Images are kept in images/ below $UNDERSTUDY_HOME, or below understudy/ in $XDG_DATA_HOME (~/.local/share); what their
+guests write, in disks/ there.
 
 Examples:
   understudy image build debian --packages redis-server,python3
@@ -44,8 +44,8 @@ Examples:
 
 const BUILD_HELP = `
 Fetches from the Debian mirror among this machine's apt sources; packages are verified by apt with the Debian archive
-keyring, and cached. Needs no root. An image of the same name is replaced when the new one is complete; what guests of the old one have
-written does not fit the new one, and stays on a disk of its own until 'image rm NAME --disks'.
+keyring, and cached. Needs no root. An image of the same name is replaced when the new one is complete. What guests of the old one have
+written does not fit the new one; it stays on a disk of its own until 'image rm NAME --disks'.
 
 Examples:
   understudy image build debian
@@ -57,12 +57,14 @@ export function define(command: Command): void {
   defineBuild(command.command('build').summary('build an image'))
   command
     .command('ls')
+    .summary('list the images on this machine')
     .description('Lists the images on this machine.')
     .option('--json', JSON_DESCRIPTION)
     .addHelpText('after', '\nExamples:\n  understudy image ls\n  understudy image ls --json')
     .action(list)
   command
     .command('info')
+    .summary('show an image')
     .description('Shows an image: its files, its kernel and its packages.')
     .argument('<NAME>', 'the image')
     .option('--verify', 'read its files and compare their checksums')
@@ -76,7 +78,12 @@ export function define(command: Command): void {
 }
 
 function defineBuild(command: Command): void {
-  command.description('Builds an image.')
+  command
+    .description('Builds an image.')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  understudy image build debian\n  understudy image build debian --help',
+    )
   command
     .command('debian')
     .summary('build an image from Debian packages')

@@ -17,9 +17,9 @@ interface RemovalOptions {
 }
 
 const HELP = `
-What the guests of an image have written is on a disk that is of no use without the image (see 'boot --help'). So an image
-with such a disk is removed only together with it, and only if --disks says so. With --disks the disks of earlier builds of
-the image are removed as well; disks that were named with 'boot --disk' never are.
+What the guests of an image have written is on a disk that is of no use without the image (see 'boot --help'). So an
+image with such a disk is removed only together with it, and only if --disks says so. Disks of earlier builds of the
+image are then removed as well; disks that were named with 'boot --disk' never are.
 
 Examples:
   understudy image rm debian

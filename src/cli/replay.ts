@@ -67,6 +67,8 @@ async function replayCommand(path: string, options: ReplayCommandOptions): Promi
   }
   if (!isComplete)
     tell(`${path} has no end mark: its writer was stopped; it was replayed up to its last batch`)
+  else if (options.to !== undefined && position < options.to)
+    tell(`${path} ends at position ${position}, before ${options.to}`)
   const { records, outputs, digests } = counts
   writeOutput(
     `equal up to position ${position}: ${records} records, ${outputs} outputs and ${digests} digests compared, digest ${digestText(result.digest)}\n`,

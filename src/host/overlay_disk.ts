@@ -19,11 +19,12 @@
  * Callers keep requests apart that overlap in sectors and of which one changes them (DiskQueue does). Errors of the
  * system come out of `read`, `write` and `flush` as they are, with their codes.
  */
+import { existsSync } from 'node:fs'
 import { type FileHandle, open, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname } from 'node:path'
 import { assert } from '../base/assert.ts'
-import { UserError } from '../base/errors.ts'
+import { FormatError, UserError } from '../base/errors.ts'
 import { type BaseImage, readInto, SECTOR_BYTES, type SectorSource, writeAll } from './base_image.ts'
 import { ABSENT, BlockMap, type BlockRun, ZERO } from './block_map.ts'
 import { splitAtBlocks } from './block_split.ts'
@@ -91,6 +92,8 @@ export async function openOverlay(path: string, base: BaseImage): Promise<Overla
   let lock: LockFile | undefined
   try {
     const what = `overlay ${path}`
+    if (!existsSync(indexPath(path)))
+      throw new FormatError(`${what} is not the disk of a guest: name another place`)
     lock = await LockFile.acquire(lockPath(path), what)
     return await openFiles(path, base, lock)
   } catch (error) {

@@ -17,6 +17,7 @@ import { GENERATION_BYTES } from '../devices/vm_generation.ts'
 import { BaseImage } from '../host/base_image.ts'
 import { DiskQueue } from '../host/disk_queue.ts'
 import { nodeEngine } from '../host/engine.ts'
+import { InUseError } from '../host/lock_file.ts'
 import {
   createOverlay,
   type OverlayDisk,
@@ -41,7 +42,7 @@ import { diskBeside, replaceSnapshot, requireReplaceableDisk } from './saved_fil
 import { requireReplaceableWitnesses, WitnessWriter, witnessBeside } from './witness_file.ts'
 
 export type { ImageFiles } from './boot_files.ts'
-export { PORT }
+export { InUseError, PORT }
 
 export interface SessionOptions {
   readonly image: ImageFiles
