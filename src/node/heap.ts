@@ -4,7 +4,7 @@
  * known to be worth the milliseconds.
  */
 
-/** Collects all garbage and gives the memory to the system, if the launcher has made that possible. Takes some 20 ms. */
+/** Collects all garbage and gives the memory to the system, if the launcher has made that possible. Takes 30 to 60 ms. */
 export function collectGarbage(): void {
   const collect = (globalThis as { gc?: (options: object) => void }).gc
   // What could be made again, such as unused code, goes as well.

@@ -14,6 +14,7 @@ import type { Recorder } from '../board/recorder.ts'
 import type { PowerRequest } from '../devices/syscon.ts'
 import { type DiskRequest, SECTOR_BYTES } from '../devices/virtio_block.ts'
 import { ConsoleInput } from './console_input.ts'
+import { collectGarbage } from './heap.ts'
 import { HostClock } from './host_clock.ts'
 
 const SLICE_MS = 4
@@ -31,6 +32,8 @@ const DISK_REQUEST_OVERHEAD = 4096
 const SLEEP_MIN_MS = 0.2
 /** The longest sleep: host clocks drift, and timers of the runtime end at 2^31 ms. */
 const SLEEP_MAX_MS = 60_000
+/** A guest that idles for so long does not miss the time that collecting garbage takes. */
+const QUIET_MS = 100
 const DIGEST_EVERY_MS = 2000
 /** A batch of records is handed on when it is this old or this large. */
 const BATCH_MS = 100
@@ -69,6 +72,7 @@ export class Runner {
   readonly #diskRequests = new Map<number, number>()
   #diskBytes = 0
   #idleMs = 0
+  #hasCollectedGarbage = false
   #lastDigestMs = performance.now()
   #lastBatchMs = performance.now()
   #failure: unknown
@@ -198,8 +202,17 @@ export class Runner {
     // The event loop has its turn also where something has arrived: a guest that reads entropy without end would
     // shut out everything else.
     if (this.#hasWork || ms < SLEEP_MIN_MS) await new Promise<void>((resolve) => setImmediate(resolve))
-    else await this.#sleep(ms)
+    else {
+      if (ms >= QUIET_MS) this.#collectGarbageOnce()
+      await this.#sleep(Math.max(0, ms - (performance.now() - start)))
+    }
     this.#idleMs += performance.now() - start
+  }
+
+  /** What the start of the machine left behind. */
+  #collectGarbageOnce(): void {
+    if (!this.#hasCollectedGarbage) collectGarbage()
+    this.#hasCollectedGarbage = true
   }
 
   /** Whether the loop has something to do before the guest goes on idling. */

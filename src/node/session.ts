@@ -29,7 +29,6 @@ import { randomIdentity } from '../host/overlay_files.ts'
 import { loadSnapshot, readSnapshotPreamble, writeSnapshot } from '../host/snapshot_file.ts'
 import { PAGE_BYTES } from '../machine/layout.ts'
 import { bootFilesOf, digestsOf, type ImageFiles } from './boot_files.ts'
-import { collectGarbage } from './heap.ts'
 import {
   decodeMachineRecord,
   encodeMachineRecord,
@@ -144,7 +143,6 @@ export class Session {
         options.record === undefined ? {} : await startRecording(options, computer, disk, machine, place)
       const session = new Session({ ...{ computer, machine, disk, base, ...files }, ...place }, options)
       if (options.load !== undefined) session.#announceLife()
-      collectGarbage()
       return session
     } catch (error) {
       await disk?.close()
