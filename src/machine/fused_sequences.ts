@@ -3,8 +3,8 @@
  * compiled code: saving and restoring registers, addresses of array elements, zero-extension by two shifts, far calls,
  * loop ends. `.c` means the two-byte encoding.
  *
- * Chosen by counting sequences in Debian (kernel, python3, sqlite3, 7za); docs/performance.md has the method. Only the
- * last of a sequence may be a jump, which always leaves.
+ * Chosen by counting sequences in Debian; docs/performance.md has the method. Only the last of a sequence may be a jump,
+ * which always leaves. What a sequence begins with must be there as well: decoding makes `a b` first, then `a b c`.
  */
 export const fusedSequences: readonly string[] = [
   'ld.c ld.c',
