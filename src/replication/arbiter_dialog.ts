@@ -27,6 +27,7 @@ interface Question {
   readonly proposal: { readonly expected: Decision | undefined; readonly proposed: Decision } | undefined
   /** Requests below this belong to earlier questions. */
   readonly firstRequest: number
+  readonly sinceMs: number
   askedMs: number
 }
 
@@ -46,9 +47,12 @@ export class ArbiterDialog {
     return this.#question?.proposal !== undefined
   }
 
-  /** False from an answer 'unreachable' until the next proper one. */
+  /** False from an answer 'unreachable', or from silence, until the next proper answer. */
   get isReachable(): boolean {
-    return this.#isReachable
+    const { nowMs, settings } = this.#context
+    const isSilent =
+      this.#question !== undefined && nowMs - this.#question.sinceMs > 2 * settings.arbiterRetryMs
+    return this.#isReachable && !isSilent
   }
 
   /**
@@ -147,8 +151,9 @@ export class ArbiterDialog {
 
   #ask(proposal: Question['proposal']): void {
     const firstRequest = this.#context.newRequest()
-    this.#question = { proposal, firstRequest, askedMs: this.#context.nowMs }
-    this.#readMs = this.#context.nowMs
+    const { nowMs } = this.#context
+    this.#question = { proposal, firstRequest, sinceMs: nowMs, askedMs: nowMs }
+    this.#readMs = nowMs
     this.#emit(firstRequest, proposal)
   }
 

@@ -324,7 +324,7 @@ test('a backup that learns of another configuration halts', () => {
 
 test('a copy that diverged says so, acknowledges nothing more, and goes when it has been heard', () => {
   const subject = backup()
-  assert.deepEqual(subject.step({ kind: 'diverged', report: 'x10' }), ['send 1 diverged !'])
+  assert.deepEqual(subject.step({ kind: 'diverged', index: 11n, report: 'x10' }), ['send 1 diverged !'])
   assert.deepEqual(subject.receive(1, { kind: 'batch', bytes: batch(12, 1) }), [])
   assert.deepEqual(subject.step({ kind: 'closed', channel: 1, isRefused: false }), [
     'halt: this copy has left',
@@ -341,7 +341,7 @@ test('a channel that breaks as soon as it is up is not dialled again at once', (
 
 test('a copy that keeps finding that it diverged goes all the same', () => {
   const subject = backup()
-  subject.step({ kind: 'diverged', report: 'x10' })
+  subject.step({ kind: 'diverged', index: 11n, report: 'x10' })
   subject.wait(400)
   assert.deepEqual(subject.step({ kind: 'convicted', report: 'page 7' }), [])
   assert.deepEqual(subject.wait(100), ['halt: this copy has left'])
@@ -358,7 +358,7 @@ test('a joining copy whose channel does not come up dials again', () => {
 
 test('a copy that diverged and is not heard halts in time, and never claims', () => {
   const subject = backup()
-  subject.step({ kind: 'diverged', report: 'x10' })
+  subject.step({ kind: 'diverged', index: 11n, report: 'x10' })
   assert.deepEqual(subject.wait(2000), ['halt: this copy has left'])
 })
 
@@ -391,7 +391,7 @@ test('refusals that come faster than the arbiter answers do not keep its answer 
 
 test('a primary whose heart beats without progress is suspected after its own time', () => {
   const subject = backup()
-  const beat = (position: bigint): Message => ({ kind: 'heartbeat', epoch: 2, state: 'running', position })
+  const beat = (position: bigint): Message => ({ kind: 'heartbeat', state: 'running', position })
   const lines: string[] = []
   for (let i = 0; i < 300 && lines.length === 0; i++) {
     subject.receive(1, beat(77n))

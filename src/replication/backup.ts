@@ -136,7 +136,7 @@ export class Backup implements Role {
         return this.#claimIfCaughtUp()
       case 'diverged':
         this.#parts.context.tell(`this copy diverged: ${input.report}`)
-        return this.#leave({ kind: 'diverged', report: input.report })
+        return this.#leave({ kind: 'diverged', index: input.index, report: input.report })
       case 'convicted':
         return this.#leave({ kind: 'yield', reason: `memory changed by itself: ${input.report}` })
       case 'diskFailed':
@@ -203,7 +203,6 @@ export class Backup implements Role {
     const { position } = this.#log.executed
     const heartbeat = {
       kind: 'heartbeat',
-      epoch: this.#configuration.epoch,
       state: this.#log.isCaughtUp ? 'idle' : 'running',
       position,
     } as const

@@ -11,7 +11,7 @@
  *     drop         the primary                    {A, B}              {A, none}
  *     add          the primary                    {A, none}           {A, C}
  *     hand over    the primary                    {A, B}              {B, none}
- *     stop         the primary                    {A, any}            {A, none} stopped
+ *     stop         the primary                    {A, any}            the same, stopped
  *
  * A decision has no lease and never expires: what is not replaced holds for ever.
  */

@@ -16,6 +16,7 @@ export class Ending {
   #kind: EndingKind | undefined
   #stopsUnanswered = 0
   #isPoweredOff = false
+  #sinceMs = 0
 
   constructor(context: Context) {
     this.#context = context
@@ -31,8 +32,14 @@ export class Ending {
     return this.#kind !== undefined && (this.#isPoweredOff || this.#stopsUnanswered === 0)
   }
 
+  /** Whether outputs have been waiting to leave for longer than the end can wait for them. */
+  get isOverdue(): boolean {
+    return this.#context.nowMs - this.#sinceMs >= this.#context.settings.stopMs
+  }
+
   begin(kind: EndingKind): void {
     this.#kind = kind
+    this.#sinceMs = this.#context.nowMs
     this.#stopsUnanswered++
     this.#context.emit({ kind: 'stopExecution' })
   }
@@ -44,7 +51,9 @@ export class Ending {
 
   /** The guest has ended by itself, whatever was meant to happen. */
   onPoweredOff(): void {
+    if (this.#isPoweredOff) return
     this.#kind = 'stop'
+    this.#sinceMs = this.#context.nowMs
     this.#isPoweredOff = true
   }
 

@@ -1,7 +1,7 @@
 /** Copies that follow, as the primary sees them: joining, coming back, being lost. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { A, ack, alone, B, joining, PAIR, pair } from './testing/primary.ts'
+import { A, ALONE, ack, alone, B, joining, PAIR, pair } from './testing/primary.ts'
 import { appended, configuration, frontier, identity, output, quiet } from './testing/subject.ts'
 
 test('a copy joins: state, log, digest while outputs wait, change, and only then is it the backup', () => {
@@ -27,7 +27,8 @@ test('a copy joins: state, log, digest while outputs wait, change, and only then
   assert.deepEqual(quiet(subject.wait(50)), ['append digest'])
   assert.deepEqual(subject.step(appended(11, 2, [output(12)], 11)), ['send 2 batch'], 'the output waits')
   assert.deepEqual(ack(subject, 13, 11, 1), ['release 1:12'], 'acknowledged')
-  assert.deepEqual(ack(subject, 13, 13, 1), ['propose 2 add a1/b1 life 1'])
+  assert.deepEqual(ack(subject, 13, 13, 1), ['read'])
+  assert.deepEqual(subject.answer(ALONE), ['propose 2 add a1/b1 life 1'])
   assert.deepEqual(subject.step(appended(13, 1, [output(13)])), ['send 2 batch'])
   assert.deepEqual(ack(subject, 14, 14, 1), [], 'shut while the change is undecided')
   assert.deepEqual(subject.member.protection(), { state: 'not protected', reason: 'backup joining' })
@@ -133,6 +134,7 @@ test('a copy that is lost while its addition is undecided is dropped once the ad
   subject.wait(50)
   subject.step(appended(10, 2, [], 11))
   ack(subject, 12, 12, 1)
+  subject.answer(ALONE)
   subject.step(appended(12, 1, [output(12)]))
   subject.wait(600)
   assert.deepEqual(subject.answer(PAIR), ['propose 3 drop a1/- life 1'])
@@ -172,6 +174,7 @@ test('a backup that never acknowledges as such is dropped: it cannot reach the a
   subject.wait(50)
   subject.step(appended(10, 2, [], 11))
   ack(subject, 12, 12, 1)
+  subject.answer(ALONE)
   subject.answer(PAIR)
   const lines: string[] = []
   for (let i = 0; i < 100; i++) {
@@ -179,4 +182,35 @@ test('a backup that never acknowledges as such is dropped: it cannot reach the a
     lines.push(...subject.wait(50))
   }
   assert.ok(lines.includes('propose 3 drop a1/- life 1'))
+})
+
+test('an arbiter that is away does not shut the gate of a machine that runs alone', () => {
+  const subject = joining()
+  subject.wait(50)
+  subject.step(appended(10, 2, [], 11))
+  assert.deepEqual(ack(subject, 12, 12, 1), ['read'])
+  subject.answer('unreachable')
+  const lines: string[] = []
+  for (let i = 0, next = 12; i < 110; i++, next++) {
+    lines.push(...subject.step(appended(next, 1, [output(next)])))
+    lines.push(...ack(subject, next + 1, next + 1, 1), ...subject.wait(50))
+  }
+  assert.equal(lines.filter((text) => text.startsWith('propose')).length, 0)
+  assert.ok(lines.includes('release 1:12'), 'acknowledged')
+  assert.ok(lines.includes('close 2'), 'outputs do not wait for it for ever')
+  assert.ok(lines.includes('release 1:121'), 'they leave without it')
+  subject.accept(4, B)
+  const join = { kind: 'join', member: B, baseGeneration: undefined, resume: undefined } as const
+  assert.deepEqual(subject.receive(4, join), ['send 4 refused', 'close 4'], 'not again at once')
+})
+
+test('a copy that does not catch up is given up', () => {
+  const subject = joining()
+  subject.step(appended(10, 2))
+  const lines: string[] = []
+  for (let i = 0; i < 700; i++) {
+    ack(subject, 12, 10, 1)
+    lines.push(...quiet(subject.wait(50)))
+  }
+  assert.ok(lines.includes('close 2'))
 })

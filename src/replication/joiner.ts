@@ -130,7 +130,11 @@ export class Joiner implements Role {
         return this.#acknowledge()
       case 'diverged':
         if (this.#link.isUp)
-          context.send(this.#link.channel, { kind: 'diverged', report: input.report }, true)
+          context.send(
+            this.#link.channel,
+            { kind: 'diverged', index: input.index, report: input.report },
+            true,
+          )
         return context.halt(`this copy diverged: ${input.report}`)
       case 'convicted':
         return context.halt(`memory changed by itself: ${input.report}`)
@@ -250,6 +254,8 @@ export class Joiner implements Role {
   #acknowledge(): void {
     const transfer = this.#transfer
     if (transfer === undefined || !this.#link.isUp) return
+    // Unacknowledged, the log soon outruns this copy, and the primary gives it up before it fills its memory.
+    if (transfer.log.waitingBytes > this.#parts.context.settings.boundBytes) return
     const ack = {
       kind: 'ack',
       epoch: this.#epoch,
@@ -267,6 +273,6 @@ export class Joiner implements Role {
     const position = this.#transfer?.log.executed.position ?? 0n
     // Until there is a machine it does nothing, and that is no stall.
     const state = this.#transfer?.state === 'installed' && !this.#transfer.log.isCaughtUp ? 'running' : 'idle'
-    context.send(this.#link.channel, { kind: 'heartbeat', epoch: this.#epoch, state, position }, true)
+    context.send(this.#link.channel, { kind: 'heartbeat', state, position }, true)
   }
 }

@@ -131,7 +131,6 @@ export type ExecutionState = (typeof EXECUTION_STATES)[number]
 /** A sign of life, with what the machine is doing and how far it has come. */
 export interface Heartbeat {
   readonly kind: 'heartbeat'
-  readonly epoch: number
   readonly state: ExecutionState
   readonly position: bigint
 }
@@ -142,9 +141,10 @@ export interface Configured {
   readonly epoch: number
 }
 
-/** The sender's machine differs from what the log says. */
+/** The sender's machine differs from what the log says; found at record `index`, where both sides can say what they have. */
 export interface DivergedMessage {
   readonly kind: 'diverged'
+  readonly index: bigint
   readonly report: string
 }
 

@@ -63,6 +63,11 @@ export class OutputGate {
     this.#bytes += bytes.length
   }
 
+  /** Whether this machine has ever put out so much on the port, as far as is known here. */
+  knows(port: number, ordinal: bigint): boolean {
+    return ordinal <= (this.#lastOrdinal.get(port) ?? 0n) || ordinal <= (this.#left.get(port) ?? 0n)
+  }
+
   /** Releases what may go: all whose records are before `limit`. */
   release(limit: bigint): MachineOutput[] {
     const first = this.#firstHeld

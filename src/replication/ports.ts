@@ -96,8 +96,8 @@ export type Input =
     }
   /** What the machine is doing, at least every heartbeat. */
   | { readonly kind: 'progress'; readonly state: ExecutionState; readonly position: bigint }
-  /** This copy's machine does not do what the log says; `report` prints both sides. */
-  | { readonly kind: 'diverged'; readonly report: string }
+  /** This copy's machine does not do what record `index` says; `report` says what it has instead. */
+  | { readonly kind: 'diverged'; readonly index: bigint; readonly report: string }
   /** This copy's own memory or disk has changed without being written: it is convicted. */
   | { readonly kind: 'convicted'; readonly report: string }
   /** This copy's disk does not work (the machine holds the request that failed, until `failRequests`). */
@@ -174,6 +174,8 @@ export type Effect =
   /** Connect to the gateway or network as the primary of this configuration. */
   | { readonly kind: 'attach'; readonly epoch: number; readonly life: number }
   | { readonly kind: 'release'; readonly outputs: readonly MachineOutput[] }
+  /** Tell what this copy had at the digest or output of record `index`: the other side of a divergence. */
+  | { readonly kind: 'explain'; readonly index: bigint }
   /** Something that people should know. */
   | { readonly kind: 'tell'; readonly text: string }
   | { readonly kind: 'halt'; readonly reason: string }

@@ -164,8 +164,8 @@ test('stopping waits until every output has left', () => {
   subject.step({ kind: 'stopped' })
   assert.deepEqual(ack(subject, 13), ['release 1:12'])
   subject.step({ kind: 'left', port: 1, ordinal: 12n })
-  assert.deepEqual(quiet(subject.wait(50)), ['propose 3 stop a1/- life 1'])
-  const stopped = configuration(3, A, undefined, { change: 'stop', phase: 'stopped' })
+  assert.deepEqual(quiet(subject.wait(50)), ['propose 3 stop a1/b1 life 1'])
+  const stopped = configuration(3, A, B, { change: 'stop', phase: 'stopped' })
   assert.deepEqual(subject.answer(stopped), ['send 2 configured 3 !', 'halt: stopped'])
 })
 
@@ -191,7 +191,8 @@ test('a disk that fails while a backup is being added hands over once it has bee
   const subject = joining()
   subject.wait(50)
   subject.step(appended(10, 2, [], 11))
-  assert.deepEqual(ack(subject, 12, 12, 1), ['propose 2 add a1/b1 life 1'])
+  assert.deepEqual(ack(subject, 12, 12, 1), ['read'])
+  assert.deepEqual(subject.answer(ALONE), ['propose 2 add a1/b1 life 1'])
   assert.deepEqual(subject.step({ kind: 'diskFailed', reason: 'EIO' }), [])
   assert.deepEqual(subject.answer(PAIR), ['send 2 configured 2 !', 'stopExecution'])
 })
@@ -212,10 +213,10 @@ test('a primary whose memory changed by itself yields and ends', () => {
 })
 
 test('after a divergence that convicts nobody the primary goes on, or stops, as it is set', () => {
-  const report = { kind: 'diverged', report: 'x10 differs' } as const
-  assert.deepEqual(pair().receive(2, report), ['close 2', 'propose 3 drop a1/- life 1'])
+  const report = { kind: 'diverged', index: 11n, report: 'x10 differs' } as const
+  assert.deepEqual(pair().receive(2, report), ['explain', 'close 2', 'propose 3 drop a1/- life 1'])
   const stopping = pair({ settings: { ...DEFAULT_SETTINGS, onDivergence: 'stop' } })
-  assert.deepEqual(stopping.receive(2, report), ['propose 3 stop a1/- life 1'])
+  assert.deepEqual(stopping.receive(2, report), ['explain', 'propose 3 stop a1/- life 1'])
 })
 
 test('a backup that falls behind slows the primary, and is dropped in the end', () => {
@@ -276,4 +277,30 @@ test('a link that comes up while a change is undecided gets everything once it i
   subject.wait(600)
   assert.deepEqual(subject.step({ kind: 'linkUp', left: [] }), [])
   assert.deepEqual(subject.answer(configuration(3, A)), ['release 1:12 1:13'])
+})
+
+test('stopping does not wait for a link that is gone, for ever', () => {
+  const subject = pair()
+  subject.step({ kind: 'operator', command: 'stop' })
+  subject.step(appended(12, 1, [output(12)]))
+  subject.step({ kind: 'stopped' })
+  const lines: string[] = []
+  for (let i = 0; i < 210; i++) {
+    subject.receive(2, { kind: 'heartbeat', state: 'idle', position: 13n })
+    lines.push(...ack(subject, 13), ...quiet(subject.wait(50)))
+  }
+  assert.ok(lines.includes('propose 3 stop a1/b1 life 1'))
+})
+
+test('an output that has left but was never produced here ends this copy', () => {
+  const subject = alone()
+  subject.step(appended(0, 2, [output(1)]))
+  assert.match(
+    subject.step({ kind: 'linkUp', left: [{ port: 1, ordinal: 2n }] })[0]!,
+    /^halt: output 2 of port 1/,
+  )
+})
+
+test('after a divergence this copy says what it had', () => {
+  assert.equal(pair().receive(2, { kind: 'diverged', index: 11n, report: 'x10' })[0], 'explain')
 })

@@ -22,6 +22,7 @@ import { Lag } from './lag.ts'
 import { LogUpkeep } from './log_upkeep.ts'
 import type { Ack, Follow, Join, Message } from './message.ts'
 import type { OutputGate } from './output_gate.ts'
+import { OutputLink } from './output_link.ts'
 import { PauseWatch } from './peer_watch.ts'
 import type { Frontier, Input, OperatorCommand } from './ports.ts'
 import type { Protection, ProtectionReason } from './protection.ts'
@@ -30,7 +31,7 @@ import type { Peer, Role, RoleParts } from './role.ts'
 export class Primary implements Role {
   readonly name = 'primary'
   readonly #parts: RoleParts
-  readonly #gate: OutputGate
+  readonly #out: OutputLink
   readonly #pause: PauseWatch
   readonly #lag: Lag
   readonly #upkeep: LogUpkeep
@@ -38,7 +39,6 @@ export class Primary implements Role {
   #configuration: Configuration
   #frontier: Frontier
   #follower: Follower | undefined
-  #isLinkUp = false
   /** After a pause, until the arbiter has said that nothing has changed. */
   #isChecking = false
   /** The change that is undecided. */
@@ -47,6 +47,7 @@ export class Primary implements Role {
   #isDiskFailing = false
   #reason: ProtectionReason = 'need backup'
   #joins = 0
+  #joinAfterMs = 0
   #state: 'running' | 'idle' | 'stopped' = 'running'
   #position: bigint
   #beatMs = 0
@@ -57,7 +58,7 @@ export class Primary implements Role {
     this.#configuration = configuration
     this.#frontier = frontier
     this.#position = frontier.position
-    this.#gate = gate
+    this.#out = new OutputLink(parts.context, gate)
     this.#pause = new PauseWatch(parts.context)
     this.#lag = new Lag(parts.context)
     this.#upkeep = new LogUpkeep(parts.context)
@@ -104,9 +105,9 @@ export class Primary implements Role {
     this.#advanceJoin()
     this.#beat()
     const isEnding = this.#ending.kind !== undefined
-    if (this.#follower !== undefined && !isEnding) this.#upkeep.onTick(this.#gate.left)
+    if (this.#follower !== undefined && !isEnding) this.#upkeep.onTick(this.#out.gate.left)
     this.#advanceEnding()
-    this.#lag.adjust(this.#follower, this.#gate.bytes, isEnding)
+    this.#lag.adjust(this.#follower, this.#out.gate.bytes, isEnding)
   }
 
   onOpened(): void {
@@ -137,6 +138,7 @@ export class Primary implements Role {
         return
       case 'diverged':
         this.#parts.context.tell(`the copy at ${follower.member.host} diverged: ${message.report}`)
+        this.#parts.context.emit({ kind: 'explain', index: message.index })
         return this.#onDivergence(follower)
       case 'yield':
         return this.#loseFollower(`it yields: ${message.reason}`, 'backup lost')
@@ -160,7 +162,9 @@ export class Primary implements Role {
       return context.halt(`deposed: configuration ${current?.epoch ?? 0} (${current?.change ?? 'none'})`)
     }
     if (outcome.kind === 'lost') this.#change = undefined
+    this.#follower?.onArbiter()
     this.#flushGate()
+    this.#advanceJoin()
   }
 
   onMachine(input: Input): void {
@@ -179,10 +183,10 @@ export class Primary implements Role {
         }
         return
       case 'linkUp':
-        return this.#onLinkUp(input.left)
+        this.#out.onUp(input.left)
+        return this.#flushGate()
       case 'left':
-        this.#gate.onLeft(input.port, input.ordinal)
-        return
+        return this.#out.onLeft([input])
       case 'stopped':
         this.#ending.onStopped()
         return this.#advanceEnding()
@@ -209,7 +213,7 @@ export class Primary implements Role {
   }
 
   checkInvariants(): void {
-    this.#gate.checkInvariants()
+    this.#out.gate.checkInvariants()
     this.#follower?.checkInvariants()
     const isNamed = this.#configuration.backup !== undefined
     assert(
@@ -226,7 +230,7 @@ export class Primary implements Role {
       `appended ${firstIndex} after ${this.#frontier.nextIndex}`,
     )
     this.#frontier = frontier
-    for (const output of outputs) this.#gate.add(output)
+    for (const output of outputs) this.#out.gate.add(output)
     this.#follower?.onAppended(bytes, firstIndex, frontier.nextIndex, digestIndex)
     this.#flushGate()
   }
@@ -247,19 +251,10 @@ export class Primary implements Role {
   #flushGate(): void {
     const { context } = this.#parts
     const isOpen = this.#change === 'add' && context.has('gate opened before the change')
-    const isShut = (this.#change !== undefined && !isOpen) || this.#isChecking
-    if (!this.#isLinkUp || isShut || context.halted !== undefined) return
+    if ((this.#change !== undefined && !isOpen) || this.#isChecking) return
     const everything = this.#frontier.nextIndex
     const isGated = this.#follower?.gateFrom !== undefined && !isOpen && !context.has('early release')
-    const outputs = this.#gate.release(isGated ? this.#follower!.limit! : everything)
-    if (outputs.length > 0) context.emit({ kind: 'release', outputs })
-  }
-
-  #onLinkUp(left: readonly { readonly port: number; readonly ordinal: bigint }[]): void {
-    this.#isLinkUp = true
-    for (const { port, ordinal } of left) this.#gate.onLeft(port, ordinal)
-    this.#gate.holdAgain()
-    this.#flushGate()
+    this.#out.release(isGated ? this.#follower!.limit! : everything)
   }
 
   // Joining
@@ -276,7 +271,8 @@ export class Primary implements Role {
       this.#loseFollower('its process has been replaced', 'backup lost')
     }
     const isFree = this.#configuration.backup === undefined && this.#follower === undefined
-    if (!isFree || this.#change !== undefined || this.#ending.kind !== undefined) {
+    const isSettled = this.#change === undefined && this.#ending.kind === undefined
+    if (!isFree || !isSettled || context.nowMs < this.#joinAfterMs) {
       return this.#refuse(channel, 'there is a backup, or a change is under way')
     }
     this.#follower = new Follower(context, join.member, ++this.#joins, channel)
@@ -332,9 +328,9 @@ export class Primary implements Role {
   #sendStart(channel: number, join: number, start: Frontier, isFirst: boolean): void {
     const { context } = this.#parts
     const { epoch, life } = this.#configuration
-    const pending = isFirst ? this.#gate.pending : []
+    const pending = isFirst ? this.#out.gate.pending : []
     for (const output of pending) context.send(channel, { kind: 'pendingOutput', join, ...output })
-    context.send(channel, { kind: 'joinStart', join, epoch, life, ...start, released: this.#gate.left })
+    context.send(channel, { kind: 'joinStart', join, epoch, life, ...start, released: this.#out.gate.left })
   }
 
   #advanceJoin(): void {
@@ -342,12 +338,19 @@ export class Primary implements Role {
     if (follower === undefined || follower.isBackup || this.#change !== undefined) return
     follower.advance(this.#frontier)
     if (follower.state !== 'ready') return
-    const { context } = this.#parts
+    const { context, dialog } = this.#parts
+    // A proposal shuts the gate: none is made to an arbiter that is away.
+    if (follower.arbiter !== 'answered') {
+      if (follower.arbiter === 'not asked') dialog.read()
+      follower.arbiter = 'asked'
+      return
+    }
     const next = follow(this.#configuration, 'add', {
       primary: this.#configuration.primary,
       backup: follower.member,
     })
     if (context.has('replacement without a change')) return this.#onWon('add', next)
+    follower.state = 'adding'
     this.#propose(next)
   }
 
@@ -368,6 +371,8 @@ export class Primary implements Role {
     if (follower.channel !== undefined) context.emit({ kind: 'close', channel: follower.channel })
     this.#follower = undefined
     this.#reason = reason
+    // Outputs have waited for it in vain; they should not do so again and again.
+    if (follower.isGating) this.#joinAfterMs = context.nowMs + context.settings.joinGateMs
     if (follower.state === 'snapshot' || follower.state === 'transfer') {
       context.emit({ kind: 'dropSnapshot', join: follower.join })
     }
@@ -450,7 +455,9 @@ export class Primary implements Role {
         this.#propose(follow(this.#configuration, 'hand over', { primary: backup!, backup: undefined }))
       return
     }
-    if (this.#gate.isEmpty) this.#propose(follow(this.#configuration, 'stop', { primary, backup: undefined }))
+    if (!this.#out.gate.isEmpty && !this.#ending.isOverdue) return
+    // The backup's disk is as good as the primary's: the machine may start from either.
+    this.#propose(follow(this.#configuration, 'stop', { primary, backup }))
   }
 
   #onDiskFailed(reason: string): void {
@@ -483,9 +490,8 @@ export class Primary implements Role {
     const channel = this.#follower?.channel
     if (channel === undefined || context.nowMs - this.#beatMs < context.settings.heartbeatMs) return
     this.#beatMs = context.nowMs
-    const { epoch } = this.#configuration
     // What is held back from here is not stuck: nobody else would get it any further.
     const state = this.#lag.isStandingStill ? 'stopped' : this.#state
-    context.send(channel, { kind: 'heartbeat', epoch, state, position: this.#position }, true)
+    context.send(channel, { kind: 'heartbeat', state, position: this.#position }, true)
   }
 }

@@ -40,6 +40,8 @@ export interface Settings {
    * become it and does not acknowledge as such, since it cannot reach the arbiter.
    */
   readonly joinGateMs: number
+  /** An end in order waits this long for its last outputs to leave. */
+  readonly stopMs: number
   /** Who goes on after a divergence that convicts neither side. */
   readonly onDivergence: 'primary' | 'stop'
 }
@@ -60,6 +62,7 @@ export const DEFAULT_SETTINGS: Settings = {
   dialRetryMs: 100,
   chunkWindow: 8,
   joinGateMs: 5000,
+  stopMs: 10_000,
   onDivergence: 'primary',
 }
 

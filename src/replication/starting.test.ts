@@ -165,3 +165,11 @@ test('who comes for the primary and finds another role is refused', () => {
   const stranger = { kind: 'hello', machine: 'another', host: 'b', incarnation: 'b0' } as const
   assert.deepEqual(subject.receive(4, stranger), ['send 4 refused', 'close 4'])
 })
+
+test('a machine that was stopped starts again from either disk, without asking anybody', () => {
+  const stopped = (primary: typeof A, backup: typeof A) =>
+    configuration(4, primary, backup, { change: 'stop', phase: 'stopped' })
+  for (const current of [stopped(A, B), stopped(B, A)]) {
+    assert.deepEqual(started(current, { mayRestart: true })[1], ['propose 5 cold start a1/- life 5'])
+  }
+})

@@ -101,7 +101,8 @@ export class Starting implements Role {
     }
     if (this.#isStopped && !options.mayRestart) return this.#wait('the machine is stopped')
     if (this.#hasDiskOf(current.primary)) return this.#startFromOwnDisk(current)
-    if (this.#isForced && this.#hasDiskOf(current.backup)) return this.#claim()
+    // Of a machine that was stopped both disks are whole; else the backup's may lack what the guest has flushed.
+    if ((this.#isForced || this.#isStopped) && this.#hasDiskOf(current.backup)) return this.#claim()
     if (this.#isStopped) return this.#wait(`the machine is stopped, its disk is at ${current.primary.host}`)
     if (current.primary.host === options.host) {
       return this.#wait(`the disk of generation ${current.primary.diskGeneration} is not here any more`)
@@ -112,7 +113,7 @@ export class Starting implements Role {
 
   #startFromOwnDisk(current: Configuration): void {
     const { context } = this.#parts
-    const mayClaim = current.backup === undefined || this.#isForced
+    const mayClaim = current.backup === undefined || this.#isForced || this.#isStopped
     if (mayClaim || context.has('cold start while a backup lives')) return this.#claim()
     this.#wait(`asking ${current.backup!.host} whether the backup is dead`, 'waiting for the backup host')
     if (this.#link?.host === current.backup!.host) return

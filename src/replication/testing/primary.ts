@@ -53,6 +53,7 @@ export function pair(options: Partial<MemberOptions> = {}): Subject {
   subject.wait(50)
   subject.step(appended(10, 2, [], 11))
   ack(subject, 12, 12, 1)
+  subject.answer(ALONE)
   subject.answer(PAIR)
   ack(subject, 12)
   return subject
