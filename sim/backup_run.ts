@@ -61,7 +61,7 @@ export class BackupRun {
 
   #wake(): void {
     if (this.#isInSlice || this.#isOver) return
-    const stepsPerMs = this.#ports.stepsPerMs * this.#ports.backupSpeed
+    const stepsPerMs = this.#ports.stepsPerMs * this.#ports.backupSpeed()
     const start = this.#machine.position
     const isSlowed = this.#execute(start + Math.ceil(stepsPerMs * SLICE_MS))
     const usedMs = (this.#machine.position - start) / stepsPerMs

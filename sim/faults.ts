@@ -178,6 +178,19 @@ export const FAULTS = {
   'isolated primary': { perMinute: 4, share: 0.3, inject: isolate },
   'channel cut': { perMinute: 20, share: 0.5, inject: (stage) => onChannel(stage, 'cut') },
   'channel half open': { perMinute: 8, share: 0.3, inject: (stage) => onChannel(stage, 'darken') },
+  'slow execution': {
+    perMinute: 5,
+    share: 0.3,
+    inject: (stage) => {
+      const slow = stage.host.running
+      if (slow === undefined) return undefined
+      slow.slowness = stage.random.pick([10, 100, 1000])
+      stage.until(sometimes(stage, 1000, 4000), () => {
+        slow.slowness = 1
+      })
+      return stage.host.name
+    },
+  },
   'slow disk': { perMinute: 5, share: 0.3, inject: (stage) => diskTrouble(stage, 'slow') },
   'failing disk': { perMinute: 4, share: 0.25, inject: (stage) => diskTrouble(stage, 'failing') },
   'disk destroyed': {

@@ -66,8 +66,11 @@ export class MachineProcess {
   #backlog: (() => void)[] = []
   #link: GatewayLink | undefined
   #attachment: { readonly epoch: number; readonly life: number } | undefined
-  #shown = ''
+  /** What was observed of it last. */
+  #shown = { role: '', state: '', reason: '' }
   #hasTakenOver = false
+  /** How much longer a backup's machine takes: a fault. */
+  slowness = 1
   /** Effects until a fault ends it; negative if none is to. */
   crashAfter = -1
   onCrash: () => void = () => {}
@@ -357,10 +360,11 @@ export class MachineProcess {
   #showState(): void {
     const protection = this.member.protection()
     const role = this.member.role.name
-    const shown = `${role} ${protection.state} ${'reason' in protection ? protection.reason : ''}`
-    if (shown === this.#shown) return
-    this.#shown = shown
-    this.#world.say(this.id.incarnation, () => `is ${shown}`)
+    const reason = 'reason' in protection ? protection.reason : ''
+    const shown = this.#shown
+    if (role === shown.role && protection.state === shown.state && reason === shown.reason) return
+    this.#shown = { role, state: protection.state, reason }
+    this.#world.say(this.id.incarnation, () => `is ${role} ${protection.state} ${reason}`)
     this.#world.observe({ kind: 'changed', process: this.id, role, protection })
   }
 
@@ -371,7 +375,7 @@ export class MachineProcess {
       disk: this.#host.disk,
       random: this.#random,
       stepsPerMs: shape.stepsPerMs,
-      backupSpeed: shape.backupSpeed,
+      backupSpeed: () => shape.backupSpeed / this.slowness,
       flushMs: shape.settings.flushMs,
       chunkBytes: shape.chunkBytes,
       isStateWatched,
@@ -381,7 +385,7 @@ export class MachineProcess {
         this.#host.disk.submit(request, (result) => this.#post(() => onDone(result))),
       monotonicUs: () => this.#host.monotonicUs(),
       calendarUs: () => this.#host.calendarUs(),
-      observe: (observation) => this.#world.observe({ ...observation, process: this.id }),
+      observe: (observation) => this.#world.observe(Object.assign(observation, { process: this.id })),
       say: (text) => this.#world.say(this.id.incarnation, text),
       has: (bug: Bug) => planted.has(bug),
     }

@@ -15,12 +15,12 @@ export interface ReplicaPorts {
   readonly random: Random
   /** Steps that the machine takes in a millisecond at full speed. */
   readonly stepsPerMs: number
-  /** How much faster a backup executes than a primary. */
-  readonly backupSpeed: number
   readonly flushMs: number
   readonly chunkBytes: number
   /** Whether anybody looks at the states that records lead to. */
   readonly isStateWatched: boolean
+  /** How much faster a backup executes than a primary. */
+  backupSpeed(): number
   give(input: Input): void
   /** Later, if the process still lives then. */
   after(delayMs: number, action: () => void): void

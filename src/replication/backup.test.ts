@@ -96,6 +96,22 @@ test('a join goes on over a new channel', () => {
   assert.deepEqual(subject.connect(3, A), ['send 3 hello', 'send 3 join again chunk 1 record 14'])
 })
 
+test('a join does not go on with another process in the place of its primary: the arbiter is asked', () => {
+  const subject = installed()
+  subject.step({ kind: 'closed', channel: 1, isRefused: false })
+  assert.deepEqual(subject.connect(3, identity('a', 'a2')), ['send 3 hello', 'close 3'])
+  subject.wait(300)
+  const again = configuration(2, identity('a', 'a2'), undefined, { change: 'cold start', life: 2 })
+  assert.match(subject.answer(again)[0]!, /^halt: configuration 2 \(cold start\)/)
+})
+
+test('a copy that joins under a later configuration than it has read acknowledges in that one', () => {
+  const subject = asking()
+  subject.connect(1, A)
+  subject.receive(1, { ...START, epoch: 4 })
+  assert.deepEqual(subject.receive(1, { kind: 'batch', bytes: batch(10, 2) }), ['send 1 ack e4 12/10 !'])
+})
+
 test('a copy whose primary is gone before it was added asks the arbiter, and never claims', () => {
   const subject = installed()
   subject.step({ kind: 'closed', channel: 1, isRefused: true })

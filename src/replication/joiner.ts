@@ -26,6 +26,8 @@ import { Starting } from './starting.ts'
 
 interface Transfer {
   readonly start: JoinStart
+  /** Incarnation of the process that it comes from: only that one knows this join. */
+  readonly source: string
   readonly log: ReceivedLog
   nextChunk: number
   state: 'receiving' | 'installing' | 'installed'
@@ -154,6 +156,8 @@ export class Joiner implements Role {
     if (!this.#link.onHello(hello)) return
     const { context } = this.#parts
     const transfer = this.#transfer
+    // Another process has taken the place of the one this copy joined. Only the arbiter knows what this copy is now.
+    if (transfer !== undefined && hello.incarnation !== transfer.source) return this.#link.close()
     context.send(this.#link.channel, {
       kind: 'join',
       member: context.identity('joined'),
@@ -176,7 +180,7 @@ export class Joiner implements Role {
     const { life, nextIndex, position } = start
     const log = new ReceivedLog(context, life, { nextIndex, position }, false)
     for (const { port, ordinal } of start.released) log.gate.onLeft(port, ordinal)
-    this.#transfer = { start, log, nextChunk: 0, state: 'receiving' }
+    this.#transfer = { start, source: this.#link.peer!, log, nextChunk: 0, state: 'receiving' }
   }
 
   #onChunk({ join, number, isLast, bytes }: ChunkMessage): void {
