@@ -5,6 +5,7 @@ import type { Observation } from '../observation.ts'
 import { AcknowledgedWrites } from './acknowledged_writes.ts'
 import { Epochs } from './epochs.ts'
 import { EqualCopies } from './equal_copies.ts'
+import { LawfulHalts } from './lawful_halts.ts'
 import { Liveness } from './liveness.ts'
 import { OneLineage } from './one_lineage.ts'
 import { OneReleaser } from './one_releaser.ts'
@@ -23,6 +24,7 @@ export function allCheckers(): readonly Checker[] {
     new OneLineage(),
     new EqualCopies(),
     new SameBytes(),
+    new LawfulHalts(),
     new AcknowledgedWrites(),
   ]
     .map((checker): Checker => new UntilRollback(checker))
