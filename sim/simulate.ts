@@ -37,6 +37,8 @@ export interface RunResult {
   readonly events: number
   /** Each with the checker that says so. */
   readonly failures: readonly string[]
+  /** What was found and is excused. */
+  readonly excuses: readonly string[]
   readonly statistics: Statistics
 }
 
@@ -101,7 +103,9 @@ export function simulate(options: SimulationOptions): RunResult {
       failures.push(`${checker.name}: ${text}`)
   }
   Object.assign(counter.statistics, { operations: operations.length, answered: cluster.clients.answered })
-  return { seed, simulatedMs: world.nowMs, events: world.events, failures, statistics: counter.statistics }
+  const excuses = checkers.flatMap((checker) => checker.excuses ?? [])
+  const { statistics } = counter
+  return { seed, simulatedMs: world.nowMs, events: world.events, failures, excuses, statistics }
 }
 
 /** Waits for the operations under way, then reads every key. */

@@ -38,12 +38,16 @@ export function allCheckers(): readonly Checker[] {
 class UntilRollback implements Checker {
   readonly name: string
   readonly #checker: Checker
-  #failures: readonly string[] | undefined
   #isVoid = false
 
   constructor(checker: Checker) {
     this.name = checker.name
     this.#checker = checker
+  }
+
+  get excuses(): readonly string[] {
+    const own = this.#checker.excuses ?? []
+    return this.#isVoid ? [...own, `${this.name}: not judged after the arbiter's rollback`] : own
   }
 
   onObservation(observation: Observation): void {
@@ -52,7 +56,6 @@ class UntilRollback implements Checker {
   }
 
   finish(outcome: RunOutcome): readonly string[] {
-    this.#failures ??= this.#checker.finish(this.#isVoid ? { ...outcome, operations: [] } : outcome)
-    return this.#failures
+    return this.#checker.finish(this.#isVoid ? { ...outcome, operations: [] } : outcome)
   }
 }
