@@ -286,6 +286,22 @@ test('outputs from before this copy joined are emitted again if nobody knows tha
   assert.deepEqual(subject.step({ kind: 'linkUp', left: [] }), ['release 1:9'])
 })
 
+test('pending outputs that come again after the channel broke among them count once', () => {
+  const subject = asking()
+  subject.connect(1, A)
+  subject.receive(1, START)
+  for (const ordinal of [8, 8, 9]) {
+    subject.receive(1, { kind: 'pendingOutput', join: 1, ...output(ordinal) })
+  }
+  subject.receive(1, CHUNK)
+  subject.step({ kind: 'installed', join: 1 })
+  subject.receive(1, { kind: 'configured', epoch: 2 })
+  subject.answer(PAIR)
+  subject.wait(600)
+  subject.answer(LIVE)
+  assert.deepEqual(subject.step({ kind: 'linkUp', left: [] }), ['release 1:8 1:9'])
+})
+
 test('a primary that only refuses is no primary that lives: it may be unable to drop this copy', () => {
   const subject = backup()
   const lines: string[] = []

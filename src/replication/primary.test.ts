@@ -150,6 +150,23 @@ test('a join whose channel broke goes on at the chunk and the record that are ne
   ])
 })
 
+test('a join whose channel broke before the first chunk gets the pending outputs of its state again', () => {
+  const subject = alone()
+  subject.step(appended(0, 10, [output(8), output(9)]))
+  subject.accept(2, B)
+  subject.receive(2, { kind: 'join', member: B, baseGeneration: undefined, resume: undefined })
+  subject.step({ kind: 'snapshotTaken', join: 1, frontier: frontier(10) })
+  subject.step({ kind: 'closed', channel: 2, isRefused: false })
+  subject.step(appended(10, 1, [output(10)]))
+  subject.accept(4, B)
+  const resume = { join: 1, nextChunk: 0, nextIndex: 10n }
+  const again = subject.receive(4, { kind: 'join', member: B, baseGeneration: undefined, resume })
+  assert.deepEqual(
+    again.filter((line) => line.startsWith('send')),
+    ['send 4 joinStart 1 at 10', 'send 4 pendingOutput 1:8', 'send 4 pendingOutput 1:9', 'send 4 batch'],
+  )
+})
+
 test('a second copy is refused while one joins', () => {
   const subject = joining()
   subject.accept(4, identity('c'))

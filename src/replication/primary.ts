@@ -293,7 +293,8 @@ export class Primary implements Role {
       context.emit({ kind: 'close', channel })
       return this.#loseFollower('its join broke off', 'backup lost')
     }
-    this.#sendStart(channel, follower.join, start, false)
+    // Pending outputs come before the first chunk: whoever has that one has them.
+    this.#sendStart(channel, follower.join, start, resume.nextChunk === 0)
     this.#resume(channel, follower, resume.nextIndex, resume)
   }
 
@@ -332,12 +333,12 @@ export class Primary implements Role {
     this.#sendStart(follower.channel, join, follower.start!, true)
   }
 
-  #sendStart(channel: number, join: number, start: Frontier, isFirst: boolean): void {
+  #sendStart(channel: number, join: number, start: Frontier, hasPending: boolean): void {
     const { context } = this.#parts
     const { epoch, life } = this.#configuration
     context.send(channel, { kind: 'joinStart', join, epoch, life, ...start, released: this.#gate.left })
-    if (!isFirst) return
-    for (const output of this.#gate.pending) context.send(channel, { kind: 'pendingOutput', join, ...output })
+    const pending = hasPending ? this.#gate.pending.filter(({ index }) => index < start.nextIndex) : []
+    for (const output of pending) context.send(channel, { kind: 'pendingOutput', join, ...output })
   }
 
   #advanceJoin(): void {

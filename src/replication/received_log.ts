@@ -55,9 +55,13 @@ export class ReceivedLog {
     this.#waiting = undefined
   }
 
-  /** An output that was pending when the state was taken that this copy began with. */
+  /**
+   * An output that was pending when the state was taken that this copy began with. They come in order, and from the
+   * first one again if the channel breaks among them.
+   */
   addPending(output: MachineOutput): void {
-    this.gate.add(output)
+    const last = this.gate.pending.at(-1)
+    if (last === undefined || output.index > last.index) this.gate.add(output)
   }
 
   /**
