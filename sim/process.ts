@@ -15,6 +15,7 @@ import type { Message } from '../src/replication/message.ts'
 import { encodeMessage, MessageDecoder } from '../src/replication/message_codec.ts'
 import type { Bug } from '../src/replication/planted.ts'
 import type { Effect, Input, MachineOutput, OperatorCommand } from '../src/replication/ports.ts'
+import { Primary } from '../src/replication/primary.ts'
 import type { Channel, EndHandler } from './channel.ts'
 import { describeEffect, describeInput } from './describe.ts'
 import type { GatewayLink } from './gateway.ts'
@@ -110,9 +111,13 @@ export class MachineProcess {
 
   /** What it is at the moment, in words, for traces and for the coverage of faults. */
   get state(): string {
+    const { role } = this.member
     const protection = this.member.protection()
-    const detail = 'reason' in protection ? protection.reason : ''
-    return `${this.member.role.name}/${protection.state === 'halted' ? 'halted' : detail || protection.state}`
+    const reason = 'reason' in protection ? protection.reason : protection.state
+    const detail = protection.state === 'halted' ? protection.state : reason
+    // How far the copy that joins has come, as the primary sees it.
+    const stage = role instanceof Primary && !role.follower?.isBackup ? role.follower?.state : undefined
+    return `${role.name}/${stage ?? detail}${this.member.isProposing ? ', undecided' : ''}`
   }
 
   pause(): void {

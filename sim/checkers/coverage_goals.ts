@@ -2,24 +2,33 @@
 import { FAULT_NAMES } from '../faults.ts'
 import type { Coverage, Exclusion, Pair } from './coverage.ts'
 
-/** The states that a fault may find a host in: a process's role and its protection, or that there is none. */
+/**
+ * The states that a fault may find a host in: a process's role and its protection, or how far the copy is that joins a
+ * primary, and whether a change is undecided; or that there is no process.
+ */
 export const STATES = [
   'no power',
   'no process',
   'starting/starting',
+  'starting/starting, undecided',
   'starting/waiting for the backup host',
   'starting/arbiter unreachable',
   'starting/stopped',
   'joining/backup joining',
   'backup/protected',
   'backup/failing over',
-  'backup/arbiter unreachable',
+  'backup/failing over, undecided',
+  'backup/arbiter unreachable, undecided',
   'primary/need backup',
-  'primary/backup joining',
+  'primary/snapshot',
+  'primary/transfer',
+  'primary/catching up',
+  'primary/gating',
+  'primary/ready, undecided',
   'primary/protected',
-  'primary/backup lost',
+  'primary/backup lost, undecided',
   'primary/backup diverged',
-  'primary/arbiter unreachable',
+  'primary/arbiter unreachable, undecided',
   'primary/paused',
   'primary/handing over',
   'primary/stopping',
@@ -34,8 +43,8 @@ export const EXCLUSIONS: readonly Exclusion[] = [
   { fault: 'RAM corruption', state: 'starting/stopped', reason: needsPrimary },
   { fault: 'total power cut', state: 'no power', reason: 'it finds the others up, which are counted' },
   { fault: 'arbiter down', state: 'starting/arbiter unreachable', reason: 'nothing changes' },
-  { fault: 'arbiter down', state: 'backup/arbiter unreachable', reason: 'nothing changes' },
-  { fault: 'arbiter down', state: 'primary/arbiter unreachable', reason: 'nothing changes' },
+  { fault: 'arbiter down', state: 'backup/arbiter unreachable, undecided', reason: 'nothing changes' },
+  { fault: 'arbiter down', state: 'primary/arbiter unreachable, undecided', reason: 'nothing changes' },
 ]
 
 /** The pairs that should have met and have not. */
