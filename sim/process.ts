@@ -64,7 +64,7 @@ export class MachineProcess {
   #isAlive = true
   #isPaused = false
   #isForced: boolean
-  #backlog: (() => void)[] = []
+  #backlog: { readonly action: () => void; readonly isTimer: boolean }[] = []
   #link: GatewayLink | undefined
   #attachment: { readonly epoch: number; readonly life: number } | undefined
   /** What was observed of it last. */
@@ -128,7 +128,10 @@ export class MachineProcess {
     this.#isPaused = false
     const backlog = this.#backlog
     this.#backlog = []
-    for (const action of backlog) this.#post(action)
+    // Whether it looks at its sockets first or at its clock is chance.
+    const isTimeFirst = this.#random.chance(0.5)
+    for (const { action, isTimer } of backlog) if (isTimer === isTimeFirst) this.#post(action, isTimer)
+    for (const { action, isTimer } of backlog) if (isTimer !== isTimeFirst) this.#post(action, isTimer)
   }
 
   operate(command: OperatorCommand): void {
@@ -345,14 +348,14 @@ export class MachineProcess {
   // Time
 
   /** Does it now, when the process goes on, or never. */
-  #post(action: () => void): void {
+  #post(action: () => void, isTimer = false): void {
     if (!this.#isAlive) return
-    if (this.#isPaused) this.#backlog.push(action)
+    if (this.#isPaused) this.#backlog.push({ action, isTimer })
     else action()
   }
 
   #later(delayMs: number, action: () => void): void {
-    this.#world.after(delayMs, () => this.#post(action))
+    this.#world.after(delayMs, () => this.#post(action, true))
   }
 
   #tick(): void {

@@ -54,6 +54,7 @@ export interface Statistics {
 
 /** How long service and protection may take to come back when nothing is broken any more. */
 const RECOVERY_MS = 25_000
+const SETTLING_MS = 1500
 const FINAL_MS = 8000
 const MAX_EVENTS = 2_000_000
 
@@ -93,6 +94,8 @@ export function simulate(options: SimulationOptions): RunResult {
   faults.heal()
   world.observe({ kind: 'healed' })
   const answered = cluster.clients.answered
+  // What has just died may still be taken for alive.
+  run(shape.healMs + SETTLING_MS, () => false)
   const isBack = () => cluster.isProtected && cluster.clients.answered > answered
   run(shape.healMs + RECOVERY_MS, isBack)
   const outcome = { isServing: cluster.clients.answered > answered, isProtected: cluster.isProtected }
