@@ -112,6 +112,13 @@ test('a copy that joins under a later configuration than it has read acknowledge
   assert.deepEqual(subject.receive(1, { kind: 'batch', bytes: batch(10, 2) }), ['send 1 ack e4 12/10 !'])
 })
 
+test('a channel that looks open and carries nothing is given up, and another one is tried', () => {
+  const subject = asking()
+  subject.step({ kind: 'opened', channel: 1, host: 'a' })
+  const lines = subject.wait(1000)
+  assert.ok(lines.includes('close 1') && lines.includes('dial 3 a'), lines.join('; '))
+})
+
 test('a copy whose primary is gone before it was added asks the arbiter, and never claims', () => {
   const subject = installed()
   subject.step({ kind: 'closed', channel: 1, isRefused: true })

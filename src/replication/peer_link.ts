@@ -3,6 +3,8 @@
  *
  *     down --dial--> dialing --opened--> greeting --hello received--> up
  *       ^---------------- closed, or the wrong process ----------------'
+ *
+ * A channel can look open and carry nothing: whoever is not up in the suspicion time starts again.
  */
 import type { Context } from './context.ts'
 import type { Hello } from './message.ts'
@@ -15,6 +17,8 @@ export class PeerLink {
   #state: LinkState = 'down'
   #channel = -1
   #nextDialMs = 0
+  /** When the state changed last. */
+  #sinceMs = 0
   /** Incarnation of the process at the other end, once it has said hello. */
   #peer: string | undefined
 
@@ -39,19 +43,26 @@ export class PeerLink {
     return this.#peer
   }
 
+  /** For how long it has been in its state, in milliseconds. */
+  get ageMs(): number {
+    return this.#context.nowMs - this.#sinceMs
+  }
+
   /** Whether an input of this channel is this link's. */
   owns(channel: number): boolean {
     return this.#state !== 'down' && channel === this.#channel
   }
 
-  /** Dials if it is down and the time has come. */
+  /** Dials if it is down and the time has come; gives up what gets nowhere. */
   onTick(): void {
+    const isPending = this.#state === 'dialing' || this.#state === 'greeting'
+    if (isPending && this.ageMs >= this.#context.settings.suspicionMs) return this.close()
     if (this.#state === 'down' && this.#context.nowMs >= this.#nextDialMs) this.#dial()
   }
 
   onOpened(): void {
     const { machine, host, incarnation } = this.#context.options
-    this.#state = 'greeting'
+    this.#become('greeting')
     this.#context.send(this.#channel, { kind: 'hello', machine, host, incarnation })
   }
 
@@ -62,7 +73,7 @@ export class PeerLink {
       this.close()
       return false
     }
-    this.#state = 'up'
+    this.#become('up')
     this.#peer = hello.incarnation
     return true
   }
@@ -81,14 +92,19 @@ export class PeerLink {
   }
 
   #dial(): void {
-    this.#state = 'dialing'
+    this.#become('dialing')
     this.#channel = this.#context.newChannel()
     this.#context.emit({ kind: 'dial', channel: this.#channel, host: this.host })
   }
 
   #forget(): void {
-    this.#state = 'down'
+    this.#become('down')
     this.#peer = undefined
     this.#nextDialMs = this.#context.nowMs + this.#context.settings.dialRetryMs
+  }
+
+  #become(state: LinkState): void {
+    this.#state = state
+    this.#sinceMs = this.#context.nowMs
   }
 }

@@ -50,7 +50,10 @@ export class Starting implements Role {
 
   onTick(): void {
     const { context, dialog } = this.#parts
-    this.#link?.onTick()
+    const link = this.#link
+    // The answer may never come: then another channel is tried.
+    if (link?.isUp && link.ageMs >= context.settings.suspicionMs) link.close()
+    link?.onTick()
     if (dialog.isAsking || context.nowMs - this.#readMs < context.settings.arbiterRetryMs) return
     this.#readMs = context.nowMs
     dialog.read()
