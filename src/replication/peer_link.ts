@@ -2,14 +2,14 @@
  * A channel to one host that is opened again whenever it is not there.
  *
  *     down --dial--> dialing --opened--> greeting --hello received--> up
- *       ^---------------- closed, or the wrong process ----------------'
+ *       ^-------- closed, the wrong process, or no answer -------------'
  *
- * A channel can look open and carry nothing: whoever is not up in the suspicion time starts again.
+ * A host that loses its power closes nothing, so whatever does not come up is given up after `stallMs`.
  */
 import type { Context } from './context.ts'
 import type { Hello } from './message.ts'
 
-export type LinkState = 'down' | 'dialing' | 'greeting' | 'up'
+type LinkState = 'down' | 'dialing' | 'greeting' | 'up'
 
 export class PeerLink {
   readonly host: string
@@ -17,35 +17,26 @@ export class PeerLink {
   #state: LinkState = 'down'
   #channel = -1
   #nextDialMs = 0
-  /** When the state changed last. */
+  #redialledMs = Number.NEGATIVE_INFINITY
+  /** When the state was entered. */
   #sinceMs = 0
-  /** Incarnation of the process at the other end, once it has said hello. */
-  #peer: string | undefined
 
   constructor(context: Context, host: string) {
     this.#context = context
     this.host = host
   }
 
-  get state(): LinkState {
-    return this.#state
-  }
-
   get isUp(): boolean {
     return this.#state === 'up'
   }
 
-  get channel(): number {
-    return this.#channel
-  }
-
-  get peer(): string | undefined {
-    return this.#peer
-  }
-
-  /** For how long it has been in its state, in milliseconds. */
+  /** How long the link has been in its state, in milliseconds. */
   get ageMs(): number {
     return this.#context.nowMs - this.#sinceMs
+  }
+
+  get channel(): number {
+    return this.#channel
   }
 
   /** Whether an input of this channel is this link's. */
@@ -53,16 +44,17 @@ export class PeerLink {
     return this.#state !== 'down' && channel === this.#channel
   }
 
-  /** Dials if it is down and the time has come; gives up what gets nowhere. */
+  /** Dials if it is down and the time has come; gives up an attempt that gets nowhere. */
   onTick(): void {
-    const isPending = this.#state === 'dialing' || this.#state === 'greeting'
-    if (isPending && this.ageMs >= this.#context.settings.suspicionMs) return this.close()
-    if (this.#state === 'down' && this.#context.nowMs >= this.#nextDialMs) this.#dial()
+    const { nowMs, settings } = this.#context
+    if (this.#state === 'down' && nowMs >= this.#nextDialMs) return this.#dial()
+    const isTrying = this.#state === 'dialing' || this.#state === 'greeting'
+    if (isTrying && this.ageMs >= settings.stallMs) this.close()
   }
 
   onOpened(): void {
     const { machine, host, incarnation } = this.#context.options
-    this.#become('greeting')
+    this.#enter('greeting')
     this.#context.send(this.#channel, { kind: 'hello', machine, host, incarnation })
   }
 
@@ -73,16 +65,21 @@ export class PeerLink {
       this.close()
       return false
     }
-    this.#become('up')
-    this.#peer = hello.incarnation
+    this.#enter('up')
     return true
   }
 
-  /** The other side closed it, or it broke. One that was up is dialled again at once: whether that is refused tells. */
+  /**
+   * The other side closed it, or it broke. One that was up is dialled again at once, since whether that is refused
+   * tells; but only once in `dialRetryMs`, or two that do not understand each other would never rest.
+   */
   onClosed(): void {
-    const wasUp = this.#state === 'up'
+    const { nowMs, settings } = this.#context
+    const mayRedial = this.#state === 'up' && nowMs - this.#redialledMs >= settings.dialRetryMs
     this.#forget()
-    if (wasUp) this.#dial()
+    if (!mayRedial) return
+    this.#redialledMs = nowMs
+    this.#dial()
   }
 
   /** Closes the channel; it is dialled again after a while unless the owner stops calling `onTick`. */
@@ -92,19 +89,18 @@ export class PeerLink {
   }
 
   #dial(): void {
-    this.#become('dialing')
+    this.#enter('dialing')
     this.#channel = this.#context.newChannel()
     this.#context.emit({ kind: 'dial', channel: this.#channel, host: this.host })
   }
 
-  #forget(): void {
-    this.#become('down')
-    this.#peer = undefined
-    this.#nextDialMs = this.#context.nowMs + this.#context.settings.dialRetryMs
-  }
-
-  #become(state: LinkState): void {
+  #enter(state: LinkState): void {
     this.#state = state
     this.#sinceMs = this.#context.nowMs
+  }
+
+  #forget(): void {
+    this.#enter('down')
+    this.#nextDialMs = this.#context.nowMs + this.#context.settings.dialRetryMs
   }
 }
