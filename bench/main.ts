@@ -14,7 +14,8 @@ ensurePinnedNode()
 
 const USAGE = `npm run bench -- [options]
 
-  --only PART     one of: programs, bare, boot, idle, snapshot, exec, log, core; may be given again
+  --only PART     one of: programs, bare, boot, idle, snapshot, exec, log,
+                  core, arbiter; may be given again
   --peer NAME     qemu: needs qemu-system-riscv64 (the default is to use it if it is there); none: without
   --repeat N      measurements of each, 3 by default
   --json FILE     where the figures go, build/bench.json by default
@@ -25,6 +26,7 @@ const PARTS: Readonly<Record<string, (options: BenchOptions) => Promise<Figure[]
   exec: async (options) => (await import('./bare_parts.ts')).measureExec(options),
   log: async (options) => (await import('./bare_parts.ts')).measureLog(options),
   core: async (options) => (await import('./replication_parts.ts')).measureCore(options),
+  arbiter: async (options) => (await import('./arbiter_parts.ts')).measureArbiters(options),
   bare: async (options) => (await import('./bare_parts.ts')).measureBare(options),
   boot: async (options) => (await import('./guest_parts.ts')).measureBoot(options),
   programs: async (options) => (await import('./guest_parts.ts')).measurePrograms(options),

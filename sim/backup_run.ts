@@ -97,7 +97,7 @@ export class BackupRun {
       }
       if (machine.position < target) {
         if (!machine.isIdle) return true
-        this.#diverge(`idle at position ${machine.position}, before a record at ${target}`)
+        this.#diverge(record.index, `idle at position ${machine.position}, before a record at ${target}`)
         return false
       }
       if (!this.#take(record)) return false
@@ -143,15 +143,15 @@ export class BackupRun {
     }
   }
 
-  #complete({ request, status, digest }: CompletionRecord): boolean {
+  #complete({ index, request, status, digest }: CompletionRecord): boolean {
     if (!this.#driver.has(request) || !this.#machine.pending.has(request)) {
-      return this.#diverge(`disk request ${request} has ended, which was never made here`)
+      return this.#diverge(index, `disk request ${request} has ended, which was never made here`)
     }
     const result = this.#driver.result(request)
     if (result === undefined) return false
     const data = status === 'ok' ? result.data : undefined
     if (digest !== undefined && (data === undefined || hash64(data) !== digest)) {
-      return this.#diverge(`disk request ${request} has read other data`)
+      return this.#diverge(index, `disk request ${request} has read other data`)
     }
     this.#driver.drop(request)
     this.#machine.complete(request, status === 'ok' ? 'ok' : 'error', data)
@@ -161,20 +161,23 @@ export class BackupRun {
 
   #compareOutput({ index, port, ordinal, digest, position }: OutputRecord): boolean {
     const own = this.#unannounced.shift()
-    if (own === undefined) return this.#diverge(`no output ${ordinal} of port ${port} at ${position}`)
+    if (own === undefined) return this.#diverge(index, `no output ${ordinal} of port ${port} at ${position}`)
     const isSame =
       own.port === port &&
       BigInt(own.ordinal) === ordinal &&
       BigInt(own.position) === position &&
       hash64(own.bytes) === digest
     if (!isSame) {
-      return this.#diverge(`output ${own.ordinal} of port ${own.port} at ${own.position} is not as logged`)
+      return this.#diverge(
+        index,
+        `output ${own.ordinal} of port ${own.port} at ${own.position} is not as logged`,
+      )
     }
     this.#verified.push({ index, port, ordinal, bytes: own.bytes })
     return true
   }
 
-  #compareDigest({ digest, slice, position }: DigestRecord): boolean {
+  #compareDigest({ index, digest, slice, position }: DigestRecord): boolean {
     if (slice !== undefined) {
       const read = this.#machine.reread(slice.firstPage, slice.pages)
       if ('corruptPage' in read) {
@@ -183,15 +186,15 @@ export class BackupRun {
         return false
       }
       if (read.digest !== slice.digest)
-        return this.#diverge(`pages from ${slice.firstPage} on differ at ${position}`)
+        return this.#diverge(index, `pages from ${slice.firstPage} on differ at ${position}`)
     }
-    return this.#machine.digest() === digest || this.#diverge(`the digest at ${position} differs`)
+    return this.#machine.digest() === digest || this.#diverge(index, `the digest at ${position} differs`)
   }
 
-  #diverge(report: string): false {
+  #diverge(index: bigint, report: string): false {
     this.#isOver = true
     this.#ports.observe({ kind: 'diverged', report })
-    this.#ports.give({ kind: 'diverged', report })
+    this.#ports.give({ kind: 'diverged', index, report })
     return false
   }
 }

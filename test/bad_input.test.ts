@@ -34,6 +34,7 @@ import { writeManifest } from '../src/image/store.ts'
 import { RecordingReader } from '../src/node/recording_file.ts'
 import { bareElf } from './bare_elf.ts'
 import { type Ended, GuestProcess, launcher, leftovers, understudy } from './guest_process.ts'
+import { lacksMounts } from './mounts.ts'
 import { systemImage, testEnvironment } from './system_image.ts'
 
 const MIB = 2 ** 20
@@ -65,7 +66,7 @@ async function bootAndSignal(
   parameters: readonly string[],
   signal: NodeJS.Signals = 'SIGTERM',
 ): Promise<Ended> {
-  const { child, ended } = new GuestProcess([name, '--memory', '128M', ...parameters], directory)
+  const { child, ended } = new GuestProcess([name, '--memory', '128M', ...parameters], { directory })
   await new Promise<void>((resolve) => {
     let printed = ''
     child.stdout!.on('data', (bytes: Buffer) => {
@@ -118,7 +119,7 @@ describe('a machine that is told to end', { skip }, () => {
   })
 
   it('leaves a recording that can be replayed when it is killed', async () => {
-    const { child, ended } = new GuestProcess([name, '--ephemeral', '--record', 'killed'], directory)
+    const { child, ended } = new GuestProcess([name, '--ephemeral', '--record', 'killed'], { directory })
     while (!existsSync(join(directory, 'killed')) || statSync(join(directory, 'killed')).size < 6000)
       await setTimeout(20)
     child.kill('SIGKILL')
@@ -131,7 +132,7 @@ describe('a machine that is told to end', { skip }, () => {
 
   it('goes on from its snapshot, and can be saved and recorded again', async () => {
     const load = ['--ephemeral', '--load', 'snapshot', '--record', 'second', '--save', 'third']
-    const guest = new GuestProcess([name, ...load], directory)
+    const guest = new GuestProcess([name, ...load], { directory })
     await new Promise((resolve) => guest.child.stdout!.once('data', resolve))
     guest.child.kill('SIGTERM')
     assert.equal((await guest.ended).status, EXIT_CODE.terminated)
@@ -209,7 +210,10 @@ describe('damaged files', { skip }, () => {
       assertFails(await boot(`bad-${part}`), EXIT_CODE.file, /overlay /)
     }
     writeFileSync(path('text'), 'no disk')
-    assertFails(await boot('text'), EXIT_CODE.file, /text/)
+    assertFails(await boot('text'), EXIT_CODE.file, /overlay text is not the disk of a guest: name another/)
+    mkdirSync(path('folder'))
+    assertFails(await boot('folder'), EXIT_CODE.file, /overlay folder is not the disk of a guest/)
+    assert.deepEqual(readdirSync(path('folder')), [])
     assertFails(await boot('snapshot.disk'), EXIT_CODE.failure, /belongs to a snapshot/)
     assertFails(await boot('no/such/folder/disk'), EXIT_CODE.file, /no such file or directory/)
     assert.equal(existsSync(path('no')), false)
@@ -276,7 +280,7 @@ describe('damaged files', { skip }, () => {
 
 describe('what does not fit together', { skip }, () => {
   it('is refused: a disk that another machine uses', async () => {
-    const guest = new GuestProcess([name, '--disk', 'shared'], directory)
+    const guest = new GuestProcess([name, '--disk', 'shared'], { directory })
     await new Promise((resolve) => guest.child.stdout!.once('data', resolve))
     const { status, stderr } = await inDirectory(['boot', name, '--disk', 'shared'])
     guest.child.kill('SIGTERM')
@@ -354,17 +358,7 @@ describe('what must not be replaced', { skip }, () => {
   })
 })
 
-/** Why no file systems can be mounted here, or false. */
-function lacksMounts(): string | false {
-  const { status } = spawnSync('unshare', ['-m', 'mount', '-t', 'tmpfs', 'tmpfs', directory])
-  if (status === 0) return false
-  const reason = 'NOT TESTED: unshare cannot mount a file system here (not root?)'
-  if (process.env['CI'] === 'true') throw new Error(reason)
-  console.error(reason)
-  return reason
-}
-
-describe('a machine that lacks something', { skip: skip || lacksMounts() }, () => {
+describe('a machine that lacks something', { skip: skip || lacksMounts(directory) }, () => {
   /** Runs a shell script where `full` is a file system of `bytes`, and $understudy the command. */
   function withTmpfs(bytes: number, script: string): Ended {
     const folder = join(directory, 'full')
@@ -403,8 +397,26 @@ describe('a machine that lacks something', { skip: skip || lacksMounts() }, () =
       40960,
       `timeout --preserve-status 30 $understudy boot $image --disk full/disk --run 'dd if=/dev/zero of=x bs=64k count=9; sync' >/dev/null; echo $?; ls -A full`,
     )
-    assert.match(stderr, /the disk of this host is full: the machine waits until there is room\n/)
+    assert.match(
+      stderr,
+      /^understudy: no room for the guest's disk at full\/disk: the machine waits [^\n]+\n$/,
+    )
     assert.equal(stdout, '143\ndisk\n')
+  })
+
+  it('says that a replay waits for room for its disk, and goes on when there is some', () => {
+    const record = `$understudy boot $image --memory 128M --ephemeral --record r --run 'head -c 3000000 /dev/urandom >x; sync'`
+    const fill = 'head -c 3500000 /dev/zero >full/filler'
+    const replay = 'TMPDIR=full $understudy replay r'
+    const { stdout, stderr } = withTmpfs(
+      4 * MIB,
+      `${record}; ${fill}; (while ! grep -q room log; do sleep 0.1; done; rm full/filler) & ${replay} 2>log; echo $?; cat log >&2`,
+    )
+    assert.match(stdout, /^equal up to position \d+: [^\n]+\n0\n$/)
+    assert.match(
+      stderr,
+      /^understudy: no room for the replay's disk in full: waiting [^\n]+ TMPDIR\nunderstudy: there is room again: the replay goes on\n$/,
+    )
   })
 
   it('says which package has what it needs to build an image', () => {

@@ -259,6 +259,14 @@ describe('boot', () => {
     })
   }
 
+  it('says before it boots that a report could not be written', {
+    skip: process.platform !== 'linux',
+  }, async () => {
+    const { status, stderr } = await understudy(['boot', 'none', '--report', '/proc/report'])
+    assert.equal(status, EXIT_CODE.file)
+    assert.match(stderr, /^understudy: cannot write \/proc\/report: [^\n]+\n$/)
+  })
+
   it('says before it boots that a snapshot could not be written', async () => {
     mkdirSync(join(directory, 'taken.snap.disk'))
     const { status, stderr } = await understudy(['boot', 'none', '--save', 'taken.snap'])
@@ -272,6 +280,28 @@ describe('replay', () => {
     const { status, stderr } = await understudy(['replay', '.'])
     assert.equal(status, EXIT_CODE.file)
     assert.equal(stderr, 'understudy: cannot read recording .: it is a directory: name a file\n')
+  })
+})
+
+describe('a start without compiled code', () => {
+  it('ends in a process that has compiled nothing, and there is none but the first', async () => {
+    writeFileSync(
+      join(directory, 'starts.cjs'),
+      "require('node:fs').appendFileSync('starts', `${process.pid}\\n`)",
+    )
+    const environment = {
+      NODE_COMPILE_CACHE: join(directory, 'compiled'),
+      NODE_OPTIONS: `--require ${join(directory, 'starts.cjs')}`,
+    }
+    const starts = async (): Promise<string[]> => {
+      rmSync(join(directory, 'starts'), { force: true })
+      const outcome = await understudy(['replay', 'none'], { environment })
+      assertFails(outcome, EXIT_CODE.file, /cannot read recording none/)
+      return readFileSync(join(directory, 'starts'), 'utf8').trim().split('\n')
+    }
+    const [first, second, ...more] = await starts()
+    assert.ok(second === first && more.length === 0, 'the process has replaced itself, once')
+    assert.equal((await starts()).length, 1)
   })
 })
 
@@ -334,10 +364,43 @@ describe('image', () => {
     const shown = await understudy(['image', 'info', 'small', '--json', '--verify'], { environment })
     assert.deepEqual(JSON.parse(shown.stdout), listed[0])
     const removed = await understudy(['image', 'rm', 'small', '--json'], { environment })
-    assert.deepEqual(JSON.parse(removed.stdout), { removed: ['small'] })
+    assert.deepEqual(JSON.parse(removed.stdout), { removed: ['small'], disks: [] })
     assert.equal(existsSync(image), false)
     const empty = await understudy(['image', 'ls', '--json'], { environment })
     assert.equal(empty.stdout, '[]\n')
+  })
+
+  it('removes what guests have written only when it is told to', async () => {
+    await storeImage('three')
+    const home = join(directory, 'three')
+    const environment = { UNDERSTUDY_HOME: home }
+    const run = (...parameters: string[]): Promise<Outcome> =>
+      understudy(['image', ...parameters], { environment })
+    const { sha256 } = JSON.parse((await run('info', 'small', '--json')).stdout)
+    const [disk, older, other] = [sha256.disk.slice(0, 12), '0123456789ab', 'not-0123456789ab'].map(
+      (suffix) => {
+        const path = join(home, 'disks', `small-${suffix}`)
+        mkdirSync(path, { recursive: true })
+        writeFileSync(join(path, 'data'), 'written')
+        return path
+      },
+    )
+    assertFails(
+      await run('rm', 'small'),
+      EXIT_CODE.failure,
+      /guests of image small have written .*: give --disks/,
+    )
+    assert.equal(existsSync(disk!), true)
+    const removed = await run('rm', 'small', '--disks', '--json')
+    assert.deepEqual(JSON.parse(removed.stdout), { removed: ['small'], disks: [older, disk] })
+    assert.deepEqual(
+      [disk, older, other].map((path) => existsSync(path!)),
+      [false, false, true],
+    )
+    mkdirSync(disk!)
+    const leftover = await run('rm', 'small', '--disks')
+    assert.match(leftover.stdout, /^removed .*\/disks\/small-[0-9a-f]{12}, 0\n$/)
+    assertFails(await run('rm', 'small', '--disks'), EXIT_CODE.failure, /there is no image 'small'/)
   })
 
   it('finds an image that has changed since it was built', async () => {
@@ -388,8 +451,12 @@ describe('every command', () => {
       [],
       ['exec'],
       ['disassemble'],
+      ['boot'],
+      ['replay'],
       ['image'],
+      ['image', 'build'],
       ['image', 'build', 'debian'],
+      ['image', 'rm'],
       ['doctor'],
     ]) {
       const { status, stdout, stderr } = await understudy([...command, '--help'])
@@ -397,6 +464,7 @@ describe('every command', () => {
       assert.equal(stderr, '')
       assert.match(stdout, new RegExp(`^Usage: ${['understudy', ...command].join(' ')} `))
       assert.match(stdout, /Examples?:\n {2}understudy /)
+      for (const line of stdout.split('\n')) assert.ok(line.length <= 120, line)
     }
     assert.match((await understudy(['help', 'exec'])).stdout, /--max-instructions/)
   })
@@ -404,6 +472,7 @@ describe('every command', () => {
   it('refuses a wrong command line in one line', async () => {
     assertFails(await understudy(['exek']), EXIT_CODE.usage, /unknown command 'exek'.*Did you mean exec/)
     assertFails(await understudy(['--loud']), EXIT_CODE.usage, /unknown option '--loud'/)
+    assertFails(await understudy(['help', 'exek']), EXIT_CODE.usage, /unknown command 'exek'/)
     const nothing = await understudy([])
     assert.equal(nothing.status, EXIT_CODE.usage)
     assert.match(nothing.stderr, /^Usage: understudy/)

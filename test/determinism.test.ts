@@ -12,13 +12,14 @@ import { setTimeout } from 'node:timers/promises'
 import { hash64 } from '../src/base/hash64.ts'
 import { Computer } from '../src/board/computer.ts'
 import type { MachineDifference } from '../src/board/witness.ts'
+import { GENERATION_BYTES } from '../src/devices/vm_generation.ts'
 import { BaseImage } from '../src/host/base_image.ts'
 import { nodeEngine } from '../src/host/engine.ts'
 import { openFrozenOverlay } from '../src/host/overlay_disk.ts'
 import { openImage } from '../src/image/store.ts'
 import { type ReplayOptions, type ReplayResult, replay } from '../src/node/replay.ts'
 import { diskBeside } from '../src/node/saved_files.ts'
-import { PORT, restore, Session } from '../src/node/session.ts'
+import { PORT, readHeader, restore, Session } from '../src/node/session.ts'
 import { DrivenComputer } from './driven_computer.ts'
 import { GuestConsole } from './guest_console.ts'
 import { NetworkPeer } from './network_peer.ts'
@@ -213,6 +214,7 @@ const STORM =
   'stress-ng --fork 1 --fork-ops 15 --vm 1 --vm-bytes 4M --vm-ops 4 --mmap 1 --mmap-bytes 1M --mmap-ops 2 -t 60 >/dev/null 2>&1; ' +
   "echo STORM''-$?\n"
 const STORM_STEPS_MAX = 2_500_000_000n
+const DRAW_STEPS_MAX = 500_000_000n
 
 describe('two copies, one that has run since its boot and one from a snapshot', { skip }, () => {
   for (const harts of [1, 2]) {
@@ -241,6 +243,44 @@ describe('two copies, one that has run since its boot and one from a snapshot', 
       }
     })
   }
+
+  it('have random numbers of their own as soon as they are told that their lives are', async () => {
+    assert.ok('files' in image)
+    const path = join(directory, 'twins-1')
+    const { specification } = (await readHeader(path)).machine
+    const base = await BaseImage.open(image.files.disk)
+    const frozen = await openFrozenOverlay(diskBeside(path), base)
+    /** What /dev/urandom gives to a copy; all copies see and hear the same but for the life. */
+    const draw = async (life: number | undefined): Promise<string> => {
+      const disk = await frozen.forkPrivate()
+      const computer = new Computer({ engine: nodeEngine, specification, bootFiles: assert.fail })
+      await restore(computer, path)
+      const copy = new DrivenComputer(computer, disk)
+      const bytes = new Uint8Array(GENERATION_BYTES).fill(life ?? 0)
+      if (life !== undefined) computer.deliver({ kind: 'input', port: PORT.generation, bytes })
+      copy.type('od -An -tx1 -N16 /dev/urandom\n')
+      const start = computer.position
+      let drawn: RegExpExecArray | null = null
+      for (; drawn === null; drawn = /(?: [0-9a-f]{2}){16}/.exec(copy.screen)) {
+        assert.ok(computer.position - start < DRAW_STEPS_MAX, `the guest draws: ${copy.screen.slice(-500)}`)
+        await copy.advance(computer.position + 4_000_000n, () => 1_000_000_000n)
+      }
+      await disk.close()
+      return drawn[0]
+    }
+    try {
+      const [untold, untoldToo, first, firstToo, second] = [
+        ...[await draw(undefined), await draw(undefined)],
+        ...[await draw(1), await draw(1), await draw(2)],
+      ]
+      assert.equal(untoldToo, untold, 'they would have gone on with the same numbers')
+      assert.equal(firstToo, first, 'nothing else makes a difference')
+      assert.equal(new Set([untold, first, second]).size, 3)
+    } finally {
+      await frozen.close()
+      await base.close()
+    }
+  })
 
   /** Sends both through the storm, and compares them again and again. Returns how long it was. */
   async function weather(warm: DrivenComputer, cold: DrivenComputer): Promise<bigint> {

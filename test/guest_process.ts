@@ -19,11 +19,14 @@ export interface Ended {
   readonly stderr: string
 }
 
+/** Where and how a process runs, unless it is as the test itself. */
+export interface ProcessOptions {
+  readonly environment?: NodeJS.ProcessEnv
+  readonly directory?: string
+}
+
 /** Runs `understudy` to its end. */
-export function understudy(
-  parameters: readonly string[],
-  options: { readonly environment?: NodeJS.ProcessEnv; readonly directory?: string } = {},
-): Promise<Ended> {
+export function understudy(parameters: readonly string[], options: ProcessOptions = {}): Promise<Ended> {
   const child = start(parameters, options)
   child.stdin!.end()
   const timer = setTimeout(() => child.kill('SIGKILL'), RUN_MS_MAX)
@@ -36,8 +39,8 @@ export class GuestProcess {
   readonly child: ChildProcess
   readonly ended: Promise<Ended>
 
-  constructor(parameters: readonly string[], directory?: string) {
-    this.child = start(['boot', ...parameters], directory === undefined ? {} : { directory })
+  constructor(parameters: readonly string[], options: ProcessOptions = {}) {
+    this.child = start(['boot', ...parameters], options)
     this.console = new GuestConsole((keys) => this.child.stdin!.write(keys))
     this.child.stdout!.on('data', (bytes: Buffer) => this.console.output(bytes))
     this.ended = endOf(this.child)
@@ -69,7 +72,7 @@ export class GuestProcess {
 
 function start(
   parameters: readonly string[],
-  { environment = testEnvironment, directory }: { environment?: NodeJS.ProcessEnv; directory?: string },
+  { environment = testEnvironment, directory }: ProcessOptions,
 ): ChildProcess {
   return spawn(launcher, parameters, {
     stdio: ['pipe', 'pipe', 'pipe'],

@@ -3,15 +3,17 @@
  * is started on. Needs the network and apt; what else is missing here is skipped.
  */
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
+import { setTimeout } from 'node:timers/promises'
 import { buildDebianImage } from '../src/image/debian.ts'
 import { parseRunOutput, runParameter } from '../src/image/run.ts'
 import { imagesDirectory, openImage, type StoredImage, verifyImage } from '../src/image/store.ts'
-import { lacks } from './guest_process.ts'
+import { lacks, launcher } from './guest_process.ts'
 
 const home = mkdtempSync(join(tmpdir(), 'image-test-'))
 const environment = { ...process.env, UNDERSTUDY_HOME: home, SOURCE_DATE_EPOCH: '1780000000' }
@@ -104,6 +106,22 @@ describe('an image built from Debian packages', { skip: lacks('apt-get') }, () =
     }
     assert.deepEqual(readdirSync(imagesDirectory(environment)), ['probe'])
     assert.equal(openImage('probe', environment).manifest.files.disk.sha256, image.manifest.files.disk.sha256)
+  })
+
+  test('is not begun half by a build that is told to end', async () => {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+      const build = ['image', 'build', 'debian', '--name', 'never', '--packages', 'redis-server']
+      const child = spawn(launcher, build, { env: environment, stdio: ['ignore', 'ignore', 'pipe'] })
+      const said = child.stderr.toArray()
+      const isBuilding = (): boolean =>
+        readdirSync(imagesDirectory(environment)).some((name) => name.startsWith('.building-'))
+      while (!isBuilding() && child.exitCode === null) await setTimeout(20)
+      await setTimeout(500)
+      child.kill(signal)
+      const [, endedBy] = await once(child, 'close')
+      assert.deepEqual([endedBy, Buffer.concat(await said).toString()], [signal, ''])
+      assert.deepEqual(readdirSync(imagesDirectory(environment)), ['probe'])
+    }
   })
 
   test('is the same to the byte when it is built again on the same machine', async () => {

@@ -88,6 +88,8 @@ export class Epochs implements Checker {
     if (!isDiskOf(from.backup, next.primary)) {
       return `disk ${next.primary.diskGeneration} at ${next.primary.host} is not one that was recorded`
     }
+    // Of a machine that was stopped in order both disks are whole.
+    if (from.phase === 'stopped') return undefined
     this.#needForce.set(next.life, `${describeConfiguration(next)} started from the disk of the backup`)
     return undefined
   }
@@ -113,7 +115,7 @@ export class Epochs implements Checker {
         return this.#decisions.hasNamed(backup) ? `${nameOf(backup)} has been a member before` : undefined
       case 'stop':
         if (!isKept) return 'it changes the primary'
-        return backup === undefined ? undefined : 'a stopped machine has no backup'
+        return backup === undefined || isSameMember(from.backup, backup) ? undefined : 'it changes the backup'
       case 'cold start':
         return undefined
     }

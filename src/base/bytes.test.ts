@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { ByteQueue, ByteReader, ByteWriter } from './bytes.ts'
+import { ByteQueue, ByteReader, ByteWriter, concatenate } from './bytes.ts'
 import { FormatError } from './errors.ts'
 
 const u64 = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n })
@@ -100,4 +100,12 @@ test('a queue gives the stream back, however it was cut', () => {
       )
     }),
   )
+})
+
+test('pieces are put one behind the other, in a place of their own', () => {
+  const piece = Uint8Array.of(1, 2)
+  const whole = concatenate([piece, new Uint8Array(0), piece.subarray(1)])
+  piece.fill(9)
+  assert.deepEqual(whole, Uint8Array.of(1, 2, 2))
+  assert.deepEqual(concatenate([]), new Uint8Array(0))
 })

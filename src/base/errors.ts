@@ -10,3 +10,8 @@ export class UserError extends Error {
 export class FormatError extends UserError {
   override readonly name: string = 'FormatError'
 }
+
+/** A machine's state has changed by itself: the host's memory is faulty, and nothing of that machine can be trusted. */
+export class CorruptionError extends UserError {
+  override readonly name: string = 'CorruptionError'
+}

@@ -238,6 +238,11 @@ export class Computer {
     return this.#entropy.wanted
   }
 
+  /** How many bytes the serial console takes now without losing any; none while nothing in the guest listens. */
+  get consoleRoom(): number {
+    return this.#uart.room
+  }
+
   /** The RTC's distance from guest time that makes it show `unixNs` now. */
   rtcOffsetFor(unixNs: bigint): bigint {
     return BigInt.asUintN(64, unixNs - this.machine.now * 100n)

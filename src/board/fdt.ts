@@ -9,6 +9,7 @@
  * All numbers are big-endian; names and values in the structure are padded to four bytes.
  */
 import { assert } from '../base/assert.ts'
+import { concatenate } from '../base/bytes.ts'
 import { encodeAscii } from '../base/text.ts'
 
 export const FDT_MAGIC = 0xd00d_feed
@@ -130,29 +131,16 @@ class PropertyNames {
 
 class BigEndianWriter {
   readonly #parts: Uint8Array[] = []
-  #length = 0
 
   u32(value: number): void {
-    this.#append(cells(value))
+    this.#parts.push(cells(value))
   }
 
   padded(bytes: Uint8Array): void {
-    this.#append(bytes)
-    this.#append(new Uint8Array(-bytes.length & 3))
+    this.#parts.push(bytes, new Uint8Array(-bytes.length & 3))
   }
 
   finish(): Uint8Array {
-    const whole = new Uint8Array(this.#length)
-    let offset = 0
-    for (const part of this.#parts) {
-      whole.set(part, offset)
-      offset += part.length
-    }
-    return whole
-  }
-
-  #append(part: Uint8Array): void {
-    this.#parts.push(part)
-    this.#length += part.length
+    return concatenate(this.#parts)
   }
 }

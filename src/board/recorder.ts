@@ -5,10 +5,13 @@
  * an output record says that everything a port has put out up to there has this ordinal, and what the digest of it is
  * since the port's last output record.
  */
+import { concatenate } from '../base/bytes.ts'
+import { CorruptionError } from '../base/errors.ts'
 import { hash64 } from '../base/hash64.ts'
 import { BatchEncoder, type LogPlace } from '../log/batch.ts'
 import type { NewRecord } from '../log/record.ts'
 import { type Computer, type ExternalEvent, type Output, PORT } from './computer.ts'
+import { type ChangedPage, Scrubber } from './scrub.ts'
 
 /** The state that the digest of a record was taken of, without RAM. */
 export interface DigestSample {
@@ -21,6 +24,7 @@ export interface DigestSample {
 
 export class Recorder {
   readonly #computer: Computer
+  readonly #scrubber: Scrubber
   readonly #onDigest: ((sample: DigestSample) => void) | undefined
   readonly #encoder: BatchEncoder
   readonly #life: number
@@ -28,6 +32,8 @@ export class Recorder {
   /** `place` says where the log goes on: life, and index of the next record. `onDigest` hears of recorded digests. */
   constructor(computer: Computer, place: LogPlace, onDigest?: (sample: DigestSample) => void) {
     this.#computer = computer
+    const { ram, layout } = computer.machine
+    this.#scrubber = new Scrubber(ram, layout.ramPages)
     this.#onDigest = onDigest
     this.#encoder = new BatchEncoder(place)
     this.#life = place.life
@@ -59,19 +65,33 @@ export class Recorder {
     return outputs
   }
 
-  /** Records the digest of the computer's state. */
+  /**
+   * Records the digest of the computer's state, and of the next slice of RAM read again. Throws a CorruptionError, when all
+   * of that is recorded, if a page of the slice has changed without having been written.
+   */
   recordDigest(): void {
     const { position } = this.#computer
     const index = this.#encoder.nextIndex
     const state = this.#computer.saveState()
-    this.#encoder.append({ kind: 'digest', position, digest: this.#computer.digest(state), slice: undefined })
+    const digest = this.#computer.digest(state)
+    const { slice, changed } = this.#scrubber.next()
+    this.#encoder.append({ kind: 'digest', position, digest, slice })
     this.#onDigest?.({ index, position, state })
+    if (changed !== undefined) throw corruption(changed, position)
   }
 
   /** The records since the last call, as one batch of bytes. */
   takeBatch(): Uint8Array | undefined {
     return this.#encoder.take()
   }
+}
+
+function corruption({ address, written, found }: ChangedPage, position: bigint): CorruptionError {
+  const [before, now] = [written, found].map((hash) => hash.toString(16).padStart(16, '0'))
+  return new CorruptionError(
+    `page 0x${address.toString(16)} of the guest's RAM has changed without having been written, by position ${position} ` +
+      `(hash ${before}, now ${now}): test the memory of this host, and go on from an earlier snapshot`,
+  )
 }
 
 function recordOf(event: ExternalEvent, position: bigint): NewRecord {
@@ -110,14 +130,4 @@ export function joinStreams(outputs: readonly Output[]): Output[] {
     })
   }
   return joined
-}
-
-function concatenate(pieces: readonly Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(pieces.reduce((length, piece) => length + piece.length, 0))
-  let at = 0
-  for (const piece of pieces) {
-    whole.set(piece, at)
-    at += piece.length
-  }
-  return whole
 }

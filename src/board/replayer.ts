@@ -5,10 +5,13 @@
  * and digests are compared. The first thing that is not as recorded is a Divergence, after which nothing counts.
  * Data read from the disk are not in the log; whoever replays has a disk of its own and hands them in.
  */
+import { FormatError } from '../base/errors.ts'
 import { hash64 } from '../base/hash64.ts'
-import type { LogRecord } from '../log/record.ts'
+import type { DigestSlice, LogRecord } from '../log/record.ts'
+import { PAGE_BYTES, RAM_BASE } from '../machine/layout.ts'
 import { type Computer, type ExternalEvent, type Output, PORT_COUNT } from './computer.ts'
 import { joinStreams } from './recorder.ts'
+import { scrub } from './scrub.ts'
 
 /** The first difference between a recording and its replay. */
 export interface Divergence {
@@ -111,11 +114,29 @@ export class Replayer {
   #compareDigest(record: LogRecord & { kind: 'digest' }): Divergence | undefined {
     this.#digests++
     const digest = this.#computer.digest()
-    if (digest === record.digest) {
-      this.#equalAt = this.#computer.position
-      return undefined
+    if (digest !== record.digest)
+      return this.#divergence(record.index, 'digest of the machine', hex(record.digest), hex(digest))
+    const divergence = record.slice && this.#compareSlice(record.index, record.slice)
+    if (divergence === undefined) this.#equalAt = this.#computer.position
+    return divergence
+  }
+
+  /** Reads a slice of RAM again, as the recorder did. What differs has changed behind a machine's back: on which side? */
+  #compareSlice(index: bigint, { firstPage, pages, digest }: DigestSlice): Divergence | undefined {
+    const { ram, layout } = this.#computer.machine
+    if (pages === 0 || firstPage + pages > layout.ramPages)
+      throw new FormatError(
+        `record ${index}: ${pages} pages of RAM at page ${firstPage}, which are not there`,
+      )
+    const { slice, changed } = scrub(ram, firstPage, pages)
+    if (changed !== undefined) {
+      const what = `page ${hex(BigInt(changed.address))}, changed in the replay without having been written`
+      return this.#divergence(index, what, hex(changed.written), hex(changed.found))
     }
-    return this.#divergence(record.index, 'digest of the machine', hex(record.digest), hex(digest))
+    if (slice.digest === digest) return undefined
+    const end = hex(BigInt(RAM_BASE + (firstPage + pages) * PAGE_BYTES))
+    const what = `RAM from ${hex(BigInt(RAM_BASE + firstPage * PAGE_BYTES))} to ${end}, changed in the recording without having been written`
+    return this.#divergence(index, what, hex(digest), hex(slice.digest))
   }
 
   #complete(record: LogRecord & { kind: 'completion' }, read?: CompletedRead): Divergence | undefined {

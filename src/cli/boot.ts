@@ -9,8 +9,10 @@ export const RAM_BYTES_DEFAULT = parseRam(MEMORY_DEFAULT)
 export const HARTS_DEFAULT = 1
 
 const HELP = `
-The console is the terminal; Ctrl-] leaves and stops the machine. With --run the guest runs CMD with /bin/sh -c, its
-output appears on the standard output, the machine powers off, and the exit status is the command's.
+The console is the terminal; Ctrl-] leaves and stops the machine. If the standard input is no terminal, the guest's
+shell reads it; its end means nothing. With --run the guest runs CMD with /bin/sh -c and an empty input, its output
+appears on the standard output, the machine powers off, and the exit status is the command's.
+The guest is told the size of the terminal when it boots; after a change, 'stty rows R cols C' tells it.
 
 Writes go to a disk of their own beside the image, which the next boot of the image finds again; --disk keeps them
 elsewhere, --ephemeral drops them. A disk belongs to one machine at a time. The guest has no network yet.
@@ -23,6 +25,7 @@ Exit codes:
   ${EXIT_CODE.usage}    the command line is wrong
   ${EXIT_CODE.file}    a file cannot be read or written, or is damaged
   ${EXIT_CODE.failure}    it cannot be done; the message says why
+  ${EXIT_CODE.difference}    with --record, the guest's RAM has changed without having been written: faulty memory
   ${EXIT_CODE.interrupted}    stopped by SIGINT (Ctrl-C, with --run); ${EXIT_CODE.hangup} by SIGHUP, ${EXIT_CODE.terminated} by SIGTERM
 
 Examples:
@@ -53,7 +56,7 @@ export function define(command: Command): void {
     .argument('[IMAGE]', 'the image, by its name', 'debian')
     .option('--memory <SIZE>', `RAM (default: ${MEMORY_DEFAULT})`, parseRam)
     .option('--harts <N>', `number of harts (default: ${HARTS_DEFAULT})`, parseHarts)
-    .option('--disk <FILE>', 'keep what the guest writes there')
+    .option('--disk <PATH>', 'keep what the guest writes there, in a directory of its own')
     .option('--ephemeral', 'drop what the guest writes')
     .option('--append <ARGS>', 'more kernel parameters')
     .option('--run <CMD>', 'run a command in the guest and end with its status')

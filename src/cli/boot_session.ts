@@ -1,15 +1,17 @@
 /** What `understudy boot` does: a session with the terminal or a command's output at its other end. */
 import { mkdir } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
+import { UserError } from '../base/errors.ts'
 import { RunOutputStream, runParameter } from '../image/run.ts'
 import { imageNames, openImage, type StoredImage } from '../image/store.ts'
 import { checkOutputFile } from '../node/files.ts'
 import { runReport, writeRunReport } from '../node/run_report.ts'
 import { requireReplaceableSnapshot } from '../node/saved_files.ts'
-import { PORT, readHeader, Session, type SessionOptions } from '../node/session.ts'
+import { InUseError, PORT, readHeader, Session, type SessionOptions } from '../node/session.ts'
 import { type BootCommandOptions, HARTS_DEFAULT, RAM_BYTES_DEFAULT } from './boot.ts'
 import { EXIT_CODE } from './exit_codes.ts'
 import { CommandError, tell } from './failure.ts'
+import { startOverIfCold } from './fresh_process.ts'
 import { defaultDisk, imageFiles } from './image_files.ts'
 import { LineBuffer } from './standard_streams.ts'
 import { StopSignals } from './stop_signals.ts'
@@ -17,6 +19,9 @@ import { openTerminal, type Terminal } from './terminal.ts'
 
 /** How much of the serial console is kept, to be shown if a command's machine ends without its status. */
 const SERIAL_TAIL_BYTES = 4096
+
+/** With flow control by RTS and CTS (`r`), so that a guest that is slow to read loses nothing of what is sent to it. */
+const CONSOLE = 'console=ttyS0,115200n8r'
 
 /** How a boot ended. */
 interface BootEnd {
@@ -27,9 +32,10 @@ interface BootEnd {
 export async function boot(name: string, options: BootCommandOptions): Promise<void> {
   await checkOptions(options)
   const image = await findOrBuild(name, options)
+  startOverIfCold()
   const guest = options.run === undefined ? interactiveGuest() : commandGuest(options.run)
   const signals = new StopSignals()
-  const session = await Session.open(await sessionOptions(image, options, guest))
+  const session = await openSession(await sessionOptions(image, options, guest), options)
   const position = session.computer.position
   try {
     guest.start(session)
@@ -114,7 +120,7 @@ async function sessionOptions(
   const overlay = options.ephemeral === true ? undefined : (options.disk ?? defaultDisk(image))
   // A folder that the user named and that is not there is a slip of the keyboard.
   if (overlay !== undefined && options.disk === undefined) await mkdir(dirname(overlay), { recursive: true })
-  const parameters = ['console=ttyS0', image.manifest.commandLine, ...guest.parameters, options.append ?? '']
+  const parameters = [CONSOLE, image.manifest.commandLine, ...guest.parameters, options.append ?? '']
   const optional = <K extends 'record' | 'load'>(key: K) =>
     options[key] === undefined ? {} : { [key]: options[key] }
   return {
@@ -127,6 +133,16 @@ async function sessionOptions(
     onOutput: ({ port, bytes }) => guest.output(port, bytes),
     onNotice: tell,
     ...(guest.restarted === undefined ? {} : { onRestart: () => guest.restarted?.() }),
+  }
+}
+
+/** Opens a session; two that want the image's default disk are told what else there is. */
+async function openSession(session: SessionOptions, { disk }: BootCommandOptions): Promise<Session> {
+  try {
+    return await Session.open(session)
+  } catch (error) {
+    if (!(error instanceof InUseError) || disk !== undefined) throw error
+    throw new UserError(`${error.message} with --disk, or give --ephemeral`, { cause: error })
   }
 }
 
@@ -158,7 +174,7 @@ function interactiveGuest(): Guest {
     start: ({ runner }) => {
       if (terminal.isInteractive) tell('Ctrl-] leaves; the guest has no network yet')
       terminal.start(
-        (bytes) => runner.deliver({ kind: 'input', port: PORT.uart, bytes }),
+        (bytes) => runner.type(bytes),
         () => runner.stop(),
       )
     },

@@ -1,5 +1,5 @@
 /** How a command fails: one line on the standard error, and the exit code that belongs to it. */
-import { FormatError, UserError } from '../base/errors.ts'
+import { CorruptionError, FormatError, UserError } from '../base/errors.ts'
 import { fileError, systemErrorCode } from '../node/file_error.ts'
 import { EXIT_CODE } from './exit_codes.ts'
 import { OutputClosed, writeError } from './standard_streams.ts'
@@ -48,6 +48,7 @@ function asUserError(error: unknown): unknown {
 function exitCodeOf(error: unknown): number {
   if (error instanceof CommandError) return error.exitCode
   if (error instanceof FormatError) return EXIT_CODE.file
+  if (error instanceof CorruptionError) return EXIT_CODE.difference
   if (error instanceof UserError) return isSystemError(error.cause) ? EXIT_CODE.file : EXIT_CODE.failure
   return isUsageError(error) ? EXIT_CODE.usage : EXIT_CODE.internal
 }

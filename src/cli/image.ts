@@ -3,8 +3,9 @@ import type { Command } from 'commander'
 import type { BuildOptions, BuildProgress, BuildStage } from '../image/debian.ts'
 import type { StoredImage } from '../image/store.ts'
 import { formatSize } from './arguments.ts'
+import { defineRemoval } from './image_removal.ts'
 import { ProgressBar } from './progress_bar.ts'
-import { writeOutput } from './standard_streams.ts'
+import { printJson, writeOutput } from './standard_streams.ts'
 
 interface JsonOption {
   readonly json?: true
@@ -26,10 +27,14 @@ const STAGES: Readonly<Record<BuildStage, string>> = {
   manifest: 'checksums',
 }
 
+/** What ends a build, after it has removed what is not complete. */
+const ENDING_SIGNALS: readonly NodeJS.Signals[] = ['SIGHUP', 'SIGINT', 'SIGTERM']
+
 const JSON_DESCRIPTION = 'print JSON'
 
 const HELP = `
-Images are kept below $UNDERSTUDY_HOME, or understudy/ below $XDG_DATA_HOME (~/.local/share).
+Images are kept in images/ below $UNDERSTUDY_HOME, or below understudy/ in $XDG_DATA_HOME (~/.local/share); what their
+guests write, in disks/ there.
 
 Examples:
   understudy image build debian --packages redis-server,python3
@@ -39,7 +44,8 @@ Examples:
 
 const BUILD_HELP = `
 Fetches from the Debian mirror among this machine's apt sources; packages are verified by apt with the Debian archive
-keyring, and cached. Needs no root. An image of the same name is replaced when the new one is complete.
+keyring, and cached. Needs no root. An image of the same name is replaced when the new one is complete. What guests of the old one have
+written does not fit the new one; it stays on a disk of its own until 'image rm NAME --disks'.
 
 Examples:
   understudy image build debian
@@ -51,12 +57,14 @@ export function define(command: Command): void {
   defineBuild(command.command('build').summary('build an image'))
   command
     .command('ls')
+    .summary('list the images on this machine')
     .description('Lists the images on this machine.')
     .option('--json', JSON_DESCRIPTION)
     .addHelpText('after', '\nExamples:\n  understudy image ls\n  understudy image ls --json')
     .action(list)
   command
     .command('info')
+    .summary('show an image')
     .description('Shows an image: its files, its kernel and its packages.')
     .argument('<NAME>', 'the image')
     .option('--verify', 'read its files and compare their checksums')
@@ -66,17 +74,16 @@ export function define(command: Command): void {
       '\nExamples:\n  understudy image info debian\n  understudy image info debian --verify',
     )
     .action(info)
-  command
-    .command('rm')
-    .description('Removes images.')
-    .argument('<NAME...>', 'the images')
-    .option('--json', JSON_DESCRIPTION)
-    .addHelpText('after', '\nExamples:\n  understudy image rm debian')
-    .action(remove)
+  defineRemoval(command.command('rm').summary('remove images'))
 }
 
 function defineBuild(command: Command): void {
-  command.description('Builds an image.')
+  command
+    .description('Builds an image.')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  understudy image build debian\n  understudy image build debian --help',
+    )
   command
     .command('debian')
     .summary('build an image from Debian packages')
@@ -99,18 +106,21 @@ function splitNames(text: string, previous: readonly string[] = []): string[] {
 export async function buildWithProgress(request: BuildOptions): Promise<StoredImage> {
   const { buildDebianImage } = await import('../image/debian.ts')
   const bar = new ProgressBar(process.stderr)
-  // The line is finished, and then the signal does what it does without us.
-  const onInterrupt = (): void => {
-    bar.finish()
-    process.kill(process.pid, 'SIGINT')
+  const interruption = new AbortController()
+  let received: NodeJS.Signals | undefined
+  const onSignal = (signal: NodeJS.Signals): void => {
+    received ??= signal
+    interruption.abort()
   }
-  process.once('SIGINT', onInterrupt)
+  for (const signal of ENDING_SIGNALS) process.once(signal, onSignal)
   const onProgress = ({ stage, done, total }: BuildProgress): void => bar.update(STAGES[stage], done, total)
   try {
-    return await buildDebianImage({ ...request, onProgress })
+    return await buildDebianImage({ ...request, onProgress, signal: interruption.signal })
   } finally {
-    process.off('SIGINT', onInterrupt)
+    for (const signal of ENDING_SIGNALS) process.off(signal, onSignal)
     bar.finish()
+    // Everything is cleaned up: the signal does now what it does without us.
+    if (received !== undefined) process.kill(process.pid, received)
   }
 }
 
@@ -157,16 +167,6 @@ async function info(name: string, options: JsonOption & { readonly verify?: true
   for (const [label, value] of lines) writeOutput(`${`${label}:`.padEnd(16)}${value}\n`)
 }
 
-async function remove(names: readonly string[], options: JsonOption): Promise<void> {
-  const { removeImage } = await import('../image/store.ts')
-  const removed = [...new Set(names)]
-  for (const name of removed) {
-    removeImage(name)
-    if (!options.json) writeOutput(`removed ${name}\n`)
-  }
-  if (options.json) printJson({ removed })
-}
-
 function summary({ manifest, allocatedBytes }: StoredImage): string {
   const { system, kernelRelease, created, files } = manifest
   const sizes = `disk ${formatSize(files.disk.bytes)}, takes ${formatSize(allocatedBytes)}`
@@ -191,8 +191,4 @@ function description(image: StoredImage): object {
     packages,
     sha256: { kernel: files.kernel.sha256, initramfs: files.initramfs.sha256, disk: files.disk.sha256 },
   }
-}
-
-function printJson(value: unknown): void {
-  writeOutput(`${JSON.stringify(value, undefined, 2)}\n`)
 }

@@ -1,6 +1,7 @@
 /** Images by name, as the machine wants them: the files, and the kernel parameters that they need. */
 import { dirname, join } from 'node:path'
 import { imagesDirectory, openImage, type StoredImage } from '../image/store.ts'
+import { guestDisk } from '../node/guest_disks.ts'
 import type { ImageFiles } from '../node/session.ts'
 
 /** The files of a stored image. */
@@ -13,11 +14,12 @@ export function findImageFiles(name: string): ImageFiles {
   return imageFiles(openImage(name))
 }
 
-/**
- * Where an image's disk is kept unless the user says otherwise. The digest in the name gives an image that is built
- * again a new disk.
- */
+/** Where the disks of guests are kept, unless the user says otherwise. */
+export function disksDirectory(): string {
+  return join(dirname(imagesDirectory()), 'disks')
+}
+
+/** The disk of this image's guests, unless the user says otherwise. */
 export function defaultDisk({ manifest }: StoredImage): string {
-  const digest = manifest.files.disk.sha256.slice(0, 12)
-  return join(dirname(imagesDirectory()), 'disks', `${manifest.name}-${digest}`)
+  return guestDisk(disksDirectory(), manifest.name, manifest.files.disk.sha256)
 }

@@ -9,7 +9,7 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import type { Command } from 'commander'
 import { EXIT_CODE } from './exit_codes.ts'
-import { reportFailure } from './failure.ts'
+import { CommandError, reportFailure } from './failure.ts'
 import { writeError, writeOutput } from './standard_streams.ts'
 
 interface CommandModule {
@@ -60,6 +60,9 @@ async function main(parameters: readonly string[]): Promise<void> {
     if (parameters.slice(0, 2).includes(name)) (await load()).define(command)
   }
   if (parameters.length === 0) program.help({ error: true })
+  const [first, topic] = parameters
+  if (first === 'help' && topic !== undefined && !commands.some(({ name }) => name === topic))
+    throw new CommandError(`unknown command '${topic}'. Try --help`, EXIT_CODE.usage)
   await program.parseAsync(parameters, { from: 'user' })
 }
 

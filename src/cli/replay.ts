@@ -3,6 +3,7 @@ import type { Command } from 'commander'
 import { parseCount } from './arguments.ts'
 import { EXIT_CODE } from './exit_codes.ts'
 import { tell } from './failure.ts'
+import { startOverIfCold } from './fresh_process.ts'
 import { writeOutput } from './standard_streams.ts'
 
 interface ReplayCommandOptions {
@@ -47,9 +48,10 @@ async function replayCommand(path: string, options: ReplayCommandOptions): Promi
   const { describeDivergence, digestText, replayReport } = await import('../node/replay_report.ts')
   const { findImageFiles } = await import('./image_files.ts')
   const { checkOutputFile, writeOutputFile } = await import('../node/files.ts')
+  startOverIfCold()
   if (options.report !== undefined) checkOutputFile(options.report)
   const result = await replay({
-    ...{ path, findImage: findImageFiles },
+    ...{ path, findImage: findImageFiles, onNotice: tell },
     ...(options.to === undefined ? {} : { to: options.to }),
     ...(options.from === undefined ? {} : { from: options.from }),
     ...(options.slice === undefined ? {} : { sliceSteps: options.slice }),
@@ -65,6 +67,8 @@ async function replayCommand(path: string, options: ReplayCommandOptions): Promi
   }
   if (!isComplete)
     tell(`${path} has no end mark: its writer was stopped; it was replayed up to its last batch`)
+  else if (options.to !== undefined && position < options.to)
+    tell(`${path} ends at position ${position}, before ${options.to}`)
   const { records, outputs, digests } = counts
   writeOutput(
     `equal up to position ${position}: ${records} records, ${outputs} outputs and ${digests} digests compared, digest ${digestText(result.digest)}\n`,

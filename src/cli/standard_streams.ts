@@ -20,6 +20,11 @@ export function writeOutput(content: string | Uint8Array): void {
   writeAll(OUTPUT, typeof content === 'string' ? Buffer.from(content) : content)
 }
 
+/** Writes a value to the standard output as JSON, for programs to read. */
+export function printJson(value: unknown): void {
+  writeOutput(`${JSON.stringify(value, undefined, 2)}\n`)
+}
+
 /** Writes to the standard error; if that is closed, there is nobody to tell. */
 export function writeError(text: string): void {
   try {

@@ -4,6 +4,7 @@
  * read it.
  */
 import { assert } from '../base/assert.ts'
+import { concatenate } from '../base/bytes.ts'
 import type { StateReader, StateWriter } from '../base/state.ts'
 import { loadLimitedBytes } from './fields.ts'
 
@@ -27,10 +28,7 @@ export class ByteBacklog {
   /** Appends what fits and returns how many bytes at the end of `bytes` did not. */
   push(bytes: Uint8Array): number {
     const kept = bytes.subarray(0, this.#max - this.length)
-    const joined = new Uint8Array(this.length + kept.length)
-    joined.set(this.#bytes.subarray(this.#start))
-    joined.set(kept, this.length)
-    this.#bytes = joined
+    this.#bytes = concatenate([this.#bytes.subarray(this.#start), kept])
     this.#start = 0
     return bytes.length - kept.length
   }

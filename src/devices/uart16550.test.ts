@@ -129,6 +129,44 @@ test('loopback returns bytes and modem lines, and overruns when the guest does n
   assert.deepEqual(sent, [])
 })
 
+test('what has been sent waits while RTS is down, once the guest has raised it', () => {
+  const { uart, read, write } = rig()
+  write(2, 0x01)
+  uart.receive(letters(2))
+  assert.equal(read(0), 0, 'a guest that has never raised it is sent to')
+  write(4, 0x02)
+  write(4, 0x00)
+  uart.receive(letters(40))
+  assert.equal(read(0), 1)
+  assert.equal(read(5) & 1, 0)
+  const copy = rig()
+  restore(copy.uart, stateOf(uart))
+  for (const port of [copy, { uart, read, write }]) {
+    assert.equal(port.read(5) & 1, 0)
+    port.write(4, 0x02)
+    assert.deepEqual(
+      Array.from({ length: 40 }, () => port.read(0)),
+      [...letters(40)],
+    )
+  }
+})
+
+test('there is room while the guest listens, and as much as it can take at once', () => {
+  const { uart, write } = rig()
+  assert.equal(uart.room, 0)
+  write(1, 0x01)
+  assert.equal(uart.room, 4096)
+  write(1, 0x00)
+  write(4, 0x02)
+  assert.equal(uart.room, 4096)
+  uart.receive(letters(1001))
+  assert.equal(uart.room, 3096, 'one byte has gone on')
+  uart.receive(letters(5000))
+  assert.equal(uart.room, 0)
+  write(4, 0x12)
+  assert.equal(uart.room, 0)
+})
+
 test('a modem interrupt comes last and is cleared by reading MSR', () => {
   const { wire, read, write } = rig()
   write(1, 0x08)

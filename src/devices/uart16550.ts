@@ -10,7 +10,8 @@
  *
  * The backlog stands for a sender that obeys flow control: it refills the FIFO whenever the guest makes room,
  * so input never overruns. Only loopback can, as there the guest is the sender. While loopback is on, the
- * backlog waits.
+ * backlog waits. So it does while RTS is down, if the guest has raised it before: to a guest that never does,
+ * flow control means nothing.
  */
 import type { StateReader, StateWriter } from '../base/state.ts'
 import type { AccessSize, Device, InterruptLine } from '../machine/device.ts'
@@ -46,6 +47,7 @@ const FCR_KEPT = 0xc9
 
 const LCR_DIVISOR = 0x80
 const MCR_BITS = 0x1f
+const MCR_RTS = 0x02
 const MCR_LOOPBACK = 0x10
 const LSR_DATA = 0x01
 const LSR_OVERRUN = 0x02
@@ -55,6 +57,11 @@ const MSR_RING = 0x40
 const MSR_CONNECTED = 0xb0
 
 const FIFO_BYTES = 16
+/**
+ * What `room` is at most. The FIFO takes no time to fill: a driver may find all of this in one interrupt, and must have
+ * a place for it before it can lower RTS (Linux has 64 KiB).
+ */
+const ROOM_MAX = 4096
 const TRIGGER_LEVELS = [1, 4, 8, 14] as const
 
 export interface Uart16550Options {
@@ -81,11 +88,19 @@ export class Uart16550 implements Device {
   #transmitterPending = false
   /** The low half of MSR: which modem lines changed since it was read. */
   #modemChanges = 0
+  /** The guest has raised RTS since its reset. */
+  #usesRts = false
 
   constructor(options: Uart16550Options) {
     this.name = options.name
     this.#line = options.line
     this.#transmit = options.transmit
+  }
+
+  /** How many bytes the outside may send now without losing any; none while nothing in the guest listens. */
+  get room(): number {
+    const listens = this.#rts() || (this.#interruptEnable & IER_RECEIVED) !== 0
+    return listens && !this.#loopback() ? Math.max(0, ROOM_MAX - this.#backlog.length) : 0
   }
 
   /** Takes input from outside. Returns how many bytes were dropped because the backlog is full. */
@@ -118,11 +133,12 @@ export class Uart16550 implements Device {
     this.#overrun = false
     this.#transmitterPending = false
     this.#modemChanges = 0
+    this.#usesRts = false
     this.#update()
   }
 
   save(writer: StateWriter): void {
-    writer.section(this.name, 1, () => {
+    writer.section(this.name, 2, () => {
       writer.bytes('fifo', Uint8Array.from(this.#fifo))
       this.#backlog.save(writer, 'backlog')
       writer.u32('divisor', this.#divisor)
@@ -134,11 +150,12 @@ export class Uart16550 implements Device {
       writer.flag('overrun', this.#overrun)
       writer.flag('transmitterPending', this.#transmitterPending)
       writer.u32('modemChanges', this.#modemChanges)
+      writer.flag('usesRts', this.#usesRts)
     })
   }
 
   load(reader: StateReader): void {
-    reader.section(this.name, 1, () => {
+    reader.section(this.name, 2, () => {
       this.#fifo = [...loadLimitedBytes(reader, 'fifo', FIFO_BYTES)]
       this.#backlog.load(reader, 'backlog')
       this.#divisor = loadLimited(reader, 'divisor', 0xffff)
@@ -150,6 +167,7 @@ export class Uart16550 implements Device {
       this.#overrun = reader.flag('overrun')
       this.#transmitterPending = reader.flag('transmitterPending')
       this.#modemChanges = loadLimited(reader, 'modemChanges', 0x0f)
+      this.#usesRts = reader.flag('usesRts')
     })
     this.#line(this.#reason() !== IIR_NONE)
   }
@@ -210,6 +228,11 @@ export class Uart16550 implements Device {
     return (this.#modemControl & MCR_LOOPBACK) !== 0
   }
 
+  /** Whether the guest asks to be sent to. */
+  #rts(): boolean {
+    return !this.#loopback() && (this.#modemControl & MCR_RTS) !== 0
+  }
+
   #capacity(): number {
     return (this.#fifoControl & FCR_ENABLE) !== 0 ? FIFO_BYTES : 1
   }
@@ -237,6 +260,7 @@ export class Uart16550 implements Device {
   #setModemControl(value: number): void {
     const before = this.#modemLines()
     this.#modemControl = value
+    this.#usesRts ||= this.#rts()
     const changed = before ^ this.#modemLines()
     // The ring indicator counts only when it ends (trailing edge).
     const counted = changed & ~(MSR_RING & ~before)
@@ -291,7 +315,8 @@ export class Uart16550 implements Device {
 
   #update(): void {
     const room = this.#capacity() - this.#fifo.length
-    if (room > 0 && this.#backlog.length > 0 && !this.#loopback()) {
+    const isHeld = this.#loopback() || (this.#usesRts && !this.#rts())
+    if (room > 0 && this.#backlog.length > 0 && !isHeld) {
       this.#fifo.push(...this.#backlog.take(Math.min(room, this.#backlog.length)))
     }
     this.#line(this.#reason() !== IIR_NONE)

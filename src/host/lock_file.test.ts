@@ -62,7 +62,7 @@ test('the lock of a process that was killed is taken over', async () => {
 test('a process cannot take a lock twice', async () => {
   const path = newPath()
   const lock = await LockFile.acquire(path, 'disk')
-  await assert.rejects(LockFile.acquire(path, 'disk'), /^UserError: disk is in use by this process already/)
+  await assert.rejects(LockFile.acquire(path, 'disk'), /^InUseError: disk is in use by this process already/)
   await lock.release()
 })
 

@@ -31,6 +31,11 @@ interface Holder {
   readonly token: string
 }
 
+/** Somebody holds the lock, or may. */
+export class InUseError extends UserError {
+  override readonly name = 'InUseError'
+}
+
 /** A lock that this process holds until `release`. */
 export class LockFile {
   readonly #path: string
@@ -71,7 +76,7 @@ export class LockFile {
 /** Removes the lock of a dead holder; throws if the holder lives, or may. */
 async function clear(path: string, holder: Holder, self: Holder, what: string): Promise<void> {
   const verdict = judge(holder, self, path)
-  if (verdict !== undefined) throw new UserError(`${what} is in use by ${verdict}`)
+  if (verdict !== undefined) throw new InUseError(`${what} is in use by ${verdict}`)
   const claim = `${path}.${holder.token}`
   try {
     await writeNew(claim, canonicalJson({ ...self }))

@@ -19,12 +19,15 @@
  * Callers keep requests apart that overlap in sectors and of which one changes them (DiskQueue does). Errors of the
  * system come out of `read`, `write` and `flush` as they are, with their codes.
  */
+import { existsSync } from 'node:fs'
 import { type FileHandle, open, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
+import { dirname } from 'node:path'
 import { assert } from '../base/assert.ts'
-import { UserError } from '../base/errors.ts'
+import { FormatError, UserError } from '../base/errors.ts'
 import { type BaseImage, readInto, SECTOR_BYTES, type SectorSource, writeAll } from './base_image.ts'
 import { ABSENT, BlockMap, type BlockRun, ZERO } from './block_map.ts'
+import { splitAtBlocks } from './block_split.ts'
 import { fileError } from './file_error.ts'
 import { LockFile } from './lock_file.ts'
 import {
@@ -89,6 +92,8 @@ export async function openOverlay(path: string, base: BaseImage): Promise<Overla
   let lock: LockFile | undefined
   try {
     const what = `overlay ${path}`
+    if (!existsSync(indexPath(path)))
+      throw new FormatError(`${what} is not the disk of a guest: name another place`)
     lock = await LockFile.acquire(lockPath(path), what)
     return await openFiles(path, base, lock)
   } catch (error) {
@@ -186,6 +191,11 @@ export class OverlayDisk implements SectorSource {
     this.#lock = parts.lock
     this.#generation = parts.generation
     this.#slots = new SlotAllocator(parts.map, parts.path)
+  }
+
+  /** Where the data take room: the overlay, or the directory of a private disk, whose file has no name. */
+  get place(): string {
+    return this.#index === undefined ? dirname(this.path) : this.path
   }
 
   get generation(): string {
@@ -479,22 +489,4 @@ export class OverlayDisk implements SectorSource {
     if (this.#index === undefined) await copyOpenData(this.#data, path)
     else await cloneData(dataPath(this.path), path)
   }
-}
-
-interface BlockParts {
-  readonly partial: (from: number, to: number) => Promise<void>
-  readonly blocks: (block: number, count: number) => Promise<void>
-}
-
-/** Cuts sectors `start` to `end` (exclusive) into a partial block, whole blocks, and a partial block. */
-async function splitAtBlocks(start: number, end: number, parts: BlockParts): Promise<void> {
-  const firstWhole = Math.ceil(start / BLOCK_SECTORS)
-  const endWhole = Math.floor(end / BLOCK_SECTORS)
-  if (firstWhole > endWhole) {
-    await parts.partial(start, end)
-    return
-  }
-  if (start < firstWhole * BLOCK_SECTORS) await parts.partial(start, firstWhole * BLOCK_SECTORS)
-  if (firstWhole < endWhole) await parts.blocks(firstWhole, endWhole - firstWhole)
-  if (endWhole * BLOCK_SECTORS < end) await parts.partial(endWhole * BLOCK_SECTORS, end)
 }

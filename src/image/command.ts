@@ -3,7 +3,7 @@
  * captured, the locale is fixed so that messages can be recognised, and a missing tool is reported with the Debian
  * package that has it.
  */
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { UserError } from '../base/errors.ts'
 
 /** The programs that building an image needs, and the Debian package that each comes in. */
@@ -30,6 +30,14 @@ export interface CommandResult {
   readonly stderr: string
 }
 
+/** The programs that run. */
+const running = new Set<ChildProcess>()
+
+/** Asks every program that runs to end; whoever waits for one finds that it has failed. */
+export function endCommands(): void {
+  for (const child of running) child.kill()
+}
+
 /** Runs a program to its end. Throws a UserError only if it cannot be started. */
 export function runCommand(
   program: string,
@@ -41,6 +49,7 @@ export function runCommand(
       stdio: ['pipe', 'pipe', 'pipe', 'pipe'],
       env: commandEnvironment(options.environment ?? {}),
     })
+    running.add(child)
     const stdout: Buffer[] = []
     const stderr: Buffer[] = []
     child.stdout?.on('data', (chunk: Buffer) => stdout.push(chunk))
@@ -50,13 +59,15 @@ export function runCommand(
     child.stdin?.on('error', () => {})
     child.stdin?.end(options.input ?? '')
     child.on('error', (error: NodeJS.ErrnoException) => reject(startError(program, error)))
-    child.on('close', (status) =>
+    // Its own children have ended as well then, or have at least nothing left to say.
+    child.on('close', (status) => {
+      running.delete(child)
       resolve({
         status: status ?? 255,
         stdout: Buffer.concat(stdout),
         stderr: Buffer.concat(stderr).toString(),
-      }),
-    )
+      })
+    })
   })
 }
 

@@ -9,7 +9,7 @@ import { chmodSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { UserError } from '../base/errors.ts'
 import { Apt, type ResolvedPackage } from './apt.ts'
-import { diskFullError, requireCommand } from './command.ts'
+import { diskFullError, endCommands, requireCommand } from './command.ts'
 import { makeFileSystem, parseSize } from './ext4.ts'
 import { makeInitramfs } from './initramfs.ts'
 import { readKernel } from './kernel.ts'
@@ -53,6 +53,8 @@ export interface BuildOptions {
   readonly mirror?: string
   readonly environment?: NodeJS.ProcessEnv
   readonly onProgress?: (progress: BuildProgress) => void
+  /** Ends the build, which then leaves as little behind as one that has failed. */
+  readonly signal?: AbortSignal
 }
 
 interface BuildPlan {
@@ -69,6 +71,7 @@ interface BuildPlan {
 export async function buildDebianImage(options: BuildOptions = {}): Promise<StoredImage> {
   const plan = planBuild(options)
   let directory: string | undefined
+  options.signal?.addEventListener('abort', endCommands)
   try {
     const packages = await fetchPackages(plan)
     directory = startImage(plan.environment)
@@ -77,6 +80,8 @@ export async function buildDebianImage(options: BuildOptions = {}): Promise<Stor
   } catch (error) {
     if (directory !== undefined) rmSync(directory, { recursive: true, force: true })
     throw (error as NodeJS.ErrnoException).code === 'ENOSPC' ? diskFullError() : error
+  } finally {
+    options.signal?.removeEventListener('abort', endCommands)
   }
   return openImage(plan.name, plan.environment)
 }
@@ -90,7 +95,10 @@ function planBuild(options: BuildOptions): BuildPlan {
     mirror: options.mirror === undefined ? chooseMirror(readSources()) : parseMirror(options.mirror),
     epoch: buildEpoch(environment),
     environment,
-    report: (stage, done, total) => options.onProgress?.({ stage, done, total }),
+    report: (stage, done, total) => {
+      options.signal?.throwIfAborted()
+      options.onProgress?.({ stage, done, total })
+    },
   }
 }
 

@@ -18,6 +18,7 @@ import { crc32c } from '../base/crc32c.ts'
 import { FormatError } from '../base/errors.ts'
 import { decodeRecord, encodeRecord, MAX_RECORD_BYTES, RecordContext } from './codec.ts'
 import type { LogRecord, NewRecord } from './record.ts'
+import { StreamFault } from './stream_fault.ts'
 
 /** The first four bytes of a batch, "ULB1". */
 export const BATCH_MAGIC = 0x3142_4c55
@@ -131,7 +132,7 @@ export class BatchDecoder {
   readonly #queue: ByteQueue
   #place: LogPlace | undefined
   #header: BatchHeader | undefined
-  #fault: FormatError | undefined
+  readonly #fault = new StreamFault()
 
   /**
    * `what` names the stream in errors. With `expected` the first batch must go on there. `queue` is where the bytes
@@ -154,18 +155,12 @@ export class BatchDecoder {
 
   /** The next whole batch, or undefined until more has arrived. */
   next(): LogBatch | undefined {
-    if (this.#fault !== undefined) throw this.#fault
-    try {
-      return this.#next()
-    } catch (error) {
-      if (error instanceof FormatError) this.#fault = error
-      throw error
-    }
+    return this.#fault.watch(() => this.#next())
   }
 
   /** Declares the end of the stream: throws FormatError if it ends within a batch. */
   finish(): void {
-    if (this.#fault !== undefined) throw this.#fault
+    this.#fault.throwAgain()
     if (this.#queue.length === 0) return
     const end = this.#queue.offset + this.#queue.length
     throw new FormatError(

@@ -12,7 +12,7 @@ import {
 const HEADER: RecordingHeader = {
   machine: { harts: 2, ramBytes: 1 << 29, disks: [{ digest: 'ab', name: 'disk0' }], args: 'root=/dev/vda' },
   life: 7,
-  start: { snapshot: 'sha256:00ff', position: 12_345_678_901_234n, nextIndex: 99n },
+  start: { snapshot: 'sha256:00ff', position: 12_345_678_901_234n, nextIndex: 99n, disk: '0a1b' },
 }
 
 interface Parts {
@@ -68,7 +68,7 @@ test('a recording is the same when it arrives byte by byte', () => {
 })
 
 test('a cold start comes back as one', () => {
-  const header = { ...HEADER, start: { snapshot: undefined, position: 0n, nextIndex: 0n } }
+  const header = { ...HEADER, start: { snapshot: undefined, position: 0n, nextIndex: 0n, disk: undefined } }
   const found = read(encodeRecordingHeader(header))
   assert.deepEqual(found.header, header)
   assert.equal(found.outcome.complete, false)

@@ -17,9 +17,11 @@ import { crc32c } from '../base/crc32c.ts'
 import { FormatError } from '../base/errors.ts'
 import { decodeAscii, encodeAscii } from '../base/text.ts'
 import { BatchDecoder, type LogBatch, type LogPlace } from './batch.ts'
+import { StreamFault } from './stream_fault.ts'
 
 const MAGIC = encodeAscii('UNDSTREC')
-const VERSION = 1
+/** 2: `start.disk`, without which a disk that is missing would look like an empty one. */
+const VERSION = 2
 const FIXED_HEADER_BYTES = 20
 // Differs from a batch's magic in three bytes, so that no single fault turns one into the other.
 const END_MAGIC = 0x444e_4555
@@ -34,6 +36,8 @@ export interface RecordingStart {
   /** Position and index of the first record to come; both zero at a cold start. */
   readonly position: bigint
   readonly nextIndex: bigint
+  /** Generation of the disk that is kept beside the recording; undefined if the disk was as its base. */
+  readonly disk: string | undefined
 }
 
 export interface RecordingHeader {
@@ -51,8 +55,9 @@ export interface RecordingEnd {
 
 /** The bytes that a recording begins with. */
 export function encodeRecordingHeader(header: RecordingHeader): Uint8Array {
-  const { snapshot, position, nextIndex } = header.start
-  const start = { snapshot: snapshot ?? null, position: `${position}`, nextIndex: `${nextIndex}` }
+  const { snapshot, position, nextIndex, disk } = header.start
+  const place = { position: `${position}`, nextIndex: `${nextIndex}` }
+  const start = { snapshot: snapshot ?? null, ...place, disk: disk ?? null }
   const json = encodeJson({ kind: 'recording', life: header.life, machine: header.machine, start })
   assert(json.length <= MAX_HEADER_JSON_BYTES, `a machine specification of ${json.length} bytes`)
   const writer = new ByteWriter(FIXED_HEADER_BYTES + json.length)
@@ -87,7 +92,7 @@ export class RecordingDecoder {
   #header: RecordingHeader | undefined
   #batches: BatchDecoder | undefined
   #end: RecordingEnd | undefined
-  #fault: FormatError | undefined
+  readonly #fault = new StreamFault()
 
   /** `what` names the recording in errors. */
   constructor(what: string) {
@@ -105,18 +110,12 @@ export class RecordingDecoder {
 
   /** The next whole batch, or undefined until more has arrived (or there is no more). Throws FormatError at damage. */
   next(): LogBatch | undefined {
-    if (this.#fault !== undefined) throw this.#fault
-    try {
-      return this.#next()
-    } catch (error) {
-      if (error instanceof FormatError) this.#fault = error
-      throw error
-    }
+    return this.#fault.watch(() => this.#next())
   }
 
   /** Declares the end of the file, after `next` has returned undefined, and says whether the recording is complete. */
   finish(): RecordingOutcome {
-    if (this.#fault !== undefined) throw this.#fault
+    this.#fault.throwAgain()
     const place = this.#batches?.place
     if (place === undefined)
       throw this.#error('cut off within the header', this.#queue.offset + this.#queue.length)
@@ -129,7 +128,8 @@ export class RecordingDecoder {
       this.#header = this.#takeHeader()
       if (this.#header === undefined) return undefined
       const { life, start } = this.#header
-      this.#batches = new BatchDecoder(this.#what, { life, ...start }, this.#queue)
+      const { position, nextIndex } = start
+      this.#batches = new BatchDecoder(this.#what, { life, position, nextIndex }, this.#queue)
     }
     if (this.#end !== undefined) {
       if (this.#queue.length > 0) throw this.#error('bytes behind the end mark')
@@ -194,17 +194,21 @@ function headerOf(json: JsonObject, what: string): RecordingHeader {
   }
   if (!isObject(machine)) throw new FormatError(`${what}: the header has no machine`)
   if (!isObject(start)) throw new FormatError(`${what}: the header has no start`)
-  const snapshot = start['snapshot'] ?? undefined
-  if (snapshot !== undefined && typeof snapshot !== 'string') {
-    throw new FormatError(`${what}: start.snapshot is not a reference`)
-  }
+  const snapshot = optionalText(start['snapshot'], `${what}: start.snapshot`)
+  const disk = optionalText(start['disk'], `${what}: start.disk`)
   const position = unsigned(start['position'], `${what}: start.position`)
   const nextIndex = unsigned(start['nextIndex'], `${what}: start.nextIndex`)
-  return { machine, life, start: { snapshot, position, nextIndex } }
+  return { machine, life, start: { snapshot, position, nextIndex, disk } }
 }
 
 function isObject(value: JsonValue | undefined): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function optionalText(value: JsonValue | undefined, what: string): string | undefined {
+  if (value === null) return undefined
+  if (typeof value !== 'string') throw new FormatError(`${what} is not a text`)
+  return value
 }
 
 function unsigned(value: JsonValue | undefined, what: string): bigint {

@@ -2,6 +2,7 @@
 import { FormatError } from '../base/errors.ts'
 import type { StateReader, StateWriter } from '../base/state.ts'
 import type { HartField } from './fields.ts'
+import { HANDLER } from './handlers.ts'
 import {
   HART,
   HART_BANK_KEYS,
@@ -13,7 +14,6 @@ import {
   hartAddress,
   PRIVILEGE,
 } from './layout.ts'
-import { HANDLER } from './predecode.ts'
 
 const SAVED_64: readonly HartField[] = [
   'pc', 'mstatus', 'mie', 'mipSoft', 'mipLines', 'mideleg', 'medeleg', 'mtvec', 'mscratch', 'mepc', 'mcause', 'mtval',

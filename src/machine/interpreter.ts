@@ -13,12 +13,23 @@
  *
  * Every dispatched instruction takes one step, as does every interrupt entry and every fetch that faults. A handler
  * that turns out not to be an instruction gives its step back.
+ *
+ * The dispatch is a tree of comparisons that finds the frequent handlers, and a br_table for the others.
  */
 import { type I32, type I64, i32, i64 } from '../wasm/expression.ts'
 import { type Callee, call, type FunctionBuilder, type Global, type Label } from '../wasm/function.ts'
 import type { ModuleBuilder } from '../wasm/module.ts'
+import { type DispatchTree, leavesOf } from './dispatch_tree.ts'
 import type { MeaningFunctions } from './emitter.ts'
 import { hart32, hart64, machine32, setHart32, setHart64, setMachine32 } from './fields.ts'
+import {
+  coldHandlers,
+  dispatchTree,
+  HANDLER,
+  type HandlerVariant,
+  handlerNumber,
+  instructionHandlers,
+} from './handlers.ts'
 import {
   BANK_FETCH,
   CODE_ENTRY_BYTES,
@@ -33,7 +44,6 @@ import {
 import { meanings } from './meaning/meanings.ts'
 import { clearResync, type SlowMemory } from './memory.ts'
 import { type Labels, OpenOperands, pcOf, type Variables } from './open_operands.ts'
-import { HANDLER, handlerPairs, handlerVariants } from './predecode.ts'
 import { pendingInterrupts, type Traps } from './trap.ts'
 import type { Watch } from './watch.ts'
 
@@ -217,27 +227,55 @@ function emitHandlers(f: FunctionBuilder, v: Variables, parts: InterpreterParts,
     nop4: skip(4),
     nop2: skip(2),
   }
+  // Sequences come first: they can go on with the handler of one of their instructions, whose block is still open then.
+  const handlers = instructionHandlers.toSorted((one, other) => other.parts.length - one.parts.length)
   const specials = Object.keys(HANDLER) as (keyof typeof HANDLER)[]
-  specials.sort((a, b) => HANDLER[a] - HANDLER[b])
-  const cases = specials.map((name) => special[name])
-  for (const variant of handlerVariants) {
-    cases.push(() => {
-      const emitter = new OpenOperands(f, v, parts, labels, variant)
-      meanings[variant.instruction.op]!(emitter)
-      emitter.next()
-    })
+  const places = new Map(
+    [...handlers.map(({ name }) => name), ...specials].map((name, place) => [name, place]),
+  )
+  const startIn = (starts: readonly Label[]): StartOf => {
+    return (name) => starts[places.get(name)!]!
   }
-  for (const [first, second] of handlerPairs) {
-    cases.push(() => {
-      const emitter = new OpenOperands(f, v, parts, labels, first)
-      meanings[first.instruction.op]!(emitter)
-      emitter.continueWithin()
-      const next = new OpenOperands(f, v, parts, labels, second)
-      meanings[second.instruction.op]!(next)
-      next.next()
-    })
+  const cases = handlers.map(({ parts: variants }) => (_end: Label, starts: readonly Label[]) => {
+    emitParts(f, v, parts, labels, variants, startIn(starts))
+  })
+  f.set(v.slot, i32.load16_u(v.entry))
+  f.cases([...cases, ...specials.map((name) => special[name])], (starts) => {
+    emitDispatch(f, v.slot, dispatchTree, startIn(starts))
+  })
+}
+
+/** Where the handler with this name begins. */
+type StartOf = (name: string) => Label
+
+/** The instructions of one handler. What is rare in one of a sequence is left to the handler it has alone. */
+function emitParts(
+  f: FunctionBuilder,
+  v: Variables,
+  parts: InterpreterParts,
+  labels: Labels,
+  variants: readonly HandlerVariant[],
+  startOf: StartOf,
+): void {
+  const isSequence = variants.length > 1
+  for (const [i, variant] of variants.entries()) {
+    const rare = isSequence ? { alone: startOf(variant.name) } : {}
+    const emitter = new OpenOperands(f, v, parts, { ...labels, ...rare }, variant)
+    meanings[variant.instruction.op]!(emitter)
+    if (i < variants.length - 1) emitter.continueWithin()
+    else emitter.next()
   }
-  f.switch(i32.load16_u(v.entry), cases, () => f.unreachable())
+}
+
+/** Goes to the start of the handler with this number. Numbers rise in the tree from left to right. */
+function emitDispatch(f: FunctionBuilder, handler: I32, tree: DispatchTree, startOf: StartOf): void {
+  if (tree.kind === 'hot') f.br(startOf(tree.name))
+  else if (tree.kind === 'cold') f.brTable(handler, coldHandlers.map(startOf), startOf('illegal'))
+  else {
+    const firstOnRight = handlerNumber(leavesOf(tree.right)[0]!)
+    f.if(i32.lt_u(handler, firstOnRight), () => emitDispatch(f, handler, tree.left, startOf))
+    emitDispatch(f, handler, tree.right, startOf)
+  }
 }
 
 /** The last halfword of a page begins a four-byte instruction: it is put together in the hart's own place. */

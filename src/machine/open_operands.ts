@@ -7,6 +7,7 @@ import { type I32, type I64, i32, i64, type Operand } from '../wasm/expression.t
 import { call, type FunctionBuilder, type Label, type Local } from '../wasm/function.ts'
 import type { AccessBytes, Emitter, MeaningFunctions } from './emitter.ts'
 import { hart32, hart64, setHart32, setHart64, setMachine32 } from './fields.ts'
+import type { HandlerVariant } from './handlers.ts'
 import type { InterpreterParts } from './interpreter.ts'
 import {
   BANK_WRITE,
@@ -21,7 +22,7 @@ import {
   TLB_ENTRIES,
 } from './layout.ts'
 import { STATUS } from './memory.ts'
-import { type HandlerVariant, isPure } from './predecode.ts'
+import { isPure } from './predecode.ts'
 import { ACCESS } from './translate.ts'
 
 /** The local variables of `run`. Shared by all handlers: each local of a loop is one more value to keep. */
@@ -53,6 +54,8 @@ export interface Labels {
   readonly resync: Label
   readonly arrive: Label
   readonly dispatch: Label
+  /** For one instruction of a sequence: the handler that it has alone, which begins it again and handles what is rare. */
+  readonly alone?: Label
 }
 
 /** The pc of the current predecoded instruction. */
@@ -185,7 +188,15 @@ export class OpenOperands implements Emitter {
     const v = this.#v
     const distance = i32.load(v.entry, { offset: IMMEDIATE })
     f.set(v.slot, i32.add(v.entry, distance))
-    const inPage = i32.lt_u(i32.sub(v.slot, v.base), (CODE_ENTRIES - 2) * CODE_ENTRY_BYTES)
+    const pageBytes = (CODE_ENTRIES - 2) * CODE_ENTRY_BYTES
+    const { alone } = this.#labels
+    if (alone !== undefined) {
+      f.brIf(alone, i32.ge_u(i32.sub(v.slot, v.base), pageBytes), 'unlikely')
+      f.set(v.entry, v.slot)
+      f.br(this.#labels.dispatch)
+      return
+    }
+    const inPage = i32.lt_u(i32.sub(v.slot, v.base), pageBytes)
     f.ifLikely(inPage, () => {
       f.set(v.entry, v.slot)
       f.br(this.#labels.dispatch)
@@ -315,7 +326,13 @@ export class OpenOperands implements Emitter {
     const index = i32.and(i32.wrap(i64.shr_u(v.address, 8)), (TLB_ENTRIES - 1) << 4)
     f.set(v.slot, i32.add(v.bank, index))
     const tag = i64.load(v.slot, { offset: array })
-    f.ifUnlikely(i64.ne(i64.and(v.address, -4096 + bytes - 1), tag), () => {
+    const misses = i64.ne(i64.and(v.address, -4096 + bytes - 1), tag)
+    const { alone } = this.#labels
+    if (alone !== undefined) {
+      f.brIf(alone, misses, 'unlikely')
+      return
+    }
+    f.ifUnlikely(misses, () => {
       this.expose()
       slow()
     })

@@ -9,71 +9,29 @@
  *     +4 rs2 times eight u8 | +5 rs3 times eight u8 | +6 rounding mode u8
  *
  * Branches and jumps have their distance in bytes of predecoded instructions (four times the bytes of code).
- * Handlers come in variants for two- and four-byte encodings, since the next pc depends on it. Pairs that often follow
- * each other have handlers of their own (fused_pairs.ts), which go on with the second without dispatching it: the
- * first one's entry names the pair, the second one's entry stays what it is.
+ * Handlers come in variants for two- and four-byte encodings, since the next pc depends on it. Sequences that are often
+ * met have handlers of their own (fused_sequences.ts), which go through all their instructions without dispatching the
+ * later ones: the first one's entry names the sequence, the others' entries stay what they are.
  */
 
-import { assert } from '../base/assert.ts'
-import { compressedInstructions } from '../isa/compressed.ts'
 import { type Decoded, decode, emptyDecoded } from '../isa/decode.ts'
 import { type Instruction, instructions } from '../isa/instructions.ts'
-import { fusedPairs } from './fused_pairs.ts'
+import { fusedSequences, SEQUENCE_MAX } from './fused_sequences.ts'
+import { HANDLER, HANDLERS, handlerNumber, variantNumber } from './handlers.ts'
 import { CODE_ENTRY_BYTES, CODE_SLOT_BYTES, type Layout, PAGE_BYTES } from './layout.ts'
 
-/** Handlers that are no instructions. */
-export const HANDLER = { undecoded: 0, pageEnd: 1, straddle: 2, illegal: 3, nop4: 4, nop2: 5 } as const
-const FIRST_INSTRUCTION = 6
-
-/** An instruction as a handler executes it. */
-export interface HandlerVariant {
-  readonly instruction: Instruction
-  readonly length: 2 | 4
-}
-
-function listVariants(): HandlerVariant[] {
-  const compressed = new Set(compressedInstructions.map(({ expansion }) => expansion.op))
-  return instructions.flatMap((instruction) => {
-    const wide = { instruction, length: 4 as const }
-    return compressed.has(instruction.op) ? [wide, { instruction, length: 2 as const }] : [wide]
-  })
-}
-
-/** Variant i is handler FIRST_INSTRUCTION + i. */
-export const handlerVariants: readonly HandlerVariant[] = listVariants()
-
-/** Pair i is handler FIRST_INSTRUCTION + handlerVariants.length + i. */
-export const handlerPairs: readonly (readonly [HandlerVariant, HandlerVariant])[] = fusedPairs.map(
-  ([first, second]) => [findVariant(first), findVariant(second)],
+/** handlerOf[0] is for two-byte encodings, handlerOf[1] for four-byte ones. */
+const handlerOf = ([2, 4] as const).map((length) =>
+  Uint16Array.from(instructions, (instruction) => variantNumber(instruction, length)),
 )
 
-/** The variant called `sd.c` (two bytes) or `sd` (four bytes). */
-function findVariant(text: string): HandlerVariant {
-  const length = text.endsWith('.c') ? 2 : 4
-  const name = length === 2 ? text.slice(0, -2) : text
-  const found = handlerVariants.find(
-    (variant) => variant.length === length && variant.instruction.name === name,
-  )
-  assert(found !== undefined, `no handler for ${text}`)
-  return found
+/** The handler of a sequence by those of all but its last instruction and of the last: first x HANDLERS + last, or 0. */
+const extended = new Uint16Array(HANDLERS * HANDLERS)
+for (const name of fusedSequences) {
+  const end = name.lastIndexOf(' ')
+  const [first, last] = [name.slice(0, end), name.slice(end + 1)].map(handlerNumber) as [number, number]
+  extended[first * HANDLERS + last] = handlerNumber(name)
 }
-
-/** The handler of a pair by the handlers of its parts: first x HANDLERS_MAX + second, or 0. */
-const HANDLERS_MAX = 512
-const pairOf = new Uint16Array(HANDLERS_MAX * HANDLERS_MAX)
-for (const [i, [first, second]] of handlerPairs.entries()) {
-  const number = (variant: HandlerVariant): number => FIRST_INSTRUCTION + handlerVariants.indexOf(variant)
-  pairOf[number(first) * HANDLERS_MAX + number(second)] = FIRST_INSTRUCTION + handlerVariants.length + i
-}
-
-/** handlerOf[0] is for two-byte encodings, handlerOf[1] for four-byte ones. */
-const handlerOf = [2, 4].map((length) => {
-  const table = new Uint16Array(instructions.length)
-  handlerVariants.forEach((variant, i) => {
-    if (variant.length === length) table[variant.instruction.op] = FIRST_INSTRUCTION + i
-  })
-  return table
-})
 
 /** How the operands of an instruction are laid out in its entry. */
 type Shape = 'immediate' | 'registers' | 'store' | 'branch' | 'jump'
@@ -115,10 +73,12 @@ export class Predecoder {
   readonly #entries: DataView
   readonly #ram: DataView
   readonly #decoded: Decoded = emptyDecoded()
+  readonly #sequences: Sequences
 
   constructor(layout: Layout, tables: ArrayBufferLike, ram: ArrayBufferLike) {
     this.#layout = layout
     this.#entries = new DataView(tables)
+    this.#sequences = new Sequences(this.#entries)
     this.#ram = new DataView(ram)
   }
 
@@ -129,8 +89,7 @@ export class Predecoder {
     const page = this.#entries.getUint32(this.#layout.codeSlotPage + slot * 4, true)
     let inPage = ((relative - slot * CODE_SLOT_BYTES) / CODE_ENTRY_BYTES) * 2
     this.#entries.setUint32(this.#layout.codeSlotStores + slot * 4, 0, true)
-    let previous = 0
-    let previousHandler = 0
+    this.#sequences.clear()
     for (let count = 0, entry = address; count < RUN_MAX && inPage < PAGE_BYTES; count++) {
       const offset = page * PAGE_BYTES + inPage
       const low = this.#ram.getUint16(offset, true)
@@ -140,11 +99,7 @@ export class Predecoder {
       }
       const word = (low & 3) === 3 ? this.#ram.getUint32(offset, true) : low
       if (!this.decodeInto(entry, word)) return
-      const handler = this.#entries.getUint16(entry, true)
-      const pair = pairOf[previousHandler * HANDLERS_MAX + handler]!
-      if (pair !== 0) this.#entries.setUint16(previous, pair, true)
-      previous = entry
-      previousHandler = handler
+      this.#sequences.add(entry, this.#entries.getUint16(entry, true))
       if (endsRun[this.#decoded.op]) return
       entry += (this.#decoded.length / 2) * CODE_ENTRY_BYTES
       inPage += this.#decoded.length
@@ -177,5 +132,38 @@ export class Predecoder {
   #handler(): number {
     const { op, length } = this.#decoded
     return handlerOf[length === 2 ? 0 : 1]![op]!
+  }
+}
+
+/** The sequences that a run of instructions, decoded one after another, may still be extending. */
+class Sequences {
+  readonly #entries: DataView
+  /** Where the open sequences begin, and their handlers so far; the oldest first. */
+  readonly #starts = new Uint32Array(SEQUENCE_MAX)
+  readonly #handlers = new Uint16Array(SEQUENCE_MAX)
+  #count = 0
+
+  constructor(entries: DataView) {
+    this.#entries = entries
+  }
+
+  clear(): void {
+    this.#count = 0
+  }
+
+  /** The next instruction has been decoded into `entry`: every open sequence has it as its next part, or ends. */
+  add(entry: number, handler: number): void {
+    let kept = 0
+    for (let i = 0; i < this.#count; i++) {
+      const longer = extended[this.#handlers[i]! * HANDLERS + handler]!
+      if (longer === 0) continue
+      const start = this.#starts[i]!
+      this.#entries.setUint16(start, longer, true)
+      this.#starts[kept] = start
+      this.#handlers[kept++] = longer
+    }
+    this.#starts[kept] = entry
+    this.#handlers[kept] = handler
+    this.#count = kept + 1
   }
 }

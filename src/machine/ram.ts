@@ -22,6 +22,8 @@ export class Ram implements GuestMemory {
   readonly #dirty: Uint8Array
   readonly #dirtyWords: BigUint64Array
   readonly #hashes: BigUint64Array
+  /** 1 for each page that has ever been hashed; all others are zeros, which hash to 0. */
+  readonly #touched: Uint8Array
   readonly #onWrite: (offset: number, length: number) => void
   #hashSum = 0n
 
@@ -40,6 +42,7 @@ export class Ram implements GuestMemory {
     this.#dirty = new Uint8Array(tables, layout.pageDirty, layout.ramPages)
     this.#dirtyWords = new BigUint64Array(tables, layout.pageDirty, layout.ramPages / 8)
     this.#hashes = new BigUint64Array(layout.ramPages)
+    this.#touched = new Uint8Array(layout.ramPages)
     this.#onWrite = onWrite
   }
 
@@ -103,7 +106,8 @@ export class Ram implements GuestMemory {
   /** The sum of the hashes of all pages, brought up to date from the dirty ones. */
   hash(): bigint {
     for (const page of this.takeDirty(DIGEST_CONSUMER)) {
-      const hash = BigInt.asUintN(64, this.#core.hashPage(page))
+      const hash = this.contentHash(page)
+      this.#touched[page] = 1
       this.#hashSum = BigInt.asUintN(64, this.#hashSum - this.#hashes[page]! + hash)
       this.#hashes[page] = hash
     }
@@ -113,6 +117,29 @@ export class Ram implements GuestMemory {
   /** The hash that `hash` last knew for one page. */
   pageHash(page: number): bigint {
     return this.#hashes[page]!
+  }
+
+  /** The hash of what one page holds now. */
+  contentHash(page: number): bigint {
+    return BigInt.asUintN(64, this.#core.hashPage(page))
+  }
+
+  /**
+   * Reads `count` pages from `first` on again: the sum of their hashes modulo 2^64, and the first of them that has changed
+   * since `hash` without having been marked dirty, which no store does. Pages that were never touched are not read.
+   */
+  readAgain(first: number, count: number): { readonly digest: bigint; readonly changed: number | undefined } {
+    assert(first >= 0 && count > 0 && first + count <= this.#hashes.length, `no ${count} pages at ${first}`)
+    let digest = 0n
+    let changed: number | undefined
+    for (let page = first; page < first + count; page++) {
+      const isDirty = (this.#dirty[page]! & (1 << DIGEST_CONSUMER)) !== 0
+      if (this.#touched[page] === 0 && !isDirty) continue
+      const hash = this.contentHash(page)
+      digest = BigInt.asUintN(64, digest + hash)
+      if (!isDirty && hash !== this.#hashes[page]) changed ??= page
+    }
+    return { digest, changed }
   }
 
   /** The pages whose hash now is another than in `known`, which has one for each page; in ascending order. */

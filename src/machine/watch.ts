@@ -18,6 +18,8 @@ import { type I32, type I64, i32, i64 } from '../wasm/expression.ts'
 import { type Callee, call, type FunctionBuilder, type Label } from '../wasm/function.ts'
 import type { ModuleBuilder } from '../wasm/module.ts'
 import { count, hart32, machine32, setMachine32 } from './fields.ts'
+import { SEQUENCE_MAX } from './fused_sequences.ts'
+import { HANDLER } from './handlers.ts'
 import {
   BANK_BYTES,
   BANK_FETCH,
@@ -42,12 +44,11 @@ import {
   TLB_ENTRY_BYTES,
   WRITE_REFERENCE_MANY,
 } from './layout.ts'
-import { HANDLER } from './predecode.ts'
 
 /** Stores to a code page since it was last decoded after which it is data again. */
 const CODE_STORES_MAX = 256
-/** How far before a store a predecoded pair of instructions can begin that has bytes in it. */
-const PAIR_BEFORE_BYTES = 6
+/** How far before a store a sequence of four-byte instructions can begin that has bytes in it. */
+const SEQUENCE_BEFORE_BYTES = SEQUENCE_MAX * 4 - 2
 /** Stores to a table page that hit no PTE in use after which it is data again. */
 const TABLE_STORES_MAX = 128
 
@@ -237,17 +238,16 @@ function buildCode(
     const slotNumber = f.let(i32.sub(slotOf(page), 1))
     const base = f.let(addressOf(slotNumber))
     const inPage = f.let(i32.and(offset, 4095))
-    // A pair of four-byte instructions may begin three halfwords before the store.
-    const before = i32.shr_u(i32.sub(inPage, PAIR_BEFORE_BYTES), 1)
+    // The sequence of a fused handler may begin before the store.
+    const before = i32.shr_u(i32.sub(inPage, SEQUENCE_BEFORE_BYTES), 1)
     const first = f.let(i32.add(base, i32.shl(before, 3)))
-    f.if(i32.lt_u(inPage, PAIR_BEFORE_BYTES), () => f.set(first, base))
+    f.if(i32.lt_u(inPage, SEQUENCE_BEFORE_BYTES), () => f.set(first, base))
     const last = f.let(
       i32.add(base, i32.shl(i32.shr_u(i32.add(inPage, i32.sub(f.parameter(1, 'i32'), 1)), 1), 3)),
     )
-    // Only the handler: operands of an instruction before the store may still be the second of an earlier pair.
     f.loop((next) => {
-      // Only the handler is forgotten. The earliest of these instructions may be whole, and the second of a pair that
-      // begins before them: such a pair goes on reading their operands.
+      // Only the handler is forgotten. The earliest of these instructions may be whole, and part of a sequence that
+      // begins before them and ends before the store: such a sequence goes on reading their operands.
       f.store('i32', first, HANDLER.undecoded, {}, 16)
       f.set(first, i32.add(first, CODE_ENTRY_BYTES))
       f.brIf(next, i32.le_u(first, last))

@@ -1,19 +1,18 @@
 /** Files that the user names on the command line. */
 import {
-  accessSync,
   closeSync,
-  constants,
   existsSync,
   lstatSync,
   openSync,
   readFileSync,
   realpathSync,
+  rmSync,
   statSync,
   writeFileSync,
 } from 'node:fs'
 import { dirname } from 'node:path'
 import { FormatError } from '../base/errors.ts'
-import { writeFileAtomically } from '../host/atomic_file.ts'
+import { temporaryName, writeFileAtomically } from '../host/atomic_file.ts'
 import { fileError } from '../host/file_error.ts'
 
 /** What one read can return. */
@@ -39,10 +38,16 @@ export function checkOutputFile(path: string): void {
   try {
     // Opening tells more than access rights do: a directory, for one, cannot be opened for writing.
     if (existsSync(path)) closeSync(openSync(path, 'r+'))
-    if (isReplaceable(path)) accessSync(dirname(path), constants.W_OK)
+    if (isReplaceable(path)) tryToMakeFile(temporaryName(path))
   } catch (error) {
     throw fileError(error, 'write', path)
   }
+}
+
+/** Access rights do not tell everything: nobody can make a file in /proc, and root may write everywhere. */
+function tryToMakeFile(path: string): void {
+  closeSync(openSync(path, 'wx'))
+  rmSync(path)
 }
 
 /**

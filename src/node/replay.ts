@@ -3,7 +3,7 @@
  */
 import { existsSync } from 'node:fs'
 import { canonicalJson } from '../base/canonical_json.ts'
-import { UserError } from '../base/errors.ts'
+import { FormatError, UserError } from '../base/errors.ts'
 import { Computer } from '../board/computer.ts'
 import { type CompletedRead, type Divergence, Replayer } from '../board/replayer.ts'
 import { compareWithWitness, type MachineDifference } from '../board/witness.ts'
@@ -33,6 +33,8 @@ export interface ReplayOptions {
   readonly sliceSteps?: bigint | ((position: bigint) => bigint)
   /** Called between pieces of execution, whenever the computer stands still. */
   readonly onProgress?: (computer: Computer) => void
+  /** Tells people about something (a full disk, say). */
+  readonly onNotice?: (text: string) => void
 }
 
 /** What of the machine differs where a digest does. */
@@ -72,14 +74,19 @@ export async function replay(options: ReplayOptions): Promise<ReplayResult> {
       specification: machine.specification,
       bootFiles: bootFilesOf(image, machine),
     })
-    const disk = await openReplayDisk(options, base, disks)
+    const disk = await openReplayDisk(options, header, base, disks)
     if (snapshot === undefined) computer.start()
     else await restore(computer, snapshot)
     requireAhead(options, computer.position)
     const firstIndex =
       options.from === undefined ? header.start.nextIndex : await indexOf(options.from, header)
     const place = { life: header.life, firstIndex }
-    return await new Replay(options, computer, disk, place).run()
+    const replaying = new Replay(options, computer, disk, place)
+    try {
+      return await replaying.run()
+    } finally {
+      await replaying.end()
+    }
   } finally {
     for (const disk of disks.reverse()) await disk.close()
     await base.close()
@@ -88,23 +95,25 @@ export async function replay(options: ReplayOptions): Promise<ReplayResult> {
 
 /** A private disk with the content that the machine's disk had at the start. */
 async function openReplayDisk(
-  options: ReplayOptions,
+  { path, from }: ReplayOptions,
+  { start }: RecordingHeader,
   base: BaseImage,
   opened: OverlayDisk[],
 ): Promise<OverlayDisk> {
-  const frozenPath = [options.from, options.path]
-    .map((path) => path && diskBeside(path))
-    .find((path) => path && existsSync(path))
-  if (frozenPath === undefined || (options.from !== undefined && frozenPath !== diskBeside(options.from))) {
-    if (options.from !== undefined)
-      throw new UserError(`snapshot ${options.from}: its disk ${diskBeside(options.from)} is missing`)
-    const disk = await openEphemeral(base, randomIdentity())
-    opened.push(disk)
-    return disk
+  const generation = from === undefined ? start.disk : (await readHeader(from)).generation
+  if (generation === undefined) {
+    opened.push(await openEphemeral(base, randomIdentity()))
+    return opened[0]!
   }
-  const frozen = await openFrozenOverlay(frozenPath, base)
+  const what = from === undefined ? `recording ${path}` : `snapshot ${from}`
+  const kept = diskBeside(from ?? path)
+  if (!existsSync(kept))
+    throw new FormatError(
+      `${what}: its disk ${kept} is missing: put it back, the replay has to begin with it`,
+    )
+  const frozen = await openFrozenOverlay(kept, base)
   opened.push(frozen)
-  if (options.from !== undefined) frozen.requireGeneration((await readHeader(options.from)).generation)
+  frozen.requireGeneration(generation)
   const disk = await frozen.forkPrivate()
   opened.push(disk)
   return disk
@@ -146,6 +155,8 @@ class Replay {
   /** Requests that it is still busy with. */
   readonly #running = new Set<number>()
   #waiting: (() => void) | undefined
+  /** An error of this replay's disk, which is no difference. */
+  #diskError: Error | undefined
   #divergence: Divergence | undefined
   #explanation: Explanation | undefined
 
@@ -166,8 +177,16 @@ class Replay {
         this.#running.delete(id)
         this.#waiting?.()
       },
-      onFull: () => {},
-      onError: () => {},
+      onFull: (isFull) => {
+        const full = `no room for the replay's disk in ${disk.place}: waiting until some is freed there, or end it and set TMPDIR`
+        options.onNotice?.(isFull ? full : 'there is room again: the replay goes on')
+      },
+      onError: ({ kind }, error) => {
+        this.#diskError ??= new UserError(
+          `the replay's disk in ${disk.place} failed (${kind}): ${error.message}`,
+          { cause: error },
+        )
+      },
     })
   }
 
@@ -190,6 +209,12 @@ class Replay {
     }
   }
 
+  /** Waits for what the disk is doing; gives up what waits for room. */
+  async end(): Promise<void> {
+    this.#queue.abandon()
+    await this.#queue.drain()
+  }
+
   /** Goes through the records; true if all of them were. */
   async #execute(reader: RecordingReader): Promise<boolean> {
     for await (const { records } of reader.batches()) {
@@ -207,12 +232,14 @@ class Replay {
   }
 
   /** What differs, since the digest at `index` does. */
-  async #explain(index: bigint, digest: bigint): Promise<Explanation> {
+  async #explain(index: bigint, digest: bigint): Promise<Explanation | undefined> {
     const { ramPages } = this.#computer.machine.layout
     try {
       const path = witnessBeside(this.#options.path)
       const witness = await readWitness(path, { life: this.#life, ramPages, index, digest })
-      return compareWithWitness(this.#computer, witness)
+      const difference = compareWithWitness(this.#computer, witness)
+      // RAM that has changed without having been written differs from its own hashes: the divergence says where.
+      return difference.field === undefined && difference.pages === 0 ? undefined : difference
     } catch (error) {
       // The difference is the news, and is reported in any case.
       if (error instanceof UserError) return { unknown: error.message }
@@ -249,6 +276,7 @@ class Replay {
         this.#waiting = resolve
       })
     }
+    if (this.#diskError !== undefined) throw this.#diskError
     const done = this.#done.get(request)
     this.#done.delete(request)
     return done

@@ -64,8 +64,37 @@ test('a guest that gets an input whenever it idles does not shut out the event l
     self().deliver({ kind: 'input', port: PORT.entropy, bytes: new Uint8Array(1) })
   }
   const runner = smallRunner(source, { environment: (self) => ({ output: () => output(self) }) })
-  await runFor(runner, 50)
+  await runFor(runner, 300)
   assert.ok(turns > 10 && turns < 100_000, `${turns} turns`)
+})
+
+test('a guest that reads slowly loses nothing of what is typed, and whoever types it waits', async () => {
+  // It raises RTS and adds up what it reads, 300 thousand bytes, with a pause before each; then it powers off if all is right.
+  const bytes = Uint8Array.from({ length: 300_000 }, (_, i) => (i * 7 + (i >> 8)) & 0xff)
+  const hash = bytes.reduce((sum, byte) => (Math.imul(sum, 31) + byte) | 0, 0)
+  const source = `
+      li s0, 0x10000000; li t0, 2; sb t0, 4(s0)
+      li s1, ${bytes.length}; li s2, 0; li s3, 31
+    next:
+      li t0, 20
+    wait:
+      addi t0, t0, -1; bnez t0, wait
+      lbu t0, 5(s0); andi t0, t0, 1; beqz t0, next
+      lbu t1, 0(s0); mulw s2, s2, s3; addw s2, s2, t1
+      addi s1, s1, -1; bnez s1, next
+      li t0, ${hash}; bne s2, t0, fail
+      li t0, 0x100000; li t1, 0x5555; sw t1, 0(t0)
+    fail:
+      j fail`
+  const runner = smallRunner(source)
+  let isTaken = false
+  const typing = runner.type(bytes).then(() => {
+    isTaken = true
+  })
+  assert.equal((await runFor(runner, 1)).end, 'stopped')
+  assert.equal(isTaken, false, 'it is not taken at once')
+  assert.equal((await runFor(runner, 20_000)).end, 'power')
+  await typing
 })
 
 test('a guest that resets its disk with requests in flight is held while too many of them wait', async () => {
@@ -96,10 +125,12 @@ test('a guest that resets its disk with requests in flight is held while too man
   let bytes = 0
   const submitDisk: RunnerEnvironment['submitDisk'] = ({ data }) => {
     bytes += data?.length ?? 0
+    // Held by now; if it is not, it writes on at hundreds of mebibytes a second.
+    if (bytes >= 64 * MIB) setTimeout(() => runner.stop(), 500)
     if (bytes > 256 * MIB) runner.stop()
   }
   const runner = smallRunner(source, { diskSectors: 2 ** 16, environment: () => ({ submitDisk }) })
-  await runFor(runner, 1000)
+  await runFor(runner, 30_000)
   assert.ok(bytes >= 64 * MIB, `${bytes} bytes: the guest writes`)
   assert.ok(bytes <= 96 * MIB, `${bytes} bytes`)
 })

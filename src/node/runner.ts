@@ -13,6 +13,8 @@ import { PORT } from '../board/computer.ts'
 import type { Recorder } from '../board/recorder.ts'
 import type { PowerRequest } from '../devices/syscon.ts'
 import { type DiskRequest, SECTOR_BYTES } from '../devices/virtio_block.ts'
+import { ConsoleInput } from './console_input.ts'
+import { collectGarbage } from './heap.ts'
 import { HostClock } from './host_clock.ts'
 
 const SLICE_MS = 4
@@ -30,6 +32,8 @@ const DISK_REQUEST_OVERHEAD = 4096
 const SLEEP_MIN_MS = 0.2
 /** The longest sleep: host clocks drift, and timers of the runtime end at 2^31 ms. */
 const SLEEP_MAX_MS = 60_000
+/** A guest that idles for so long does not miss the time that collecting garbage takes. */
+const QUIET_MS = 100
 const DIGEST_EVERY_MS = 2000
 /** A batch of records is handed on when it is this old or this large. */
 const BATCH_MS = 100
@@ -59,6 +63,7 @@ export class Runner {
   readonly #environment: RunnerEnvironment
   readonly #clock: HostClock
   #arrived: ExternalEvent[] = []
+  readonly #typed = new ConsoleInput()
   #wake: (() => void) | undefined
   #hasRun = false
   #isStopping = false
@@ -67,6 +72,7 @@ export class Runner {
   readonly #diskRequests = new Map<number, number>()
   #diskBytes = 0
   #idleMs = 0
+  #hasCollectedGarbage = false
   #lastDigestMs = performance.now()
   #lastBatchMs = performance.now()
   #failure: unknown
@@ -87,6 +93,13 @@ export class Runner {
   deliver(event: ExternalEvent): void {
     this.#arrived.push(event)
     this.#wake?.()
+  }
+
+  /** Types on the serial console, as fast as the guest takes it; resolves when it has taken everything. */
+  type(bytes: Uint8Array): Promise<void> {
+    const taken = this.#typed.push(bytes)
+    this.#wake?.()
+    return taken
   }
 
   /** Answers a disk request. */
@@ -189,13 +202,23 @@ export class Runner {
     // The event loop has its turn also where something has arrived: a guest that reads entropy without end would
     // shut out everything else.
     if (this.#hasWork || ms < SLEEP_MIN_MS) await new Promise<void>((resolve) => setImmediate(resolve))
-    else await this.#sleep(ms)
+    else {
+      if (ms >= QUIET_MS) this.#collectGarbageOnce()
+      await this.#sleep(Math.max(0, ms - (performance.now() - start)))
+    }
     this.#idleMs += performance.now() - start
+  }
+
+  /** What the start of the machine left behind. */
+  #collectGarbageOnce(): void {
+    if (!this.#hasCollectedGarbage) collectGarbage()
+    this.#hasCollectedGarbage = true
   }
 
   /** Whether the loop has something to do before the guest goes on idling. */
   get #hasWork(): boolean {
-    return this.#arrived.length > 0 || this.#isStopping || this.#isPaused || this.#failure !== undefined
+    if (this.#arrived.length > 0 || (!this.#typed.isEmpty && this.#computer.consoleRoom > 0)) return true
+    return this.#isStopping || this.#isPaused || this.#failure !== undefined
   }
 
   /** Sleeps until something arrives, at most `ms`. */
@@ -218,6 +241,8 @@ export class Runner {
       // What is left of the batch must hold the records of a whole slice's outputs.
       if (this.#recorder.pendingBytes >= BATCH_BYTES) this.#log(true)
     }
+    const bytes = this.#typed.take(this.#computer.consoleRoom)
+    if (bytes !== undefined) this.#recorder.deliver({ kind: 'input', port: PORT.uart, bytes })
   }
 
   #collect(): void {

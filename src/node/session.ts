@@ -17,6 +17,7 @@ import { GENERATION_BYTES } from '../devices/vm_generation.ts'
 import { BaseImage } from '../host/base_image.ts'
 import { DiskQueue } from '../host/disk_queue.ts'
 import { nodeEngine } from '../host/engine.ts'
+import { InUseError } from '../host/lock_file.ts'
 import {
   createOverlay,
   type OverlayDisk,
@@ -40,7 +41,7 @@ import { diskBeside, replaceSnapshot, requireReplaceableDisk } from './saved_fil
 import { requireReplaceableWitnesses, WitnessWriter, witnessBeside } from './witness_file.ts'
 
 export type { ImageFiles } from './boot_files.ts'
-export { PORT }
+export { InUseError, PORT }
 
 export interface SessionOptions {
   readonly image: ImageFiles
@@ -101,9 +102,8 @@ export class Session {
       onDone: (id, status, data) => this.runner.complete(id, status, data),
       onFull: (isFull) => {
         if (this.#isClosing) return
-        options.onNotice(
-          isFull ? 'the disk of this host is full: the machine waits until there is room' : 'going on',
-        )
+        const full = `no room for the guest's disk at ${parts.disk.place}: the machine waits until some is freed there`
+        options.onNotice(isFull ? full : 'there is room again: the machine goes on')
         this.runner.pause(isFull)
       },
       onError: (request, error) => {
@@ -204,13 +204,20 @@ export class Session {
 
   #finishRecording(recording: RecordingWriter): void {
     try {
-      this.recorder.recordDigest()
-      const batch = this.recorder.takeBatch()
-      if (batch !== undefined) recording.append(batch)
+      this.#recordLast(recording)
     } finally {
       const { nextIndex, position } = this.recorder.place
       this.#witnesses?.close()
       recording.finish({ nextIndex, position })
+    }
+  }
+
+  #recordLast(recording: RecordingWriter): void {
+    try {
+      this.recorder.recordDigest()
+    } finally {
+      const batch = this.recorder.takeBatch()
+      if (batch !== undefined) recording.append(batch)
     }
   }
 }
@@ -328,9 +335,11 @@ async function startRecording(
   const kept = diskBeside(path)
   await rm(kept, { recursive: true, force: true })
   const isEmpty = disk.extents().next().done === true
-  if (!isEmpty) await disk.snapshotTo(kept, randomIdentity())
+  const generation = isEmpty ? undefined : randomIdentity()
+  if (generation !== undefined) await disk.snapshotTo(kept, generation)
   const snapshot = options.load && resolve(options.load)
-  const start = { snapshot, position: computer.position, nextIndex: place.nextIndex }
+  const { position } = computer
+  const start = { snapshot, position, nextIndex: place.nextIndex, disk: generation }
   try {
     const { life } = place
     const recording = new RecordingWriter(path, { machine: encodeMachineRecord(machine), life, start })

@@ -6,12 +6,13 @@ import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { UserError } from '../base/errors.ts'
 import type { Computer } from '../board/computer.ts'
-import { smallComputer, smallKernel } from '../board/testing/small_computer.ts'
+import { smallComputer } from '../board/testing/small_computer.ts'
 import { nodeEngine } from '../host/engine.ts'
 import { encodeWitnessEntry, encodeWitnessHeader, WitnessDecoder } from '../log/witness.ts'
 import { type ReplayResult, replay } from './replay.ts'
 import { describeDivergence, replayReport } from './replay_report.ts'
 import { type ImageFiles, Session } from './session.ts'
+import { smallImage } from './testing/small_image.ts'
 import { WitnessWriter } from './witness_file.ts'
 
 /** Fills one page after the other, round and round. */
@@ -28,12 +29,8 @@ let witnesses: string
 
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), 'understudy-witness-'))
-  const file = (name: string) => join(folder, name)
-  image = { name: 'small', kernel: file('kernel'), initramfs: file('initramfs'), disk: file('disk') }
-  await writeFile(image.kernel, smallKernel(SOURCE))
-  await writeFile(image.initramfs, 'none')
-  await writeFile(image.disk, new Uint8Array(MEBIBYTE))
-  path = file('session.rec')
+  image = await smallImage(folder, SOURCE)
+  path = join(folder, 'session.rec')
   witnesses = `${path}.witness`
   await record()
 })

@@ -27,6 +27,7 @@ interface Question {
   readonly proposal: { readonly expected: Decision | undefined; readonly proposed: Decision } | undefined
   /** Requests below this belong to earlier questions. */
   readonly firstRequest: number
+  readonly sinceMs: number
   askedMs: number
 }
 
@@ -35,14 +36,10 @@ export class ArbiterDialog {
   #question: Question | undefined
   #latest: Decision | undefined
   #isReachable = true
+  #readMs = Number.NEGATIVE_INFINITY
 
   constructor(context: Context) {
     this.#context = context
-  }
-
-  /** Whether a question waits for its answer. */
-  get isAsking(): boolean {
-    return this.#question !== undefined
   }
 
   /** Whether a proposal is undecided. */
@@ -50,17 +47,33 @@ export class ArbiterDialog {
     return this.#question?.proposal !== undefined
   }
 
-  /** False from an answer 'unreachable' until the next proper one. */
+  /** False from an answer 'unreachable', or from silence, until the next proper answer. */
   get isReachable(): boolean {
-    return this.#isReachable
+    const { nowMs, settings } = this.#context
+    const isSilent =
+      this.#question !== undefined && nowMs - this.#question.sinceMs > 2 * settings.arbiterRetryMs
+    return this.#isReachable && !isSilent
   }
 
-  /** Asks for the latest configuration, unless something is being asked already. */
+  /**
+   * Asks for the latest configuration as it is from now on: a read that is under way is begun anew, since its answer
+   * may be older than what made the caller ask. A proposal stays: it is asked until it is decided.
+   */
   read(): void {
-    if (this.#question === undefined) this.#ask(undefined)
+    if (!this.isProposing) this.#ask(undefined)
   }
 
-  /** Proposes that `next` follow `from`. It takes the place of a read that is under way, never of a proposal. */
+  /** Asks for the latest configuration now and then; for whoever waits for something to change. */
+  poll(): void {
+    const { nowMs, settings } = this.#context
+    if (this.#question !== undefined || nowMs - this.#readMs < settings.arbiterRetryMs) return
+    this.read()
+  }
+
+  /**
+   * Proposes that `next` follow `from`. It takes the place of a read that is under way, never of a proposal: whoever
+   * may still be proposing gets the outcome of that.
+   */
   propose(from: Configuration | undefined, next: Configuration): void {
     if (this.isProposing) return
     const expected = from === undefined ? undefined : encodeConfiguration(from)
@@ -138,7 +151,9 @@ export class ArbiterDialog {
 
   #ask(proposal: Question['proposal']): void {
     const firstRequest = this.#context.newRequest()
-    this.#question = { proposal, firstRequest, askedMs: this.#context.nowMs }
+    const { nowMs } = this.#context
+    this.#question = { proposal, firstRequest, sinceMs: nowMs, askedMs: nowMs }
+    this.#readMs = nowMs
     this.#emit(firstRequest, proposal)
   }
 

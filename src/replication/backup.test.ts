@@ -2,7 +2,16 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { NewRecord } from '../log/record.ts'
 import type { Message } from './message.ts'
-import { batch, configuration, frontier, identity, output, quiet, Subject } from './testing/subject.ts'
+import {
+  batch,
+  configuration,
+  frontier,
+  holding,
+  identity,
+  output,
+  quiet,
+  Subject,
+} from './testing/subject.ts'
 
 const A = identity('a')
 const B = identity('b')
@@ -70,11 +79,52 @@ test('a new copy asks, stores, installs, acknowledges, and is the backup when th
   assert.equal(subject.member.role.name, 'backup')
 })
 
+test('a copy of a third host does not call while there is a backup; it calls when the backup is gone', () => {
+  const subject = new Subject('c')
+  subject.wait(50)
+  subject.answer(PAIR)
+  assert.deepEqual(subject.wait(200), ['read'])
+  subject.answer(configuration(3, A))
+  assert.deepEqual(subject.wait(50), ['dial 1 a'])
+})
+
+test("a new process at the backup's host calls: the primary has to know that the old one is gone", () => {
+  const subject = new Subject('b', { incarnation: 'b2' })
+  subject.wait(50)
+  subject.answer(PAIR)
+  assert.deepEqual(subject.wait(50), ['dial 1 a'])
+})
+
 test('what the primary says about the configuration is not believed before the arbiter has confirmed it', () => {
   const subject = installed()
   subject.receive(1, { kind: 'configured', epoch: 2 })
   subject.answer(ALONE)
   assert.equal(subject.member.role.name, 'joining')
+})
+
+test('what the arbiter said before the primary told of a change does not hide the change', () => {
+  const subject = installed()
+  subject.step({ kind: 'closed', channel: 1, isRefused: false })
+  assert.deepEqual(quiet(subject.wait(200)).slice(-1), ['read'], 'question 2, while there is no channel')
+  subject.connect(3, A)
+  assert.deepEqual(subject.receive(3, { kind: 'configured', epoch: 2 }), ['read'], 'question 3')
+  subject.step({ kind: 'answer', request: 2, answer: holding(ALONE) })
+  assert.equal(subject.member.role.name, 'joining')
+  subject.step({ kind: 'answer', request: 3, answer: holding(PAIR) })
+  assert.equal(subject.member.role.name, 'backup')
+})
+
+test('a primary that learns of the configuration later than its backup is told again what has arrived', () => {
+  assert.deepEqual(backup().receive(1, { kind: 'configured', epoch: 2 }), ['send 1 ack e2 12/12 !'])
+})
+
+test('a sealed backup that cannot catch up finds out that it has been replaced', () => {
+  const subject = backup()
+  subject.receive(1, { kind: 'batch', bytes: batch(12, 3) })
+  assert.deepEqual(quiet(subject.wait(600)), ['close 1', 'read'])
+  assert.deepEqual(subject.answer(PAIR), [])
+  assert.deepEqual(subject.wait(200), ['read'])
+  assert.deepEqual(subject.answer(configuration(3, A)), ['halt: replaced: configuration 3 (drop)'])
 })
 
 test('chunks out of order are not stored', () => {
@@ -96,20 +146,67 @@ test('a join goes on over a new channel', () => {
   assert.deepEqual(subject.connect(3, A), ['send 3 hello', 'send 3 join again chunk 1 record 14'])
 })
 
-test('a join does not go on with another process in the place of its primary: the arbiter is asked', () => {
-  const subject = installed()
-  subject.step({ kind: 'closed', channel: 1, isRefused: false })
-  assert.deepEqual(subject.connect(3, identity('a', 'a2')), ['send 3 hello', 'close 3'])
-  subject.wait(300)
-  const again = configuration(2, identity('a', 'a2'), undefined, { change: 'cold start', life: 2 })
-  assert.match(subject.answer(again)[0]!, /^halt: configuration 2 \(cold start\)/)
-})
-
-test('a copy that joins under a later configuration than it has read acknowledges in that one', () => {
+test('a join that broke off among the pending outputs has not begun', () => {
   const subject = asking()
   subject.connect(1, A)
-  subject.receive(1, { ...START, epoch: 4 })
-  assert.deepEqual(subject.receive(1, { kind: 'batch', bytes: batch(10, 2) }), ['send 1 ack e4 12/10 !'])
+  subject.receive(1, { kind: 'pendingOutput', join: 1, ...output(8) })
+  subject.step({ kind: 'closed', channel: 1, isRefused: false })
+  assert.deepEqual(subject.connect(3, A), ['send 3 hello', 'send 3 join'])
+  subject.receive(3, { kind: 'pendingOutput', join: 2, ...output(9) })
+  subject.receive(3, { ...START, join: 2 })
+  assert.deepEqual(subject.receive(3, { ...CHUNK, join: 2 }), [
+    'storeChunk 0',
+    'send 3 chunkAck',
+    'install at 10',
+  ])
+})
+
+test('pending outputs that cannot be of the state end the channel, not the copy', () => {
+  const pending = { kind: 'pendingOutput', join: 1 } as const
+  const wrong: Message[][] = [
+    [{ ...pending, ...output(10) }],
+    [{ ...pending, ...output(9), join: 7 }],
+    [
+      { ...pending, ...output(9) },
+      { ...pending, ...output(9) },
+    ],
+    [
+      { ...pending, ...output(9) },
+      { ...pending, ...output(8, 2) },
+    ],
+    [{ ...pending, ...output(9), ordinal: 0n }],
+  ]
+  for (const messages of wrong) {
+    const subject = asking()
+    subject.connect(1, A)
+    for (const message of messages) subject.receive(1, message)
+    assert.deepEqual(subject.receive(1, START), ['close 1'])
+  }
+})
+
+test("a join does not go on with another process at the primary's host, whatever its joins are called", () => {
+  const subject = asking()
+  subject.connect(1, A)
+  subject.receive(1, START)
+  subject.receive(1, { ...CHUNK, isLast: false })
+  subject.step({ kind: 'closed', channel: 1, isRefused: false })
+  assert.deepEqual(subject.connect(3, identity('a', 'a2')), ['send 3 hello', 'close 3'])
+  assert.ok(subject.wait(200).includes('read'))
+  const cold = configuration(2, identity('a', 'a2'), undefined, { life: 2, change: 'cold start' })
+  assert.match(subject.answer(cold).at(-1)!, /^halt: configuration 2 \(cold start\)/)
+})
+
+test('a copy joins in the configuration that the primary has reached, if it knows only an earlier one', () => {
+  const subject = asking()
+  subject.connect(1, A)
+  subject.receive(1, { ...START, epoch: 3 })
+  subject.receive(1, CHUNK)
+  const lines = subject.step({ kind: 'installed', join: 1 })
+  assert.deepEqual(lines, ['send 1 installed', 'send 1 ack e3 10/10 !'])
+  subject.step({ kind: 'closed', channel: 1, isRefused: false })
+  subject.wait(300)
+  assert.deepEqual(subject.answer(configuration(3, A)), [], 'it has not changed since')
+  assert.equal(subject.member.halted, undefined)
 })
 
 test('a copy whose primary is gone before it was added asks the arbiter, and never claims', () => {
@@ -144,7 +241,7 @@ test('a damaged or discontinued batch closes the channel, and the stream goes on
   damaged[damaged.length - 1]! ^= 1
   assert.deepEqual(subject.receive(1, { kind: 'batch', bytes: damaged }), ['close 1'])
   subject.wait(100)
-  assert.deepEqual(subject.connect(3, A), ['send 3 hello', 'send 3 follow e2 12', 'send 3 ack e2 12/12 !'])
+  assert.deepEqual(subject.connect(3, A), ['send 3 hello', 'send 3 follow e2 12', 'send 3 ack e2 12/12'])
   assert.deepEqual(subject.receive(3, { kind: 'batch', bytes: batch(13, 1) }), ['close 3'])
 })
 
@@ -152,7 +249,7 @@ test('going live: sealed, executed to the last record, claimed, won, attached, a
   const subject = backup()
   subject.receive(1, { kind: 'batch', bytes: batch(12, 3) })
   executed(subject, 14, [output(12)])
-  assert.deepEqual(quiet(subject.wait(600)), ['close 1'], 'sealed, but not caught up')
+  assert.deepEqual(quiet(subject.wait(500)), ['close 1'], 'sealed, but not caught up')
   assert.deepEqual(subject.member.protection(), { state: 'not protected', reason: 'failing over' })
   assert.deepEqual(executed(subject, 15, [output(14)]), ['propose 3 go live b1/- life 1'])
   assert.deepEqual(subject.answer(LIVE), ['takeOver at 15', 'attach epoch 3 life 1'])
@@ -227,16 +324,41 @@ test('a backup that learns of another configuration halts', () => {
 
 test('a copy that diverged says so, acknowledges nothing more, and goes when it has been heard', () => {
   const subject = backup()
-  assert.deepEqual(subject.step({ kind: 'diverged', report: 'x10' }), ['send 1 diverged !'])
+  assert.deepEqual(subject.step({ kind: 'diverged', index: 11n, report: 'x10' }), ['send 1 diverged !'])
   assert.deepEqual(subject.receive(1, { kind: 'batch', bytes: batch(12, 1) }), [])
   assert.deepEqual(subject.step({ kind: 'closed', channel: 1, isRefused: false }), [
     'halt: this copy has left',
   ])
 })
 
+test('a channel that breaks as soon as it is up is not dialled again at once', () => {
+  const subject = backup()
+  assert.deepEqual(subject.step({ kind: 'closed', channel: 1, isRefused: false }), ['dial 3 a'])
+  subject.connect(3, A)
+  assert.deepEqual(subject.step({ kind: 'closed', channel: 3, isRefused: false }), [])
+  assert.deepEqual(quiet(subject.wait(100)), ['dial 5 a'])
+})
+
+test('a copy that keeps finding that it diverged goes all the same', () => {
+  const subject = backup()
+  subject.step({ kind: 'diverged', index: 11n, report: 'x10' })
+  subject.wait(400)
+  assert.deepEqual(subject.step({ kind: 'convicted', report: 'page 7' }), [])
+  assert.deepEqual(subject.wait(100), ['halt: this copy has left'])
+})
+
+test('a joining copy whose channel does not come up dials again', () => {
+  const subject = asking()
+  const lines = subject.wait(10_100).filter((text) => text !== 'read')
+  assert.deepEqual(lines, ['close 1', 'dial 3 a'])
+  subject.step({ kind: 'opened', channel: 3, host: 'a' })
+  const again = subject.wait(10_100).filter((text) => text !== 'read')
+  assert.deepEqual(again, ['close 3', 'dial 5 a'], 'it opened, but nobody said hello')
+})
+
 test('a copy that diverged and is not heard halts in time, and never claims', () => {
   const subject = backup()
-  subject.step({ kind: 'diverged', report: 'x10' })
+  subject.step({ kind: 'diverged', index: 11n, report: 'x10' })
   assert.deepEqual(subject.wait(2000), ['halt: this copy has left'])
 })
 
@@ -247,9 +369,29 @@ test('a pause of this process is no silence of the primary', () => {
   assert.ok(!lines.some((text) => text.startsWith('propose')), lines.join('; '))
 })
 
+test('a process that pauses all the time notices all the same that the primary is silent', () => {
+  const subject = backup()
+  const lines: string[] = []
+  for (let i = 0; i < 3; i++) {
+    subject.nowMs += 300
+    lines.push(...quiet(subject.step({ kind: 'tick', nowMs: subject.nowMs })))
+  }
+  assert.deepEqual(lines, ['close 1', 'propose 3 go live b1/- life 1'])
+})
+
+test('refusals that come faster than the arbiter answers do not keep its answer out', () => {
+  const subject = backup()
+  subject.wait(200)
+  assert.deepEqual(subject.receive(1, { kind: 'refused', reason: 'dropped' }), ['read', 'close 1'])
+  subject.wait(100)
+  subject.connect(3, A)
+  assert.deepEqual(subject.receive(3, { kind: 'refused', reason: 'dropped' }), ['close 3'])
+  assert.deepEqual(subject.answer(configuration(3, A)), ['halt: replaced: configuration 3 (drop)'])
+})
+
 test('a primary whose heart beats without progress is suspected after its own time', () => {
   const subject = backup()
-  const beat = (position: bigint): Message => ({ kind: 'heartbeat', epoch: 2, state: 'running', position })
+  const beat = (position: bigint): Message => ({ kind: 'heartbeat', state: 'running', position })
   const lines: string[] = []
   for (let i = 0; i < 300 && lines.length === 0; i++) {
     subject.receive(1, beat(77n))
@@ -275,8 +417,8 @@ test('outputs that are known as released are not emitted again', () => {
 test('outputs from before this copy joined are emitted again if nobody knows that they left', () => {
   const subject = asking()
   subject.connect(1, A)
-  subject.receive(1, START)
   subject.receive(1, { kind: 'pendingOutput', join: 1, ...output(9) })
+  subject.receive(1, START)
   subject.receive(1, CHUNK)
   subject.step({ kind: 'installed', join: 1 })
   subject.receive(1, { kind: 'configured', epoch: 2 })
@@ -284,22 +426,6 @@ test('outputs from before this copy joined are emitted again if nobody knows tha
   subject.wait(600)
   subject.answer(LIVE)
   assert.deepEqual(subject.step({ kind: 'linkUp', left: [] }), ['release 1:9'])
-})
-
-test('pending outputs that come again after the channel broke among them count once', () => {
-  const subject = asking()
-  subject.connect(1, A)
-  subject.receive(1, START)
-  for (const ordinal of [8, 8, 9]) {
-    subject.receive(1, { kind: 'pendingOutput', join: 1, ...output(ordinal) })
-  }
-  subject.receive(1, CHUNK)
-  subject.step({ kind: 'installed', join: 1 })
-  subject.receive(1, { kind: 'configured', epoch: 2 })
-  subject.answer(PAIR)
-  subject.wait(600)
-  subject.answer(LIVE)
-  assert.deepEqual(subject.step({ kind: 'linkUp', left: [] }), ['release 1:8 1:9'])
 })
 
 test('a primary that only refuses is no primary that lives: it may be unable to drop this copy', () => {

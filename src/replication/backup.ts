@@ -41,7 +41,6 @@ export class Backup implements Role {
   #appointed: Configuration | undefined
   #leavingMs = 0
   #beatMs = 0
-  #isStreaming: boolean
 
   /** `link` may be up already, with the stream running: then it is the one over which this copy joined. */
   constructor(parts: RoleParts, configuration: Configuration, log: ReceivedLog, link: PeerLink) {
@@ -51,7 +50,6 @@ export class Backup implements Role {
     this.#link = link
     this.#watch = new PeerWatch(parts.context)
     this.#pause = new PauseWatch(parts.context)
-    this.#isStreaming = link.isUp
     if (link.isUp) this.#acknowledge()
   }
 
@@ -66,8 +64,10 @@ export class Backup implements Role {
   }
 
   onTick(): void {
-    if (this.#pause.onTick()) this.#watch.reset()
+    if (this.#pause.onTick()) this.#watch.onPause()
     if (this.#state === 'leaving') return this.#leaveInTime()
+    // It may never catch up, and the primary may have gone on without it.
+    if (this.#state === 'sealed' && this.#appointed === undefined) this.#parts.dialog.poll()
     if (this.#state !== 'following') return
     this.#link.onTick()
     const suspicion = this.#watch.suspicion()
@@ -83,7 +83,6 @@ export class Backup implements Role {
     if (!this.#link.owns(channel)) return
     if (this.#state === 'leaving') return this.#parts.context.halt('this copy has left')
     this.#link.onClosed()
-    this.#isStreaming = false
     // No process listens there: it is not slow, it is gone.
     if (isRefused && this.#state === 'following') this.#seal('its process is gone')
   }
@@ -100,13 +99,15 @@ export class Backup implements Role {
         this.#watch.onHeard()
         return this.#watch.onHeartbeat(message)
       case 'configured':
-        return this.#parts.dialog.read()
+        if (message.epoch > this.#configuration.epoch) return this.#parts.dialog.read()
+        // The primary knows it only now, and has ignored what was acknowledged in it before.
+        return this.#acknowledge()
       case 'yield':
         return this.#seal(`it yields: ${message.reason}`)
       // No sign of life for this copy: whoever only refuses may be unable to drop it.
       case 'refused':
         this.#parts.context.tell(`the primary refuses this copy: ${message.reason}`)
-        this.#parts.dialog.read()
+        this.#parts.dialog.poll()
         return this.#link.close()
     }
   }
@@ -135,7 +136,7 @@ export class Backup implements Role {
         return this.#claimIfCaughtUp()
       case 'diverged':
         this.#parts.context.tell(`this copy diverged: ${input.report}`)
-        return this.#leave({ kind: 'diverged', report: input.report })
+        return this.#leave({ kind: 'diverged', index: input.index, report: input.report })
       case 'convicted':
         return this.#leave({ kind: 'yield', reason: `memory changed by itself: ${input.report}` })
       case 'diskFailed':
@@ -167,8 +168,8 @@ export class Backup implements Role {
       epoch,
       nextIndex: this.#log.received.nextIndex,
     })
-    this.#isStreaming = true
-    this.#acknowledge()
+    // Behind the message that makes it count, which an urgent one could overtake.
+    this.#acknowledge(false)
   }
 
   #onBatch(bytes: Uint8Array): void {
@@ -177,14 +178,13 @@ export class Backup implements Role {
     } catch (error) {
       if (!(error instanceof FormatError)) throw error
       this.#parts.context.tell(error.message)
-      this.#isStreaming = false
       return this.#link.close()
     }
     this.#acknowledge()
   }
 
-  #acknowledge(): void {
-    if (!this.#link.isUp || !this.#isStreaming) return
+  #acknowledge(isUrgent = true): void {
+    if (!this.#link.isUp) return
     const { context } = this.#parts
     const ack = {
       kind: 'ack',
@@ -193,7 +193,7 @@ export class Backup implements Role {
       received: this.#log.received.nextIndex,
       executed: this.#log.executed.nextIndex,
     } as const
-    context.send(this.#link.channel, ack, true)
+    context.send(this.#link.channel, ack, isUrgent)
   }
 
   #beat(): void {
@@ -203,7 +203,6 @@ export class Backup implements Role {
     const { position } = this.#log.executed
     const heartbeat = {
       kind: 'heartbeat',
-      epoch: this.#configuration.epoch,
       state: this.#log.isCaughtUp ? 'idle' : 'running',
       position,
     } as const
@@ -245,6 +244,7 @@ export class Backup implements Role {
   /** Tells the primary why this copy goes, and waits until it has heard. */
   #leave(message: Message): void {
     const { context } = this.#parts
+    if (this.#state === 'leaving') return
     if (!this.#link.isUp) return context.halt('this copy cannot go on, and the primary is not there')
     context.send(this.#link.channel, message, true)
     this.#state = 'leaving'

@@ -6,12 +6,12 @@
  * The arbiter holds one for each epoch and never changes one. A change is a test-and-set from N to N + 1:
  *
  *     change       made by                        from                to
- *     cold start   a new process (see cold_start) any or none         {me, none}, life N + 1
+ *     cold start   a new process (starting.ts)    any or none         {me, none}, life N + 1
  *     go live      the backup                     {A, B}              {B, none}
  *     drop         the primary                    {A, B}              {A, none}
  *     add          the primary                    {A, none}           {A, C}
  *     hand over    the primary                    {A, B}              {B, none}
- *     stop         the primary                    {A, any}            {A, none} stopped
+ *     stop         the primary                    {A, any}            the same, stopped
  *
  * A decision has no lease and never expires: what is not replaced holds for ever.
  */
@@ -52,6 +52,7 @@ const VERSION = 1
 const MAX_EPOCH = 0xffff_ffff
 /** Names are short, printable and without spaces. */
 const NAME = /^[!-~]{1,128}$/
+const ASCII = /^[ -~]*$/
 
 /** Whether a text can be a host, an incarnation or a generation. */
 export function isName(text: string): boolean {
@@ -92,6 +93,7 @@ export function encodeConfiguration(configuration: Configuration): Decision {
 export function decodeConfiguration(decision: Decision): Configuration {
   const what = `the arbiter's decision ${decision.epoch}`
   if (decision.text.length > MAX_DECISION_BYTES) throw new FormatError(`${what}: too long`)
+  if (!ASCII.test(decision.text)) throw new FormatError(`${what}: not ASCII`)
   const json = decodeJson(encodeAscii(decision.text), what)
   if (json['version'] !== VERSION) {
     throw new FormatError(`${what}: version ${String(json['version'])}, this program reads ${VERSION}`)

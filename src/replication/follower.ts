@@ -2,7 +2,7 @@
  * The copy that follows a primary, as the primary sees it: first a joining one, then the backup.
  *
  *     snapshot --taken--> transfer --last chunk acknowledged, installed--> catching up --lag below target--> gating
- *     gating --executed through a digest--> ready --(the primary's change)--> backup
+ *     gating --executed through a digest--> ready --the arbiter answers--> adding --(the primary's change)--> backup
  *
  * From *gating* on, outputs wait for this copy's acknowledgements, though the configuration does not name it yet: so
  * when the change that adds it lands, at whatever moment, it already knows all that has left since `gateFrom`; and it
@@ -19,7 +19,7 @@ import { PeerWatch } from './peer_watch.ts'
 import type { Frontier } from './ports.ts'
 import { SentLog } from './sent_log.ts'
 
-export type FollowerState = 'snapshot' | 'transfer' | 'catching up' | 'gating' | 'ready' | 'backup'
+export type FollowerState = 'snapshot' | 'transfer' | 'catching up' | 'gating' | 'ready' | 'adding' | 'backup'
 
 export class Follower {
   readonly member: MemberIdentity
@@ -29,12 +29,19 @@ export class Follower {
   /** The channel to it, or undefined while it is broken. */
   channel: number | undefined
   state: FollowerState
+  /** Whether the arbiter has been heard since this copy was ready. */
+  arbiter: 'not asked' | 'asked' | 'answered' = 'not asked'
   #log: SentLog | undefined
   /** Outputs of records from here on wait for its acknowledgement. */
   gateFrom: bigint | undefined
   /** The first digest that was logged while gating. */
   #digestIndex: bigint | undefined
+  /** Since when outputs have been waiting for a copy that does not follow as the backup yet. */
   #gatingMs = 0
+  /** Since when it has been catching up. */
+  #installedMs = 0
+  /** Whether it has acknowledged as the backup. */
+  #isSettled = false
   #slowSinceMs: number | undefined
   #start: Frontier | undefined
   /** Chunks: read from the machine up to, sent up to, acknowledged up to (exclusive); the last one's number. */
@@ -61,8 +68,17 @@ export class Follower {
     return this.state === 'backup'
   }
 
+  /** Whether outputs wait for it although the configuration does not name it. */
+  get isGating(): boolean {
+    return this.state === 'gating' || this.state === 'ready'
+  }
+
   get unacknowledgedBytes(): number {
     return this.#log?.unacknowledgedBytes ?? 0
+  }
+
+  get unexecutedBytes(): number {
+    return this.#log?.unexecutedBytes ?? 0
   }
 
   get executed(): bigint {
@@ -110,11 +126,14 @@ export class Follower {
   onInstalled(): void {
     if (this.state !== 'transfer') return
     this.state = 'catching up'
+    this.#installedMs = this.#context.nowMs
     this.#context.emit({ kind: 'dropSnapshot', join: this.join })
   }
 
-  /** It has come back after its channel broke, and goes on with `nextIndex`; false if the log does not reach back. */
+  /** It has come back after its channel broke, and goes on with `nextIndex`; false if it cannot have what it asks for. */
   resume(channel: number, nextIndex: bigint, join: JoinResume | undefined): boolean {
+    const isChunkKnown = (next: number) => this.#chunkAcked <= next && next <= this.#chunkAsked
+    if (join !== undefined && this.state === 'transfer' && !isChunkKnown(join.nextChunk)) return false
     const batches = this.#log?.from(nextIndex)
     if (batches === undefined || !this.#log!.onAck(nextIndex, this.executed)) return false
     this.channel = channel
@@ -143,6 +162,7 @@ export class Follower {
 
   /** False if it acknowledges what it cannot have. */
   onAck({ received, executed }: Ack): boolean {
+    if (this.isBackup) this.#isSettled = true
     return this.#log?.onAck(received, executed) ?? false
   }
 
@@ -160,10 +180,16 @@ export class Follower {
     if (this.state === 'gating' && isVerified && this.lagMs <= settings.lagTargetMs) this.state = 'ready'
   }
 
+  /** The arbiter has answered. */
+  onArbiter(): void {
+    if (this.arbiter === 'asked') this.arbiter = 'answered'
+  }
+
   /** The configuration names it now. */
   onBackup(): void {
     this.state = 'backup'
     this.gateFrom = 0n
+    this.#gatingMs = this.#context.nowMs
   }
 
   /** Why it has to go, or undefined: silent, stuck, too slow, or too long in joining with outputs waiting. */
@@ -172,8 +198,10 @@ export class Follower {
     const suspicion = this.watch.suspicion()
     if (suspicion !== undefined) return suspicion
     if (!this.isBackup && this.unacknowledgedBytes > settings.boundBytes) return 'the log outruns it'
-    if (this.state === 'gating' && nowMs - this.#gatingMs >= settings.joinGateMs)
-      return 'joining takes too long'
+    const isBehind = this.state === 'catching up' && nowMs - this.#installedMs >= settings.slowBackupMs
+    if (isBehind) return 'it does not catch up'
+    const isUnsettled = this.isGating || (this.isBackup && !this.#isSettled)
+    if (isUnsettled && nowMs - this.#gatingMs >= settings.joinGateMs) return 'joining takes too long'
     if (!this.isBackup || this.lagMs <= settings.lagLimitMs) {
       this.#slowSinceMs = undefined
       return undefined

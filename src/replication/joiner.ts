@@ -15,10 +15,10 @@ import type { Outcome } from './arbiter_dialog.ts'
 import { Backup } from './backup.ts'
 import type { Configuration } from './configuration.ts'
 import { partOf } from './context.ts'
-import type { ChunkMessage, JoinStart, Message } from './message.ts'
+import type { ChunkMessage, JoinStart, Message, PendingOutputMessage } from './message.ts'
 import { PeerLink } from './peer_link.ts'
 import { PauseWatch, PeerWatch } from './peer_watch.ts'
-import type { Input } from './ports.ts'
+import type { Input, OperatorCommand } from './ports.ts'
 import type { Protection } from './protection.ts'
 import { ReceivedLog } from './received_log.ts'
 import type { Role, RoleParts } from './role.ts'
@@ -26,8 +26,6 @@ import { Starting } from './starting.ts'
 
 interface Transfer {
   readonly start: JoinStart
-  /** Incarnation of the process that it comes from: only that one knows this join. */
-  readonly source: string
   readonly log: ReceivedLog
   nextChunk: number
   state: 'receiving' | 'installing' | 'installed'
@@ -41,7 +39,8 @@ export class Joiner implements Role {
   readonly #watch: PeerWatch
   readonly #pause: PauseWatch
   #transfer: Transfer | undefined
-  #readMs: number
+  /** Outputs that came before their `joinStart`, over the present channel. */
+  #pending: PendingOutputMessage[] = []
   #beatMs = 0
 
   constructor(parts: RoleParts, configuration: Configuration) {
@@ -50,7 +49,6 @@ export class Joiner implements Role {
     this.#link = new PeerLink(parts.context, configuration.primary.host)
     this.#watch = new PeerWatch(parts.context)
     this.#pause = new PauseWatch(parts.context)
-    this.#readMs = parts.context.nowMs
   }
 
   protection(): Protection {
@@ -58,10 +56,10 @@ export class Joiner implements Role {
   }
 
   onTick(): void {
-    if (this.#pause.onTick()) this.#watch.reset()
-    this.#link.onTick()
+    if (this.#pause.onTick()) this.#watch.onPause()
+    if (this.#isWanted) this.#link.onTick()
     if (this.#link.isUp && this.#watch.suspicion() !== undefined) this.#link.close()
-    if (!this.#link.isUp) this.#readNowAndThen()
+    if (!this.#link.isUp) this.#parts.dialog.poll()
     else this.#beat()
   }
 
@@ -84,7 +82,7 @@ export class Joiner implements Role {
       case 'joinStart':
         return this.#onStart(message)
       case 'pendingOutput':
-        if (message.join === this.#transfer?.start.join) this.#transfer.log.addPending(message)
+        this.#pending.push(message)
         return
       case 'chunk':
         return this.#onChunk(message)
@@ -115,12 +113,9 @@ export class Joiner implements Role {
       )
     }
     this.#link.close()
-    this.#parts.become(new Starting(this.#parts, current))
-  }
-
-  /** The configuration in which it joins: the primary may have known a later one than this copy when it began. */
-  get #epoch(): number {
-    return this.#transfer?.start.epoch ?? this.#configuration.epoch
+    const starting = new Starting(this.#parts)
+    this.#parts.become(starting)
+    starting.onOutcome({ kind: 'current', current })
   }
 
   onMachine(input: Input): void {
@@ -135,7 +130,11 @@ export class Joiner implements Role {
         return this.#acknowledge()
       case 'diverged':
         if (this.#link.isUp)
-          context.send(this.#link.channel, { kind: 'diverged', report: input.report }, true)
+          context.send(
+            this.#link.channel,
+            { kind: 'diverged', index: input.index, report: input.report },
+            true,
+          )
         return context.halt(`this copy diverged: ${input.report}`)
       case 'convicted':
         return context.halt(`memory changed by itself: ${input.report}`)
@@ -144,20 +143,40 @@ export class Joiner implements Role {
     }
   }
 
-  onOperator(): void {
-    this.#parts.context.tell('this copy is still joining')
+  onOperator(command: OperatorCommand): void {
+    if (command !== 'force' || this.#transfer !== undefined) {
+      return this.#parts.context.tell('this copy is still joining')
+    }
+    // Both copies may be lost, with nobody there to join: then the disk may be the recorded backup's.
+    this.#link.close()
+    this.#parts.become(new Starting(this.#parts, true))
   }
 
   checkInvariants(): void {
     this.#transfer?.log.checkInvariants()
   }
 
+  /**
+   * While another host's copy is the backup there is no place: then only the arbiter is asked, now and then. A backup
+   * of this host's is an earlier process, and the primary has to hear that it is gone.
+   */
+  get #isWanted(): boolean {
+    const { backup } = this.#configuration
+    return backup === undefined || backup.host === this.#parts.context.options.host
+  }
+
+  /** The configuration in which it joins: the primary may be further than what the arbiter said when it was asked. */
+  get #epoch(): number {
+    return Math.max(this.#configuration.epoch, this.#transfer?.start.epoch ?? 0)
+  }
+
   #ask(hello: Message & { kind: 'hello' }): void {
     if (!this.#link.onHello(hello)) return
     const { context } = this.#parts
+    // Whoever has taken the primary's place there numbers its joins anew, and what has been stored is not of its state.
+    if (hello.incarnation !== this.#configuration.primary.incarnation) return this.#link.close()
+    this.#pending = []
     const transfer = this.#transfer
-    // Another process has taken the place of the one this copy joined. Only the arbiter knows what this copy is now.
-    if (transfer !== undefined && hello.incarnation !== transfer.source) return this.#link.close()
     context.send(this.#link.channel, {
       kind: 'join',
       member: context.identity('joined'),
@@ -180,7 +199,15 @@ export class Joiner implements Role {
     const { life, nextIndex, position } = start
     const log = new ReceivedLog(context, life, { nextIndex, position }, false)
     for (const { port, ordinal } of start.released) log.gate.onLeft(port, ordinal)
-    this.#transfer = { start, source: this.#link.peer!, log, nextChunk: 0, state: 'receiving' }
+    for (const output of this.#pending) {
+      if (output.join !== start.join || output.index >= nextIndex || !log.gate.accepts(output)) {
+        context.tell('the primary sends outputs that do not belong to its state')
+        return this.#link.close()
+      }
+      log.gate.add(output)
+    }
+    this.#pending = []
+    this.#transfer = { start, log, nextChunk: 0, state: 'receiving' }
   }
 
   #onChunk({ join, number, isLast, bytes }: ChunkMessage): void {
@@ -227,6 +254,8 @@ export class Joiner implements Role {
   #acknowledge(): void {
     const transfer = this.#transfer
     if (transfer === undefined || !this.#link.isUp) return
+    // Unacknowledged, the log soon outruns this copy, and the primary gives it up before it fills its memory.
+    if (transfer.log.waitingBytes > this.#parts.context.settings.boundBytes) return
     const ack = {
       kind: 'ack',
       epoch: this.#epoch,
@@ -244,13 +273,6 @@ export class Joiner implements Role {
     const position = this.#transfer?.log.executed.position ?? 0n
     // Until there is a machine it does nothing, and that is no stall.
     const state = this.#transfer?.state === 'installed' && !this.#transfer.log.isCaughtUp ? 'running' : 'idle'
-    context.send(this.#link.channel, { kind: 'heartbeat', epoch: this.#epoch, state, position }, true)
-  }
-
-  #readNowAndThen(): void {
-    const { context, dialog } = this.#parts
-    if (context.nowMs - this.#readMs < context.settings.arbiterRetryMs) return
-    this.#readMs = context.nowMs
-    dialog.read()
+    context.send(this.#link.channel, { kind: 'heartbeat', state, position }, true)
   }
 }

@@ -4,6 +4,9 @@
  *     lag <= target       full speed
  *     target .. limit     falling linearly to the slowest pace
  *     bytes > bound       inputs wait outside;  > 2 x bound  nothing runs
+ *
+ * The bytes are those of outputs that wait to leave and of records that the backup has not executed: so the bound holds
+ * for the memory of either side.
  */
 import type { Context } from './context.ts'
 import type { Follower } from './follower.ts'
@@ -20,12 +23,17 @@ export class Lag {
     this.#context = context
   }
 
+  /** Whether the machine is made to stand still. */
+  get isStandingStill(): boolean {
+    return this.#pace === 0
+  }
+
   /** Sets the pace by what the backup owes and by what waits to leave. Nothing is set while the machine is stopped. */
   adjust(follower: Follower | undefined, gateBytes: number, isStopped: boolean): void {
     if (isStopped) return
     // A copy that only joins must not hold the machine back: if it cannot keep up it is given up.
     const backup = follower?.isBackup ? follower : undefined
-    const bytes = gateBytes + (backup?.unacknowledgedBytes ?? 0)
+    const bytes = gateBytes + (backup?.unexecutedBytes ?? 0)
     const { boundBytes } = this.#context.settings
     const inputs = bytes > boundBytes ? 'held' : 'taken'
     const pace = bytes > 2 * boundBytes ? 0 : this.#paceFor(backup?.lagMs ?? 0)

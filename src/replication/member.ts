@@ -61,6 +61,7 @@ export class Member {
     if (context.halted === undefined) this.#role.checkInvariants()
     const effects = context.takeEffects()
     checkEffects(effects)
+    for (const effect of effects) if (effect.kind === 'close') this.#accepted.delete(effect.channel)
     return effects
   }
 
@@ -123,6 +124,5 @@ export class Member {
     const { context } = this.#parts
     context.send(channel, { kind: 'refused', reason })
     context.emit({ kind: 'close', channel })
-    this.#accepted.delete(channel)
   }
 }

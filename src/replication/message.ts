@@ -6,7 +6,7 @@
  *       hello            ->
  *                        <-           hello
  *       join | follow    ->           (a new copy, or a copy that goes on where its channel broke)
- *                        <-           joinStart, pendingOutput..., chunk... | batch... | refused
+ *                        <-           pendingOutput..., joinStart, chunk... | batch... | refused
  *       chunkAck, installed ->
  *       ack, heartbeat   ->
  *                        <-           batch, heartbeat, configured
@@ -43,7 +43,10 @@ export interface Join {
   readonly resume: JoinResume | undefined
 }
 
-/** The state that follows is that at `position`, with all records before `nextIndex` applied. */
+/**
+ * The state that follows is that at `position`, with all records before `nextIndex` applied. All outputs that belong to
+ * it have come before, so that a join that has begun lacks none, wherever its channel breaks.
+ */
 export interface JoinStart {
   readonly kind: 'joinStart'
   readonly join: number
@@ -128,7 +131,6 @@ export type ExecutionState = (typeof EXECUTION_STATES)[number]
 /** A sign of life, with what the machine is doing and how far it has come. */
 export interface Heartbeat {
   readonly kind: 'heartbeat'
-  readonly epoch: number
   readonly state: ExecutionState
   readonly position: bigint
 }
@@ -139,9 +141,10 @@ export interface Configured {
   readonly epoch: number
 }
 
-/** The sender's machine differs from what the log says. */
+/** The sender's machine differs from what the log says; found at record `index`, where both sides can say what they have. */
 export interface DivergedMessage {
   readonly kind: 'diverged'
+  readonly index: bigint
   readonly report: string
 }
 

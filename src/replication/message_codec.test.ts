@@ -44,11 +44,11 @@ const messages: { [K in Message['kind']]: fc.Arbitrary<Extract<Message, { kind: 
   batch: fc.record({ kind: kind('batch'), bytes }, flat),
   ack: fc.record({ kind: kind('ack'), epoch: u32, incarnation: text, received: u64, executed: u64 }, flat),
   heartbeat: fc.record(
-    { kind: kind('heartbeat'), epoch: u32, state: fc.constantFrom(...EXECUTION_STATES), position: u64 },
+    { kind: kind('heartbeat'), state: fc.constantFrom(...EXECUTION_STATES), position: u64 },
     flat,
   ),
   configured: fc.record({ kind: kind('configured'), epoch: u32 }, flat),
-  diverged: fc.record({ kind: kind('diverged'), report: text }, flat),
+  diverged: fc.record({ kind: kind('diverged'), index: u64, report: text }, flat),
   yield: fc.record({ kind: kind('yield'), reason: text }, flat),
   confirm: fc.record({ kind: kind('confirm'), incarnation: text }, flat),
   confirmed: fc.record({ kind: kind('confirmed'), incarnation: text, isDead: fc.boolean() }, flat),

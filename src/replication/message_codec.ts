@@ -175,12 +175,11 @@ const FORMS: Forms = {
   heartbeat: {
     code: 12,
     maxBytes: SMALL,
-    write(writer, { epoch, state, position }) {
-      writer.varint(epoch)
+    write(writer, { state, position }) {
       writer.u8(EXECUTION_STATES.indexOf(state))
       writer.varint64(position)
     },
-    read: (reader) => ({ epoch: readU32(reader), state: readState(reader), position: reader.varint64() }),
+    read: (reader) => ({ state: readState(reader), position: reader.varint64() }),
   },
   configured: {
     code: 13,
@@ -191,8 +190,11 @@ const FORMS: Forms = {
   diverged: {
     code: 14,
     maxBytes: SMALL + MAX_TEXT_BYTES,
-    write: (writer, { report }) => writeText(writer, report),
-    read: (reader) => ({ report: readText(reader) }),
+    write(writer, { index, report }) {
+      writer.varint64(index)
+      writeText(writer, report)
+    },
+    read: (reader) => ({ index: reader.varint64(), report: readText(reader) }),
   },
   yield: {
     code: 15,

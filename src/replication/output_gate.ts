@@ -7,7 +7,8 @@
  * Outputs leave in the order of their records. A released output is kept until the other end has said that it has it,
  * since the link may break or this copy may have to hand it to another.
  *
- * Invariants: indexes rise; ordinals of a port rise, over held and unconfirmed; nothing unconfirmed is behind `limit`.
+ * Invariants: indexes never fall and ordinals of a port rise, over held and unconfirmed; what is unconfirmed stands
+ * before what is held.
  */
 import { assert } from '../base/assert.ts'
 import type { PortOrdinal } from './message.ts'
@@ -47,15 +48,24 @@ export class OutputGate {
     return [...this.#left].map(([port, ordinal]) => ({ port, ordinal }))
   }
 
+  /** Whether an output goes on where the ones before it ended. */
+  accepts({ port, ordinal, index }: MachineOutput): boolean {
+    return index >= this.#lastIndex && ordinal > (this.#lastOrdinal.get(port) ?? 0n)
+  }
+
   add(output: MachineOutput): void {
     const { port, ordinal, index, bytes } = output
-    assert(index >= this.#lastIndex, `output of record ${index} after ${this.#lastIndex}`)
-    assert(ordinal > (this.#lastOrdinal.get(port) ?? 0n), `ordinal ${ordinal} of port ${port} does not rise`)
+    assert(this.accepts(output), `output ${port}:${ordinal} of record ${index} after ${this.#lastIndex}`)
     this.#lastIndex = index
     this.#lastOrdinal.set(port, ordinal)
     if (ordinal <= (this.#left.get(port) ?? 0n)) return
     this.#outputs.push(output)
     this.#bytes += bytes.length
+  }
+
+  /** Whether this machine has ever put out so much on the port, as far as is known here. */
+  knows(port: number, ordinal: bigint): boolean {
+    return ordinal <= (this.#lastOrdinal.get(port) ?? 0n) || ordinal <= (this.#left.get(port) ?? 0n)
   }
 
   /** Releases what may go: all whose records are before `limit`. */

@@ -2,12 +2,14 @@
  * A channel to one host that is opened again whenever it is not there.
  *
  *     down --dial--> dialing --opened--> greeting --hello received--> up
- *       ^---------------- closed, or the wrong process ----------------'
+ *       ^-------- closed, the wrong process, or no answer -------------'
+ *
+ * A host that loses its power closes nothing, so whatever does not come up is given up after `stallMs`.
  */
 import type { Context } from './context.ts'
 import type { Hello } from './message.ts'
 
-export type LinkState = 'down' | 'dialing' | 'greeting' | 'up'
+type LinkState = 'down' | 'dialing' | 'greeting' | 'up'
 
 export class PeerLink {
   readonly host: string
@@ -15,28 +17,26 @@ export class PeerLink {
   #state: LinkState = 'down'
   #channel = -1
   #nextDialMs = 0
-  /** Incarnation of the process at the other end, once it has said hello. */
-  #peer: string | undefined
+  #redialledMs = Number.NEGATIVE_INFINITY
+  /** When the state was entered. */
+  #sinceMs = 0
 
   constructor(context: Context, host: string) {
     this.#context = context
     this.host = host
   }
 
-  get state(): LinkState {
-    return this.#state
-  }
-
   get isUp(): boolean {
     return this.#state === 'up'
   }
 
-  get channel(): number {
-    return this.#channel
+  /** How long the link has been in its state, in milliseconds. */
+  get ageMs(): number {
+    return this.#context.nowMs - this.#sinceMs
   }
 
-  get peer(): string | undefined {
-    return this.#peer
+  get channel(): number {
+    return this.#channel
   }
 
   /** Whether an input of this channel is this link's. */
@@ -44,14 +44,17 @@ export class PeerLink {
     return this.#state !== 'down' && channel === this.#channel
   }
 
-  /** Dials if it is down and the time has come. */
+  /** Dials if it is down and the time has come; gives up an attempt that gets nowhere. */
   onTick(): void {
-    if (this.#state === 'down' && this.#context.nowMs >= this.#nextDialMs) this.#dial()
+    const { nowMs, settings } = this.#context
+    if (this.#state === 'down' && nowMs >= this.#nextDialMs) return this.#dial()
+    const isTrying = this.#state === 'dialing' || this.#state === 'greeting'
+    if (isTrying && this.ageMs >= settings.stallMs) this.close()
   }
 
   onOpened(): void {
     const { machine, host, incarnation } = this.#context.options
-    this.#state = 'greeting'
+    this.#enter('greeting')
     this.#context.send(this.#channel, { kind: 'hello', machine, host, incarnation })
   }
 
@@ -62,16 +65,21 @@ export class PeerLink {
       this.close()
       return false
     }
-    this.#state = 'up'
-    this.#peer = hello.incarnation
+    this.#enter('up')
     return true
   }
 
-  /** The other side closed it, or it broke. One that was up is dialled again at once: whether that is refused tells. */
+  /**
+   * The other side closed it, or it broke. One that was up is dialled again at once, since whether that is refused
+   * tells; but only once in `dialRetryMs`, or two that do not understand each other would never rest.
+   */
   onClosed(): void {
-    const wasUp = this.#state === 'up'
+    const { nowMs, settings } = this.#context
+    const mayRedial = this.#state === 'up' && nowMs - this.#redialledMs >= settings.dialRetryMs
     this.#forget()
-    if (wasUp) this.#dial()
+    if (!mayRedial) return
+    this.#redialledMs = nowMs
+    this.#dial()
   }
 
   /** Closes the channel; it is dialled again after a while unless the owner stops calling `onTick`. */
@@ -81,14 +89,18 @@ export class PeerLink {
   }
 
   #dial(): void {
-    this.#state = 'dialing'
+    this.#enter('dialing')
     this.#channel = this.#context.newChannel()
     this.#context.emit({ kind: 'dial', channel: this.#channel, host: this.host })
   }
 
+  #enter(state: LinkState): void {
+    this.#state = state
+    this.#sinceMs = this.#context.nowMs
+  }
+
   #forget(): void {
-    this.#state = 'down'
-    this.#peer = undefined
+    this.#enter('down')
     this.#nextDialMs = this.#context.nowMs + this.#context.settings.dialRetryMs
   }
 }

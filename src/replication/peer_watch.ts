@@ -10,6 +10,8 @@ export class PeerWatch {
   #heardMs: number
   #progressMs: number
   #position = 0n
+  /** Whether a pause has been pardoned since anything arrived. */
+  #isPardoned = false
 
   constructor(context: Context) {
     this.#context = context
@@ -20,6 +22,7 @@ export class PeerWatch {
   /** Anything has arrived. */
   onHeard(): void {
     this.#heardMs = this.#context.nowMs
+    this.#isPardoned = false
   }
 
   onHeartbeat({ state, position }: Heartbeat): void {
@@ -27,7 +30,16 @@ export class PeerWatch {
     this.#position = position
   }
 
-  /** Starts anew, after a pause of this process or of what it watches. */
+  /**
+   * This process has paused, so the silence may be its own. One pause is pardoned until something arrives: a process
+   * that pauses all the time, on a host that is too busy, must not wait for ever for a peer that is gone.
+   */
+  onPause(): void {
+    if (!this.#isPardoned) this.reset()
+    this.#isPardoned = true
+  }
+
+  /** Starts anew, with a new channel. */
   reset(): void {
     this.#heardMs = this.#context.nowMs
     this.#progressMs = this.#context.nowMs

@@ -7,16 +7,22 @@
  *  1. Effects are carried out in the order given, those of one step before those of the next. Each may be begun before
  *     the one before it has finished, except as said here.
  *  2. `release` and `attach` go to one queue, in order: an output leaves only by the link that was attached before it.
- *  3. `feed`, `install`, `takeOver`, `append`, `snapshot` and `execution` go to the machine through one queue, in order.
+ *  3. `boot`, `feed`, `install`, `takeOver`, `append`, `snapshot`, `dropSnapshot`, `execution` and `stopExecution` go to
+ *     the machine through one queue, in order.
  *  4. What `append` appended comes back with `appended`, in the order of the records and before anything that came later.
  *  5. `halt` is the last effect of a member: the process of the machine ends. Outputs that are queued do not leave any
  *     more; messages that are queued may. A new process has a new incarnation.
  *  6. A `send` on a channel that has closed is dropped. Messages marked `urgent` (acknowledgements, heartbeats) must
  *     not wait behind others.
  *  7. `tick` comes at least every heartbeat, with a monotonic clock.
- *  8. Before `boot` starts the machine, its disk is synced: what a crash has left unsynced is read by the guest, and must
+ *  8. There is one process of a machine on a host at a time: a member is made only while its process holds the host's
+ *     lock of that machine, and the process ends before the lock does. So a new member may call all before it dead.
+ *  9. The host that a hello names is the one that the channel's certificate was made out to.
+ * 10. What the machine has put out at its last position, without a record that announces it, is logged as the first
+ *     thing after `takeOver`.
+ * 11. Before `boot` starts the machine, its disk is synced: what a crash has left unsynced is read by the guest, and must
  *     not be lost any more.
- *  9. A machine that is off when `takeOver` comes says `poweredOff`, as it would have where it was switched off.
+ * 12. A machine that is off when `takeOver` comes says `poweredOff`, as it would have where it was switched off.
  */
 import type { LogBatch } from '../log/batch.ts'
 import type { ArbiterAnswer, Decision } from './arbiter.ts'
@@ -41,7 +47,7 @@ export interface MemberOptions {
   readonly mayCreate: boolean
   /** Whether this host starts the machine again if its last configuration says that it was stopped. */
   readonly mayRestart: boolean
-  /** The operator's word that the recorded backup is dead, or that its data may be lost: see cold_start.ts. */
+  /** The operator's word that the recorded backup is dead, or that its data may be lost: see starting.ts. */
   readonly force: boolean
   readonly settings: Settings
   /** Bugs planted by tests. */
@@ -90,8 +96,8 @@ export type Input =
     }
   /** What the machine is doing, at least every heartbeat. */
   | { readonly kind: 'progress'; readonly state: ExecutionState; readonly position: bigint }
-  /** This copy's machine does not do what the log says; `report` prints both sides. */
-  | { readonly kind: 'diverged'; readonly report: string }
+  /** This copy's machine does not do what record `index` says; `report` says what it has instead. */
+  | { readonly kind: 'diverged'; readonly index: bigint; readonly report: string }
   /** This copy's own memory or disk has changed without being written: it is convicted. */
   | { readonly kind: 'convicted'; readonly report: string }
   /** This copy's disk does not work (the machine holds the request that failed, until `failRequests`). */
@@ -110,7 +116,7 @@ export type Input =
     }
   /** The answer to `install`: the state is there, and the disk is synced as the generation of this process. */
   | { readonly kind: 'installed'; readonly join: number }
-  /** The answer to `execution` with `stopped`: all is logged and has been `appended`; nothing runs. */
+  /** The answer to each `stopExecution`: all is logged and has been `appended`; nothing runs. */
   | { readonly kind: 'stopped' }
   /** The guest has powered off; all that it did is logged and has been `appended`. Told again after `takeOver`. */
   | { readonly kind: 'poweredOff' }
@@ -168,6 +174,8 @@ export type Effect =
   /** Connect to the gateway or network as the primary of this configuration. */
   | { readonly kind: 'attach'; readonly epoch: number; readonly life: number }
   | { readonly kind: 'release'; readonly outputs: readonly MachineOutput[] }
+  /** Tell what this copy had at the digest or output of record `index`: the other side of a divergence. */
+  | { readonly kind: 'explain'; readonly index: bigint }
   /** Something that people should know. */
   | { readonly kind: 'tell'; readonly text: string }
   | { readonly kind: 'halt'; readonly reason: string }

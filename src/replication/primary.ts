@@ -15,39 +15,38 @@
 import { assert } from '../base/assert.ts'
 import type { Outcome } from './arbiter_dialog.ts'
 import { type ChangeKind, type Configuration, follow, isSameConfiguration } from './configuration.ts'
+import { Ending, type EndingKind } from './ending.ts'
 import { Follower } from './follower.ts'
 import { Lag } from './lag.ts'
+import { LogUpkeep } from './log_upkeep.ts'
 import type { Ack, Follow, Join, Message } from './message.ts'
 import type { OutputGate } from './output_gate.ts'
+import { OutputLink } from './output_link.ts'
 import { PauseWatch } from './peer_watch.ts'
-import { PeriodicRecords } from './periodic_records.ts'
 import type { Frontier, Input, OperatorCommand } from './ports.ts'
 import type { Protection, ProtectionReason } from './protection.ts'
 import type { Peer, Role, RoleParts } from './role.ts'
 
-type Ending = 'failOver' | 'stop'
-
 export class Primary implements Role {
   readonly name = 'primary'
   readonly #parts: RoleParts
-  readonly #gate: OutputGate
+  readonly #out: OutputLink
   readonly #pause: PauseWatch
   readonly #lag: Lag
-  readonly #records: PeriodicRecords
+  readonly #upkeep: LogUpkeep
+  readonly #ending: Ending
   #configuration: Configuration
   #frontier: Frontier
   #follower: Follower | undefined
-  #isLinkUp = false
   /** After a pause, until the arbiter has said that nothing has changed. */
   #isChecking = false
   /** The change that is undecided. */
   #change: ChangeKind | undefined
-  #ending: Ending | undefined
-  #isMachineStopped = false
   /** The machine holds requests that its disk has failed. */
   #isDiskFailing = false
   #reason: ProtectionReason = 'need backup'
   #joins = 0
+  #joinAfterMs = 0
   #state: 'running' | 'idle' | 'stopped' = 'running'
   #position: bigint
   #beatMs = 0
@@ -58,13 +57,13 @@ export class Primary implements Role {
     this.#configuration = configuration
     this.#frontier = frontier
     this.#position = frontier.position
-    this.#gate = gate
+    this.#out = new OutputLink(parts.context, gate)
     this.#pause = new PauseWatch(parts.context)
     this.#lag = new Lag(parts.context)
-    this.#records = new PeriodicRecords(parts.context)
+    this.#upkeep = new LogUpkeep(parts.context)
+    this.#ending = new Ending(parts.context)
     const { epoch, life } = configuration
     parts.context.emit({ kind: 'attach', epoch, life })
-    this.#flushGate()
   }
 
   get configuration(): Configuration {
@@ -76,8 +75,9 @@ export class Primary implements Role {
   }
 
   protection(): Protection {
-    if (this.#ending !== undefined) {
-      return { state: 'not protected', reason: this.#ending === 'stop' ? 'stopping' : 'handing over' }
+    const ending = this.#ending.kind
+    if (ending !== undefined) {
+      return { state: 'not protected', reason: ending === 'stop' ? 'stopping' : 'handing over' }
     }
     const isAsking = this.#change !== undefined || this.#isChecking
     if (isAsking && !this.#parts.dialog.isReachable) {
@@ -92,7 +92,7 @@ export class Primary implements Role {
   onTick(): void {
     const { context, dialog } = this.#parts
     if (this.#pause.onTick()) {
-      this.#follower?.watch.reset()
+      this.#follower?.watch.onPause()
       if (this.#configuration.backup !== undefined && !dialog.isProposing) {
         this.#isChecking = true
         dialog.read()
@@ -103,21 +103,19 @@ export class Primary implements Role {
     if (context.halted !== undefined) return
     this.#advanceJoin()
     this.#beat()
-    if (this.#follower !== undefined && !this.#isMachineStopped) this.#records.onTick(this.#gate)
+    const isEnding = this.#ending.kind !== undefined
+    if (this.#follower !== undefined && !isEnding) this.#upkeep.onTick(this.#out.gate.left)
     this.#advanceEnding()
-    this.#lag.adjust(this.#follower, this.#gate.bytes, this.#isMachineStopped || this.#ending !== undefined)
+    this.#lag.adjust(this.#follower, this.#out.gate.bytes, isEnding)
   }
 
   onOpened(): void {
-    assert(false, 'the primary dials nobody')
+    // It dials nobody; what an earlier role dialled has been closed, maybe while it was opening.
   }
 
-  onClosed(channel: number, isRefused: boolean): void {
-    const follower = this.#follower
-    if (follower?.channel !== channel) return
-    follower.channel = undefined
-    // It will dial again, unless it is gone; silence decides. Whoever was only joining may start again.
-    if (isRefused) this.#loseFollower('its process is gone', 'backup lost')
+  onClosed(channel: number): void {
+    // The copy will dial again, unless it is gone: silence decides.
+    if (this.#follower?.channel === channel) this.#follower.channel = undefined
   }
 
   onMessage(channel: number, message: Message, peer: Peer | undefined): void {
@@ -139,6 +137,7 @@ export class Primary implements Role {
         return
       case 'diverged':
         this.#parts.context.tell(`the copy at ${follower.member.host} diverged: ${message.report}`)
+        this.#parts.context.emit({ kind: 'explain', index: message.index })
         return this.#onDivergence(follower)
       case 'yield':
         return this.#loseFollower(`it yields: ${message.reason}`, 'backup lost')
@@ -162,7 +161,9 @@ export class Primary implements Role {
       return context.halt(`deposed: configuration ${current?.epoch ?? 0} (${current?.change ?? 'none'})`)
     }
     if (outcome.kind === 'lost') this.#change = undefined
+    this.#follower?.onArbiter()
     this.#flushGate()
+    this.#advanceJoin()
   }
 
   onMachine(input: Input): void {
@@ -181,16 +182,16 @@ export class Primary implements Role {
         }
         return
       case 'linkUp':
-        return this.#onLinkUp(input.left)
+        this.#out.onUp(input.left)
+        return this.#flushGate()
       case 'left':
-        this.#gate.onLeft(input.port, input.ordinal)
-        return
+        return this.#out.onLeft([input])
       case 'stopped':
-        this.#isMachineStopped = true
+        this.#ending.onStopped()
         return this.#advanceEnding()
       case 'poweredOff':
-        this.#isMachineStopped = true
-        this.#ending = 'stop'
+        this.#ending.onPoweredOff()
+        this.#loseJoiner('the guest has powered off')
         return this.#advanceEnding()
       case 'diskFailed':
         return this.#onDiskFailed(input.reason)
@@ -202,7 +203,8 @@ export class Primary implements Role {
   onOperator(command: OperatorCommand): void {
     const { context } = this.#parts
     if (command === 'force') return
-    if (this.#ending !== undefined || this.#change !== undefined) return context.tell('a change is under way')
+    if (this.#ending.kind !== undefined || this.#change !== undefined)
+      return context.tell('a change is under way')
     if (command === 'failOver' && !this.#follower?.isBackup) {
       return context.tell('there is no backup to hand over to')
     }
@@ -210,7 +212,7 @@ export class Primary implements Role {
   }
 
   checkInvariants(): void {
-    this.#gate.checkInvariants()
+    this.#out.gate.checkInvariants()
     this.#follower?.checkInvariants()
     const isNamed = this.#configuration.backup !== undefined
     assert(
@@ -227,7 +229,7 @@ export class Primary implements Role {
       `appended ${firstIndex} after ${this.#frontier.nextIndex}`,
     )
     this.#frontier = frontier
-    for (const output of outputs) this.#gate.add(output)
+    for (const output of outputs) this.#out.gate.add(output)
     this.#follower?.onAppended(bytes, firstIndex, frontier.nextIndex, digestIndex)
     this.#flushGate()
   }
@@ -248,37 +250,29 @@ export class Primary implements Role {
   #flushGate(): void {
     const { context } = this.#parts
     const isOpen = this.#change === 'add' && context.has('gate opened before the change')
-    const isShut = (this.#change !== undefined && !isOpen) || this.#isChecking
-    if (!this.#isLinkUp || isShut || context.halted !== undefined) return
+    if ((this.#change !== undefined && !isOpen) || this.#isChecking) return
     const everything = this.#frontier.nextIndex
     const isGated = this.#follower?.gateFrom !== undefined && !isOpen && !context.has('early release')
-    const outputs = this.#gate.release(isGated ? this.#follower!.limit! : everything)
-    if (outputs.length > 0) context.emit({ kind: 'release', outputs })
-  }
-
-  #onLinkUp(left: readonly { readonly port: number; readonly ordinal: bigint }[]): void {
-    this.#isLinkUp = true
-    for (const { port, ordinal } of left) this.#gate.onLeft(port, ordinal)
-    this.#gate.holdAgain()
-    this.#flushGate()
+    this.#out.release(isGated ? this.#follower!.limit! : everything)
   }
 
   // Joining
 
   #onJoin(channel: number, join: Join, peer: Peer): void {
     const { context } = this.#parts
-    const isHonest = join.member.host === peer.host && join.member.incarnation === peer.incarnation
+    if (join.member.host !== peer.host || join.member.incarnation !== peer.incarnation) {
+      return this.#refuse(channel, 'you said hello under another name')
+    }
     const follower = this.#follower
-    if (isHonest && follower?.member.incarnation === peer.incarnation)
-      return this.#resumeJoin(channel, follower, join)
+    if (follower?.member.incarnation === peer.incarnation) return this.#resumeJoin(channel, follower, join)
     // A new process at the backup's host: the old one is gone, and this one waits until that is settled.
     if (follower !== undefined && follower.member.host === peer.host) {
       this.#loseFollower('its process has been replaced', 'backup lost')
     }
     const isFree = this.#configuration.backup === undefined && this.#follower === undefined
-    if (!isHonest || !isFree || this.#change !== undefined || this.#ending !== undefined) {
-      context.send(channel, { kind: 'refused', reason: 'there is a backup, or a change is under way' })
-      return context.emit({ kind: 'close', channel })
+    const isSettled = this.#change === undefined && this.#ending.kind === undefined
+    if (!isFree || !isSettled || context.nowMs < this.#joinAfterMs) {
+      return this.#refuse(channel, 'there is a backup, or a change is under way')
     }
     this.#follower = new Follower(context, join.member, ++this.#joins, channel)
     context.emit({ kind: 'snapshot', join: this.#joins, baseGeneration: join.baseGeneration })
@@ -286,29 +280,21 @@ export class Primary implements Role {
 
   /** A copy whose channel broke while it joined, or before it knew that it had become the backup. */
   #resumeJoin(channel: number, follower: Follower, { resume }: Join): void {
-    const { context } = this.#parts
     const { start } = follower
     if (resume === undefined || resume.join !== follower.join || start === undefined) {
-      context.send(channel, { kind: 'refused', reason: 'this join is not known' })
-      context.emit({ kind: 'close', channel })
+      this.#refuse(channel, 'this join is not known')
       return this.#loseFollower('its join broke off', 'backup lost')
     }
-    // Pending outputs come before the first chunk: whoever has that one has them.
-    this.#sendStart(channel, follower.join, start, resume.nextChunk === 0)
+    this.#sendStart(channel, follower.join, start, false)
     this.#resume(channel, follower, resume.nextIndex, resume)
   }
 
   #onFollow(channel: number, { epoch, nextIndex }: Follow, peer: Peer): void {
-    const { context } = this.#parts
     const follower = this.#follower
     const isBackup = follower?.isBackup && follower.member.incarnation === peer.incarnation
     if (isBackup && epoch === this.#configuration.epoch)
       return this.#resume(channel, follower, nextIndex, undefined)
-    context.send(channel, {
-      kind: 'refused',
-      reason: `not the backup of configuration ${this.#configuration.epoch}`,
-    })
-    context.emit({ kind: 'close', channel })
+    this.#refuse(channel, `not the backup of configuration ${this.#configuration.epoch}`)
   }
 
   #resume(channel: number, follower: Follower, nextIndex: bigint, join: Join['resume']): void {
@@ -317,11 +303,16 @@ export class Primary implements Role {
       context.emit({ kind: 'close', channel: follower.channel })
     }
     if (!follower.resume(channel, nextIndex, join)) {
-      context.send(channel, { kind: 'refused', reason: `the log does not reach back to record ${nextIndex}` })
-      context.emit({ kind: 'close', channel })
-      return this.#loseFollower('it has fallen behind the log', 'backup lost')
+      this.#refuse(channel, `neither log nor state reach back to record ${nextIndex}`)
+      return this.#loseFollower('it asks for what is gone', 'backup lost')
     }
     if (follower.isBackup) this.#sayConfigured(follower)
+  }
+
+  #refuse(channel: number, reason: string): void {
+    this.#parts.context.send(channel, { kind: 'refused', reason })
+    this.#parts.context.emit({ kind: 'close', channel })
+    if (this.#follower?.channel === channel) this.#follower.channel = undefined
   }
 
   #onSnapshot(join: number, frontier: Frontier): void {
@@ -333,12 +324,12 @@ export class Primary implements Role {
     this.#sendStart(follower.channel, join, follower.start!, true)
   }
 
-  #sendStart(channel: number, join: number, start: Frontier, hasPending: boolean): void {
+  #sendStart(channel: number, join: number, start: Frontier, isFirst: boolean): void {
     const { context } = this.#parts
     const { epoch, life } = this.#configuration
-    context.send(channel, { kind: 'joinStart', join, epoch, life, ...start, released: this.#gate.left })
-    const pending = hasPending ? this.#gate.pending.filter(({ index }) => index < start.nextIndex) : []
+    const pending = isFirst ? this.#out.gate.pending : []
     for (const output of pending) context.send(channel, { kind: 'pendingOutput', join, ...output })
+    context.send(channel, { kind: 'joinStart', join, epoch, life, ...start, released: this.#out.gate.left })
   }
 
   #advanceJoin(): void {
@@ -346,12 +337,19 @@ export class Primary implements Role {
     if (follower === undefined || follower.isBackup || this.#change !== undefined) return
     follower.advance(this.#frontier)
     if (follower.state !== 'ready') return
-    const { context } = this.#parts
+    const { context, dialog } = this.#parts
+    // A proposal shuts the gate: none is made to an arbiter that is away.
+    if (follower.arbiter !== 'answered') {
+      if (follower.arbiter === 'not asked') dialog.read()
+      follower.arbiter = 'asked'
+      return
+    }
     const next = follow(this.#configuration, 'add', {
       primary: this.#configuration.primary,
       backup: follower.member,
     })
     if (context.has('replacement without a change')) return this.#onWon('add', next)
+    follower.state = 'adding'
     this.#propose(next)
   }
 
@@ -372,6 +370,8 @@ export class Primary implements Role {
     if (follower.channel !== undefined) context.emit({ kind: 'close', channel: follower.channel })
     this.#follower = undefined
     this.#reason = reason
+    // Outputs have waited for it in vain; they should not do so again and again.
+    if (follower.isGating) this.#joinAfterMs = context.nowMs + context.settings.joinGateMs
     if (follower.state === 'snapshot' || follower.state === 'transfer') {
       context.emit({ kind: 'dropSnapshot', join: follower.join })
     }
@@ -380,6 +380,11 @@ export class Primary implements Role {
       this.#change = undefined
     }
     if (this.#change === undefined) this.#settleLoss()
+  }
+
+  /** A copy that is not the backup yet is given up; a backup stays. */
+  #loseJoiner(why: string): void {
+    if (this.#follower !== undefined && !this.#follower.isBackup) this.#loseFollower(why, 'need backup')
   }
 
   /** Makes the configuration say what is so: that there is no backup any more. */
@@ -428,38 +433,30 @@ export class Primary implements Role {
 
   // Ends in order
 
-  #end(ending: Ending): void {
-    this.#ending = ending
-    this.#parts.context.emit({ kind: 'stopExecution' })
-    if (this.#follower !== undefined && !this.#follower.isBackup) this.#loseFollower('the end', 'need backup')
+  #end(ending: EndingKind): void {
+    this.#ending.begin(ending)
+    this.#loseJoiner('the end')
   }
 
   /** A hand-over whose backup is lost does not take place: the machine goes on here. */
   #resumeMachine(): void {
-    if (this.#ending !== 'failOver') return
-    this.#ending = undefined
-    this.#isMachineStopped = false
-    this.#lag.resume()
+    if (this.#ending.cancelFailOver()) this.#lag.resume()
   }
 
   #advanceEnding(): void {
-    if (
-      this.#ending === undefined ||
-      !this.#isMachineStopped ||
-      this.#change !== undefined ||
-      this.#isChecking
-    )
-      return
+    if (!this.#ending.isMachineStopped || this.#change !== undefined || this.#isChecking) return
     const { primary, backup } = this.#configuration
     const isFollowed = this.#follower?.isBackup ?? false
     const isExecuted = !isFollowed || this.#follower!.executed === this.#frontier.nextIndex
     if (!isExecuted || (backup !== undefined && !isFollowed)) return
-    if (this.#ending === 'failOver') {
+    if (this.#ending.kind === 'failOver') {
       if (isFollowed)
         this.#propose(follow(this.#configuration, 'hand over', { primary: backup!, backup: undefined }))
       return
     }
-    if (this.#gate.isEmpty) this.#propose(follow(this.#configuration, 'stop', { primary, backup: undefined }))
+    if (!this.#out.gate.isEmpty && !this.#ending.isOverdue) return
+    // The backup's disk is as good as the primary's: the machine may start from either.
+    this.#propose(follow(this.#configuration, 'stop', { primary, backup }))
   }
 
   #onDiskFailed(reason: string): void {
@@ -471,10 +468,8 @@ export class Primary implements Role {
   /** A request that failed waits while the machine is handed over; where nobody can take it, the guest hears of it. */
   #settleDisk(): void {
     if (!this.#isDiskFailing || this.#change !== undefined) return
-    if (this.#follower !== undefined && !this.#follower.isBackup) {
-      this.#loseFollower('the disk it is copied from failed', 'need backup')
-    }
-    if (this.#follower?.isBackup && this.#ending === undefined) this.#end('failOver')
+    this.#loseJoiner('the disk it is copied from failed')
+    if (this.#follower?.isBackup && this.#ending.kind === undefined) this.#end('failOver')
     if (this.#configuration.backup !== undefined) return
     this.#isDiskFailing = false
     this.#parts.context.emit({ kind: 'failRequests' })
@@ -494,7 +489,8 @@ export class Primary implements Role {
     const channel = this.#follower?.channel
     if (channel === undefined || context.nowMs - this.#beatMs < context.settings.heartbeatMs) return
     this.#beatMs = context.nowMs
-    const { epoch } = this.#configuration
-    context.send(channel, { kind: 'heartbeat', epoch, state: this.#state, position: this.#position }, true)
+    // What is held back from here is not stuck: nobody else would get it any further.
+    const state = this.#lag.isStandingStill ? 'stopped' : this.#state
+    context.send(channel, { kind: 'heartbeat', state, position: this.#position }, true)
   }
 }

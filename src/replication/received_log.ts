@@ -25,6 +25,7 @@ export class ReceivedLog {
   #executed: Frontier
   /** Batches that wait for the machine to be there; undefined once it is. */
   #waiting: LogBatch[] | undefined
+  #waitingBytes = 0
 
   /** Goes on at `start`. Unless `hasMachine`, batches wait for `onMachine`. */
   constructor(context: Context, life: number, start: Frontier, hasMachine: boolean) {
@@ -49,19 +50,16 @@ export class ReceivedLog {
     return this.#waiting === undefined && this.#executed.nextIndex === this.#received.nextIndex
   }
 
+  /** Bytes of what waits for the machine to be there. */
+  get waitingBytes(): number {
+    return this.#waitingBytes
+  }
+
   /** The machine is there: everything that waited for it is executed. */
   onMachine(): void {
     for (const batch of this.#waiting ?? []) this.#context.emit({ kind: 'feed', batch })
     this.#waiting = undefined
-  }
-
-  /**
-   * An output that was pending when the state was taken that this copy began with. They come in order, and from the
-   * first one again if the channel breaks among them.
-   */
-  addPending(output: MachineOutput): void {
-    const last = this.gate.pending.at(-1)
-    if (last === undefined || output.index > last.index) this.gate.add(output)
+    this.#waitingBytes = 0
   }
 
   /**
@@ -75,8 +73,9 @@ export class ReceivedLog {
     for (const record of batch.records) {
       if (record.kind === 'released') this.gate.onLeft(record.port, record.ordinal)
     }
-    if (this.#waiting !== undefined) this.#waiting.push(batch)
-    else this.#context.emit({ kind: 'feed', batch })
+    if (this.#waiting === undefined) return this.#context.emit({ kind: 'feed', batch })
+    this.#waiting.push(batch)
+    this.#waitingBytes += bytes.length
   }
 
   onExecuted(frontier: Frontier, outputs: readonly MachineOutput[]): void {

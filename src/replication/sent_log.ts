@@ -14,8 +14,9 @@ export class SentLog {
   /** Batches that may have to be sent again, in order. */
   #unacknowledged: SentBatch[] = []
   /** When the batches were logged that the follower has not executed, in order. */
-  #unexecuted: { readonly nextIndex: bigint; readonly atMs: number }[] = []
+  #unexecuted: { readonly nextIndex: bigint; readonly atMs: number; readonly bytes: number }[] = []
   #unacknowledgedBytes = 0
+  #unexecutedBytes = 0
   #nextIndex: bigint
   #acked: bigint
   #executed: bigint
@@ -47,11 +48,17 @@ export class SentLog {
     return this.#unacknowledgedBytes
   }
 
+  /** Bytes of the batches that the follower has not executed: they wait here, on their way or in its memory. */
+  get unexecutedBytes(): number {
+    return this.#unexecutedBytes
+  }
+
   push(bytes: Uint8Array, firstIndex: bigint, nextIndex: bigint, atMs: number): void {
     assert(firstIndex === this.#nextIndex, `a batch from ${firstIndex} after ${this.#nextIndex}`)
     this.#unacknowledged.push({ bytes, firstIndex, nextIndex })
-    this.#unexecuted.push({ nextIndex, atMs })
+    this.#unexecuted.push({ nextIndex, atMs, bytes: bytes.length })
     this.#unacknowledgedBytes += bytes.length
+    this.#unexecutedBytes += bytes.length
     this.#nextIndex = nextIndex
   }
 
@@ -66,7 +73,9 @@ export class SentLog {
     }
     if (acked > 0) this.#unacknowledged.splice(0, acked)
     let done = 0
-    while (done < this.#unexecuted.length && this.#unexecuted[done]!.nextIndex <= this.#executed) done++
+    while (done < this.#unexecuted.length && this.#unexecuted[done]!.nextIndex <= this.#executed) {
+      this.#unexecutedBytes -= this.#unexecuted[done++]!.bytes
+    }
     if (done > 0) this.#unexecuted.splice(0, done)
     return true
   }

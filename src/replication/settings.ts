@@ -9,7 +9,10 @@ export interface Settings {
   readonly heartbeatMs: number
   /** A peer that has been silent for this long is taken for dead. */
   readonly suspicionMs: number
-  /** A peer whose heart beats, but whose machine runs and gets nowhere for this long, is taken for dead. */
+  /**
+   * A peer whose heart beats, but whose machine runs and gets nowhere for this long, is taken for dead; a channel that
+   * does not come up for this long is dialled again.
+   */
   readonly stallMs: number
   /** How far behind the backup may be before the primary is slowed. */
   readonly lagTargetMs: number
@@ -17,7 +20,10 @@ export interface Settings {
   readonly lagLimitMs: number
   /** A backup whose lag stays above the limit for this long is dropped. */
   readonly slowBackupMs: number
-  /** Outputs held or unconfirmed, and records not acknowledged, before inputs are held; at twice as much execution stops. */
+  /**
+   * Outputs held or unconfirmed, and records that the backup has not executed, before inputs are held; at twice as much
+   * execution stops.
+   */
   readonly boundBytes: number
   /** How often outputs that have left are logged as released. */
   readonly releasedMs: number
@@ -29,8 +35,13 @@ export interface Settings {
   readonly dialRetryMs: number
   /** Chunks of a joining copy's image on their way at once. */
   readonly chunkWindow: number
-  /** A joining copy that makes outputs wait is given up after this long without becoming the backup. */
+  /**
+   * A joining copy that makes outputs wait is given up after this long without becoming the backup; so is one that has
+   * become it and does not acknowledge as such, since it cannot reach the arbiter.
+   */
   readonly joinGateMs: number
+  /** An end in order waits this long for its last outputs to leave. */
+  readonly stopMs: number
   /** Who goes on after a divergence that convicts neither side. */
   readonly onDivergence: 'primary' | 'stop'
 }
@@ -51,6 +62,7 @@ export const DEFAULT_SETTINGS: Settings = {
   dialRetryMs: 100,
   chunkWindow: 8,
   joinGateMs: 5000,
+  stopMs: 10_000,
   onDivergence: 'primary',
 }
 

@@ -69,6 +69,24 @@ test("the operator may overrule, also from the backup's disk", () => {
   assert.deepEqual(subject.answer(PAIR), ['propose 5 cold start a1/- life 5'])
 })
 
+test('the operator may overrule while a copy waits for somebody to join', () => {
+  const [subject] = started(configuration(4, B, A, { change: 'add' }))
+  assert.equal(subject.member.role.name, 'joining')
+  subject.step({ kind: 'operator', command: 'force' })
+  assert.deepEqual(subject.wait(200), ['read'])
+  assert.deepEqual(subject.answer(configuration(4, B, A, { change: 'add' })), [
+    'propose 5 cold start a1/- life 5',
+  ])
+})
+
+test("a backup's host that takes the call and never answers is called again", () => {
+  const [subject] = started(PAIR)
+  subject.wait(50)
+  subject.connect(1, identity('b', 'b1'))
+  const lines = subject.wait(10_200).filter((text) => text !== 'read')
+  assert.deepEqual(lines, ['close 1', 'dial 3 b'])
+})
+
 test('a disk that the configuration does not name never boots', () => {
   for (const diskGeneration of ['disk-old', undefined]) {
     const [subject, lines] = started(ALONE, { diskGeneration })
@@ -120,6 +138,15 @@ test('an answer that is not a configuration stops this copy', () => {
   assert.match(lines[0]!, /^halt: the arbiter's decision 5: epoch is not a number/)
 })
 
+test('an answer that is not even text stops this copy in order', () => {
+  const [subject] = started(PAIR)
+  subject.wait(200)
+  const answer = { kind: 'current', decision: { epoch: 5, text: '{"version":1,"\u00e4":2}' } } as const
+  assert.deepEqual(subject.step({ kind: 'answer', request: 2, answer }), [
+    "halt: the arbiter's decision 5: not ASCII",
+  ])
+})
+
 test('whoever asks is told which incarnations of this host are dead', () => {
   const [subject] = started(PAIR)
   subject.accept(2, identity('c'))
@@ -137,4 +164,12 @@ test('who comes for the primary and finds another role is refused', () => {
   subject.step({ kind: 'opened', channel: 4, host: undefined })
   const stranger = { kind: 'hello', machine: 'another', host: 'b', incarnation: 'b0' } as const
   assert.deepEqual(subject.receive(4, stranger), ['send 4 refused', 'close 4'])
+})
+
+test('a machine that was stopped starts again from either disk, without asking anybody', () => {
+  const stopped = (primary: typeof A, backup: typeof A) =>
+    configuration(4, primary, backup, { change: 'stop', phase: 'stopped' })
+  for (const current of [stopped(A, B), stopped(B, A)]) {
+    assert.deepEqual(started(current, { mayRestart: true })[1], ['propose 5 cold start a1/- life 5'])
+  }
 })

@@ -32,14 +32,12 @@ export class Starting implements Role {
   #isStopped = false
   #reason: ProtectionReason = 'starting'
   #isForced: boolean
-  #readMs = Number.NEGATIVE_INFINITY
   #told = ''
 
-  /** `current` is what the arbiter is known to hold, if anything. */
-  constructor(parts: RoleParts, current?: Configuration) {
+  /** `isForced`: the operator's word, given before; he may give it later too. */
+  constructor(parts: RoleParts, isForced = parts.context.options.force) {
     this.#parts = parts
-    this.#current = current
-    this.#isForced = parts.context.options.force
+    this.#isForced = isForced
   }
 
   protection(): Protection {
@@ -49,11 +47,10 @@ export class Starting implements Role {
   }
 
   onTick(): void {
-    const { context, dialog } = this.#parts
     this.#link?.onTick()
-    if (dialog.isAsking || context.nowMs - this.#readMs < context.settings.arbiterRetryMs) return
-    this.#readMs = context.nowMs
-    dialog.read()
+    // Whoever is asked answers at once, or is gone without having closed the channel.
+    if (this.#link?.isUp && this.#link.ageMs >= this.#parts.context.settings.stallMs) this.#link.close()
+    this.#parts.dialog.poll()
   }
 
   onOpened(channel: number): void {
@@ -103,7 +100,8 @@ export class Starting implements Role {
     }
     if (this.#isStopped && !options.mayRestart) return this.#wait('the machine is stopped')
     if (this.#hasDiskOf(current.primary)) return this.#startFromOwnDisk(current)
-    if (this.#isForced && this.#hasDiskOf(current.backup)) return this.#claim()
+    // Of a machine that was stopped both disks are whole; else the backup's may lack what the guest has flushed.
+    if ((this.#isForced || this.#isStopped) && this.#hasDiskOf(current.backup)) return this.#claim()
     if (this.#isStopped) return this.#wait(`the machine is stopped, its disk is at ${current.primary.host}`)
     if (current.primary.host === options.host) {
       return this.#wait(`the disk of generation ${current.primary.diskGeneration} is not here any more`)
@@ -114,7 +112,7 @@ export class Starting implements Role {
 
   #startFromOwnDisk(current: Configuration): void {
     const { context } = this.#parts
-    const mayClaim = current.backup === undefined || this.#isForced
+    const mayClaim = current.backup === undefined || this.#isForced || this.#isStopped
     if (mayClaim || context.has('cold start while a backup lives')) return this.#claim()
     this.#wait(`asking ${current.backup!.host} whether the backup is dead`, 'waiting for the backup host')
     if (this.#link?.host === current.backup!.host) return

@@ -220,20 +220,32 @@ export class FunctionBuilder {
     cases: readonly ((end: Label) => void)[],
     otherwise: (end: Label) => void,
   ): void {
+    this.cases([...cases, otherwise], (starts) =>
+      this.brTable(index, starts.slice(0, cases.length), starts[cases.length]!),
+    )
+  }
+
+  /**
+   * Like `switch`, but `choose` emits what goes to one of the labels: `starts[i]` begins `cases[i]`. A case can go to
+   * the ones behind it as well.
+   */
+  cases(
+    cases: readonly ((end: Label, starts: readonly Label[]) => void)[],
+    choose: (starts: readonly Label[]) => void,
+  ): void {
     this.block((end) => {
-      const labels: Label[] = []
-      // The block of case i encloses those of the cases before it; the innermost one holds the jump.
+      const starts: Label[] = []
+      // The block of case i encloses those of the cases before it; the innermost one holds the choice.
       const open = (position: number): void => {
         this.block((label) => {
-          labels[position] = label
+          starts[position] = label
           if (position > 0) open(position - 1)
-          else this.brTable(index, labels.slice(0, cases.length), labels[cases.length]!)
+          else choose(starts)
         })
-        const body = cases[position] ?? otherwise
-        body(end)
+        cases[position]!(end, starts)
         this.br(end)
       }
-      open(cases.length)
+      open(cases.length - 1)
     })
   }
 

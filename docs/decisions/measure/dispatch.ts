@@ -1,14 +1,20 @@
 /**
- * Two ways to write an interpreter in WebAssembly, measured on a toy: `node docs/decisions/measure/dispatch.ts`.
+ * Ways to write an interpreter in WebAssembly, measured on a toy:
  *
- * Both execute the same predecoded program, a loop of PROGRAM_LENGTH instructions drawn from HANDLERS. An instruction is
+ *     node docs/decisions/measure/dispatch.ts PROGRAM_LENGTH [HANDLERS [skewed]]
+ *
+ * All execute the same predecoded program, a loop of PROGRAM_LENGTH instructions drawn from HANDLERS. An instruction is
  * eight bytes: handler u16, a u16, b u16, unused u16; it sets x[a] to x[a] op x[b] and takes one step.
  *
  *     switch   one function: a loop around a br_table; pointer and step count are its locals
+ *     tree     the same with a binary tree of comparisons for the br_table, in which frequent handlers are near
  *     tail     one function for each handler, which ends in a return_call_indirect of the next; both are parameters
+ *
+ * Instructions are drawn evenly, or skewed: handler i is 1 / (i + 2) times as frequent.
  */
-const HANDLERS = 300
 const PROGRAM_LENGTH = Number(process.argv[2] ?? 20)
+const HANDLERS = Number(process.argv[3] ?? 300)
+const WEIGHTS = Array.from({ length: HANDLERS }, (_, i) => (process.argv[4] === 'skewed' ? 1 / (i + 2) : 1))
 const STEPS = 200_000_000
 const ROUNDS = 5
 const PROGRAM_ADDRESS = 4096
@@ -41,7 +47,9 @@ const set = (local: number): number[] => [0x21, ...unsigned(local)]
 const i32 = (value: number): number[] => [0x41, ...leb(value)]
 const load16 = (offset: number): number[] => [...get(0), 0x2f, 1, ...unsigned(offset)]
 
-/** x[a] = (x[a] op x[b]) + constant; then the next instruction, and one step less. Locals: 0 entry, 1 steps. */
+/**
+ * x[a] = (x[a] op x[b]) + constant; then the next instruction, and one step less. Locals: 0 entry, 1 steps, 2 handler.
+ */
 function handler(index: number): number[] {
   const operation = OPERATIONS[index % OPERATIONS.length]!
   return [
@@ -60,10 +68,9 @@ function handler(index: number): number[] {
   ]
 }
 
-function switchBody(): number[] {
+/** One function with all handlers; `dispatch` goes to the label of one of them, of which number i is i blocks out. */
+function loopBody(dispatch: readonly number[]): number[] {
   const open = Array.from({ length: HANDLERS }, () => [0x02, VOID]).flat()
-  const targets = Array.from({ length: HANDLERS }, (_, i) => unsigned(i)).flat()
-  const table = [...load16(0), 0x0e, ...unsigned(HANDLERS), ...targets, 0]
   // In case i the blocks of the cases behind it are still open, then the loop.
   const cases = Array.from({ length: HANDLERS }, (_, i) => [
     0x0b,
@@ -72,8 +79,27 @@ function switchBody(): number[] {
     ...unsigned(HANDLERS - 1 - i),
   ]).flat()
   const done = [...get(1), 0x45, 0x04, VOID, 0x0f, 0x0b]
-  return [0x03, VOID, ...done, ...open, ...table, ...cases, 0x0b, 0x0b]
+  return [0x03, VOID, ...done, ...open, ...dispatch, ...cases, 0x0b, 0x0b]
 }
+
+function switchBody(): number[] {
+  const targets = Array.from({ length: HANDLERS }, (_, i) => unsigned(i)).flat()
+  return loopBody([...load16(0), 0x0e, ...unsigned(HANDLERS), ...targets, 0])
+}
+
+/** Chooses among handlers first..end-1, `depth` blocks further in, by halves of equal weight. */
+function treeOf(first: number, end: number, depth: number): number[] {
+  if (end - first === 1) return [0x0c, ...unsigned(first + depth)]
+  const half = WEIGHTS.slice(first, end).reduce((sum, weight) => sum + weight, 0) / 2
+  let middle = first + 1
+  for (let sum = WEIGHTS[first]!; middle < end - 1 && sum + WEIGHTS[middle]! / 2 < half; middle++) {
+    sum += WEIGHTS[middle]!
+  }
+  const left = treeOf(first, middle, depth + 1)
+  return [...get(2), ...i32(middle), 0x49, 0x04, VOID, ...left, 0x0b, ...treeOf(middle, end, depth)]
+}
+
+const treeBody = (): number[] => loopBody([...load16(0), ...set(2), ...treeOf(0, HANDLERS, 0)])
 
 function tailBody(index: number): number[] {
   const done = [...get(1), 0x45, 0x04, VOID, 0x0f, 0x0b]
@@ -81,12 +107,12 @@ function tailBody(index: number): number[] {
 }
 
 function moduleOf(bodies: readonly number[][], withTable: boolean): Uint8Array<ArrayBuffer> {
-  const functions = bodies.map((body) => [...unsigned(body.length + 1), 0, ...body])
+  const functions = bodies.map((body) => [...unsigned(body.length + 3), 1, 1, I32, ...body])
   const elements = [0, ...i32(0), 0x0b, ...vector(bodies.map((_, i) => unsigned(i)))]
   return Uint8Array.from([
     ...[0, 0x61, 0x73, 0x6d, 1, 0, 0, 0],
     ...section(1, vector([[0x60, 2, I32, I32, 0]])),
-    ...section(2, vector([[1, 0x65, 1, 0x6d, 2, 0, 1]])),
+    ...section(2, vector([[1, 0x65, 1, 0x6d, 2, 0, 2]])),
     ...section(3, vector(bodies.map(() => [0]))),
     ...(withTable ? section(4, vector([[0x70, 0, ...unsigned(bodies.length)]])) : []),
     ...section(7, vector(bodies.map((_, i) => [...name(`f${i}`), 0, ...unsigned(i)]))),
@@ -97,7 +123,7 @@ function moduleOf(bodies: readonly number[][], withTable: boolean): Uint8Array<A
 
 const name = (text: string): number[] => vector([...text].map((letter) => [letter.charCodeAt(0)]))
 
-/** The same program for both: handlers and registers by a fixed linear congruence. */
+/** The same program for all: handlers and registers by a fixed linear congruence. */
 function loadProgram(memory: WebAssembly.Memory): number {
   const view = new DataView(memory.buffer)
   let state = 1
@@ -105,8 +131,17 @@ function loadProgram(memory: WebAssembly.Memory): number {
     state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0
     return (state >>> 8) % below
   }
+  const total = WEIGHTS.reduce((sum, weight) => sum + weight, 0)
+  const drawHandler = (): number => {
+    let rest = (draw(1_000_000) / 1_000_000) * total
+    const found = WEIGHTS.findIndex((weight) => {
+      rest -= weight
+      return rest < 0
+    })
+    return found < 0 ? HANDLERS - 1 : found
+  }
   for (let at = PROGRAM_ADDRESS; at < PROGRAM_END; at += 8) {
-    view.setUint16(at, draw(HANDLERS), true)
+    view.setUint16(at, drawHandler(), true)
     view.setUint16(at + 2, draw(32) * 8, true)
     view.setUint16(at + 4, draw(32) * 8, true)
   }
@@ -114,7 +149,7 @@ function loadProgram(memory: WebAssembly.Memory): number {
 }
 
 function measure(kind: string, bytes: Uint8Array<ArrayBuffer>, start: (first: number) => string): void {
-  const memory = new WebAssembly.Memory({ initial: 1 })
+  const memory = new WebAssembly.Memory({ initial: 2 })
   const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), { e: { m: memory } })
   const entry = exports[start(loadProgram(memory))] as (entry: number, steps: number) => void
   const speeds = Array.from({ length: ROUNDS }, () => {
@@ -127,5 +162,6 @@ function measure(kind: string, bytes: Uint8Array<ArrayBuffer>, start: (first: nu
 }
 
 measure('switch', moduleOf([switchBody()], false), () => 'f0')
+measure('tree', moduleOf([treeBody()], false), () => 'f0')
 const tails = Array.from({ length: HANDLERS }, (_, index) => tailBody(index))
 measure('tail', moduleOf(tails, true), (first) => `f${first}`)

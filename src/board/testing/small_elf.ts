@@ -2,6 +2,7 @@
  * The smallest ELF executable that has everything: one code segment of 6 bytes in 0x100 bytes of memory, its
  * section, and symbols.
  */
+import { concatenate } from '../../base/bytes.ts'
 import { encodeAscii } from '../../base/text.ts'
 
 export const CODE_ADDRESS = 0x8000_0000n
@@ -28,7 +29,7 @@ export function smallElf(symbols: readonly SymbolEntry[] = []): Uint8Array {
     return packed('wwddddwwdd', nameOffset, type, flags, address, at, length, link, 1, 1, type === 2 ? 24 : 0)
   }
   const segment = [SMALL_ELF.code, CODE_ADDRESS, CODE_ADDRESS, CODE.length, 0x100, 4]
-  return joined([
+  return concatenate([
     Uint8Array.of(0x7f, 0x45, 0x4c, 0x46, 2, 1, 1),
     new Uint8Array(9),
     packed('hhwdddw', 2, 243, 1, CODE_ADDRESS + 4n, SMALL_ELF.programHeader, sectionsAt, 0),
@@ -52,7 +53,7 @@ function symbolEntries(symbols: readonly SymbolEntry[], names: readonly number[]
   const entries = symbols.map(([, address, info, section], index) =>
     packed('whhdd', names[index]!, info, section, address, 0),
   )
-  return joined([new Uint8Array(24), ...entries])
+  return concatenate([new Uint8Array(24), ...entries])
 }
 
 function stringTable(texts: readonly string[]): { bytes: Uint8Array; offsets: number[] } {
@@ -78,14 +79,4 @@ function packed(layout: string, ...values: readonly (number | bigint)[]): Uint8A
     offset += size
   }
   return new Uint8Array(view.buffer)
-}
-
-function joined(parts: readonly Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0))
-  let offset = 0
-  for (const part of parts) {
-    whole.set(part, offset)
-    offset += part.length
-  }
-  return whole
 }

@@ -1,18 +1,19 @@
-/** What a primary logs by time, for whoever follows: the machine's digest, and what has left. */
+/** What a primary has its machine log for the copy that follows: digests, and which outputs have left. */
 import type { Context } from './context.ts'
-import type { OutputGate } from './output_gate.ts'
+import type { PortOrdinal } from './message.ts'
 
-export class PeriodicRecords {
+export class LogUpkeep {
   readonly #context: Context
   #digestMs = 0
   #releasedMs = 0
-  readonly #released = new Map<number, bigint>()
+  readonly #releasedLogged = new Map<number, bigint>()
 
   constructor(context: Context) {
     this.#context = context
   }
 
-  onTick(gate: OutputGate): void {
+  /** Logs what is due; `left` is what has left, port by port. */
+  onTick(left: readonly PortOrdinal[]): void {
     const { nowMs, settings } = this.#context
     if (nowMs - this.#digestMs >= settings.digestMs) {
       this.#digestMs = nowMs
@@ -20,9 +21,9 @@ export class PeriodicRecords {
     }
     if (nowMs - this.#releasedMs < settings.releasedMs) return
     this.#releasedMs = nowMs
-    for (const { port, ordinal } of gate.left) {
-      if (ordinal <= (this.#released.get(port) ?? 0n)) continue
-      this.#released.set(port, ordinal)
+    for (const { port, ordinal } of left) {
+      if (ordinal <= (this.#releasedLogged.get(port) ?? 0n)) continue
+      this.#releasedLogged.set(port, ordinal)
       this.#context.emit({ kind: 'append', record: { kind: 'released', port, ordinal } })
     }
   }
