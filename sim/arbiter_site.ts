@@ -29,6 +29,8 @@ export class ArbiterSite {
   lossChance = 0
   lateChance = 0
   isUntrusted = false
+  /** A fault that waits for somebody at a site to propose a change. */
+  onProposal: ((site: string) => void) | undefined
 
   constructor(world: World, links: SiteLinks, random: Random) {
     this.#world = world
@@ -52,6 +54,7 @@ export class ArbiterSite {
     const isLate = proposal !== undefined && this.#random.chance(this.lateChance)
     const delayMs = this.#links.delayMs() + (isLate ? this.#random.fraction() * 8000 : 0)
     this.#world.after(delayMs, () => this.#arrive(site, proposal, answer))
+    if (proposal !== undefined) this.onProposal?.(site)
   }
 
   /** It forgets its latest decision: a fault that nobody can be safe from. */

@@ -8,6 +8,8 @@ export interface Checker {
   onObservation(observation: Observation): void
   /** What was wrong, in lines for people; empty if nothing was. */
   finish(outcome: RunOutcome): readonly string[]
+  /** What was found and is excused, by the name of the excuse: a campaign counts them. */
+  readonly excuses?: readonly string[]
 }
 
 /** How a run ended. */

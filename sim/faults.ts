@@ -131,6 +131,27 @@ function arbiterTrouble(stage: Stage, kind: 'down' | 'lossy' | 'late'): string {
   return kind
 }
 
+/** Waits for the next change that somebody proposes, and strikes at that moment. */
+function strikeAtChange(stage: Stage): string {
+  const { arbiter, world } = stage.cluster.surroundings
+  arbiter.onProposal = (site) => {
+    arbiter.onProposal = undefined
+    const proposer = stage.cluster.hosts.find(({ name }) => name === site)
+    const target = stage.random.chance(0.5) ? (proposer ?? stage.host) : stage.host
+    const strike = stage.random.pick([
+      crash,
+      (host: Host) => pause(stage, host),
+      () => onChannel(stage, 'cut'),
+    ])
+    if (stage.random.chance(0.6)) arbiterTrouble(stage, stage.random.pick(['lossy', 'late'] as const))
+    world.after(stage.random.fraction() * 4, () => strike(target))
+  }
+  stage.until(5000, () => {
+    arbiter.onProposal = undefined
+  })
+  return ARBITER
+}
+
 function restartGateway(stage: Stage): string | undefined {
   const { gateway } = stage.cluster.surroundings
   if (gateway.isDown) return undefined
@@ -244,6 +265,7 @@ export const FAULTS = {
     share: 0.02,
     inject: (stage) => (stage.cluster.surroundings.arbiter.rollBack() ? ARBITER : undefined),
   },
+  'trouble at a change': { perMinute: 10, share: 0.35, inject: strikeAtChange },
   'gateway restart': { perMinute: 4, share: 0.3, inject: restartGateway },
   'calendar jump': {
     perMinute: 5,
@@ -259,7 +281,7 @@ export const FAULTS = {
     perMinute: 1,
     share: 0.05,
     inject: (stage) => {
-      stage.primary.running?.replica.powerButton()
+      stage.primary.running?.pressPowerButton()
       return stage.primary.running && stage.primary.name
     },
   },

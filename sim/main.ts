@@ -7,6 +7,7 @@ import { parseArgs } from 'node:util'
 import { ensurePinnedNode, root } from '../tools/runtime.ts'
 import { allCheckers } from './checkers/all.ts'
 import { Coverage } from './checkers/coverage.ts'
+import { missingPairs } from './checkers/coverage_goals.ts'
 import { FAULT_NAMES, type FaultName } from './faults.ts'
 import { type RunResult, simulate } from './simulate.ts'
 
@@ -89,6 +90,24 @@ function reportFailure({ seed, failures }: RunResult, options: Arguments): void 
   console.log(`again: npm run sim -- ${seed} --trace`)
 }
 
+function printExcuses(results: readonly RunResult[]): void {
+  const counts = new Map<string, number>()
+  for (const excuse of results.flatMap(({ excuses }) => excuses)) {
+    counts.set(excuse, (counts.get(excuse) ?? 0) + 1)
+  }
+  for (const [excuse, count] of [...counts].sort())
+    console.log(`  excused ${String(count).padStart(5)} x ${excuse}`)
+}
+
+function printCoverage(coverage: Coverage): void {
+  console.log(coverage.table())
+  const missing = missingPairs(coverage)
+  console.log(`${missing.length} pairs that should meet have not:`)
+  for (const [state, pairs] of Map.groupBy(missing, (pair) => pair.state)) {
+    console.log(`  ${state}: ${pairs.map(({ fault }) => fault).join(', ')}`)
+  }
+}
+
 function main(): void {
   const options = readArguments()
   const { seed, seeds, isTraced, showsCoverage } = options
@@ -114,7 +133,8 @@ function main(): void {
   for (const name of Object.keys(results[0]?.statistics ?? {}) as (keyof RunResult['statistics'])[]) {
     console.log(`  ${name.padEnd(12)} ${sum((result) => result.statistics[name])}`)
   }
-  if (showsCoverage) console.log(coverage.table())
+  printExcuses(results)
+  if (showsCoverage) printCoverage(coverage)
   if (failed > 0) process.exitCode = 1
 }
 

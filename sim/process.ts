@@ -15,6 +15,7 @@ import type { Message } from '../src/replication/message.ts'
 import { encodeMessage, MessageDecoder } from '../src/replication/message_codec.ts'
 import type { Bug } from '../src/replication/planted.ts'
 import type { Effect, Input, MachineOutput, OperatorCommand } from '../src/replication/ports.ts'
+import { Primary } from '../src/replication/primary.ts'
 import type { Channel, EndHandler } from './channel.ts'
 import { describeEffect, describeInput } from './describe.ts'
 import type { GatewayLink } from './gateway.ts'
@@ -63,10 +64,11 @@ export class MachineProcess {
   #isAlive = true
   #isPaused = false
   #isForced: boolean
-  #backlog: (() => void)[] = []
+  #backlog: { readonly action: () => void; readonly isTimer: boolean }[] = []
   #link: GatewayLink | undefined
   #attachment: { readonly epoch: number; readonly life: number } | undefined
-  #shown = ''
+  /** What was observed of it last. */
+  #shown = { role: '', state: '', reason: '' }
   #hasTakenOver = false
   /** How much longer a backup's machine takes: a fault. */
   slowness = 1
@@ -109,9 +111,13 @@ export class MachineProcess {
 
   /** What it is at the moment, in words, for traces and for the coverage of faults. */
   get state(): string {
+    const { role } = this.member
     const protection = this.member.protection()
-    const detail = 'reason' in protection ? protection.reason : ''
-    return `${this.member.role.name}/${protection.state === 'halted' ? 'halted' : detail || protection.state}`
+    const reason = 'reason' in protection ? protection.reason : protection.state
+    const detail = protection.state === 'halted' ? protection.state : reason
+    // How far the copy that joins has come, as the primary sees it.
+    const stage = role instanceof Primary && !role.follower?.isBackup ? role.follower?.state : undefined
+    return `${role.name}/${stage ?? detail}${this.member.isProposing ? ', undecided' : ''}`
   }
 
   pause(): void {
@@ -122,12 +128,20 @@ export class MachineProcess {
     this.#isPaused = false
     const backlog = this.#backlog
     this.#backlog = []
-    for (const action of backlog) this.#post(action)
+    // Whether it looks at its sockets first or at its clock is chance.
+    const isTimeFirst = this.#random.chance(0.5)
+    for (const { action, isTimer } of backlog) if (isTimer === isTimeFirst) this.#post(action, isTimer)
+    for (const { action, isTimer } of backlog) if (isTimer !== isTimeFirst) this.#post(action, isTimer)
   }
 
   operate(command: OperatorCommand): void {
     if (command === 'force') this.#isForced = true
     this.#post(() => this.#give({ kind: 'operator', command }))
+  }
+
+  /** The machine's power button. Like all that comes from outside, a process that is paused notices it when it goes on. */
+  pressPowerButton(): void {
+    this.#post(() => this.replica.powerButton())
   }
 
   /** It ends at once, with all its memory. */
@@ -340,14 +354,14 @@ export class MachineProcess {
   // Time
 
   /** Does it now, when the process goes on, or never. */
-  #post(action: () => void): void {
+  #post(action: () => void, isTimer = false): void {
     if (!this.#isAlive) return
-    if (this.#isPaused) this.#backlog.push(action)
+    if (this.#isPaused) this.#backlog.push({ action, isTimer })
     else action()
   }
 
   #later(delayMs: number, action: () => void): void {
-    this.#world.after(delayMs, () => this.#post(action))
+    this.#world.after(delayMs, () => this.#post(action, true))
   }
 
   #tick(): void {
@@ -360,10 +374,11 @@ export class MachineProcess {
   #showState(): void {
     const protection = this.member.protection()
     const role = this.member.role.name
-    const shown = `${role} ${protection.state} ${'reason' in protection ? protection.reason : ''}`
-    if (shown === this.#shown) return
-    this.#shown = shown
-    this.#world.say(this.id.incarnation, () => `is ${shown}`)
+    const reason = 'reason' in protection ? protection.reason : ''
+    const shown = this.#shown
+    if (role === shown.role && protection.state === shown.state && reason === shown.reason) return
+    this.#shown = { role, state: protection.state, reason }
+    this.#world.say(this.id.incarnation, () => `is ${role} ${protection.state} ${reason}`)
     this.#world.observe({ kind: 'changed', process: this.id, role, protection })
   }
 
@@ -384,7 +399,7 @@ export class MachineProcess {
         this.#host.disk.submit(request, (result) => this.#post(() => onDone(result))),
       monotonicUs: () => this.#host.monotonicUs(),
       calendarUs: () => this.#host.calendarUs(),
-      observe: (observation) => this.#world.observe({ ...observation, process: this.id }),
+      observe: (observation) => this.#world.observe(Object.assign(observation, { process: this.id })),
       say: (text) => this.#world.say(this.id.incarnation, text),
       has: (bug: Bug) => planted.has(bug),
     }

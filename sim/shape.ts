@@ -30,7 +30,7 @@ export function drawShape(random: Random): Shape {
   return {
     hosts,
     clients: random.between(3, 6),
-    thinkMs: random.pick([200, 400, 800]),
+    thinkMs: random.pick([300, 600, 1200]),
     stepsPerMs: random.pick([50, 100, 200]),
     backupSpeed: random.pick([1.2, 2, 4]),
     chunkBytes: random.pick([300, 1000, 3000]),

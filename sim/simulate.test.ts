@@ -51,6 +51,8 @@ const NAMED_SEEDS: readonly (readonly [number, string])[] = [
     'a copy that joined acknowledged in an older configuration than the primary had, and was never counted',
   ],
   [88, 'the same; the machine stood still, since the log of a copy that only joined had grown to its bound'],
+  [3129, "a join went on with another process at its primary's host, whose first join had the same number"],
+  [50204, 'a joining copy waited for ever for the hello of a channel that was half open'],
   [2022, 'a backup took over a machine whose guest had powered off, and nobody ended it'],
 ]
 

@@ -37,6 +37,8 @@ export interface RunResult {
   readonly events: number
   /** Each with the checker that says so. */
   readonly failures: readonly string[]
+  /** What was found and is excused. */
+  readonly excuses: readonly string[]
   readonly statistics: Statistics
 }
 
@@ -52,6 +54,7 @@ export interface Statistics {
 
 /** How long service and protection may take to come back when nothing is broken any more. */
 const RECOVERY_MS = 25_000
+const SETTLING_MS = 1500
 const FINAL_MS = 8000
 const MAX_EVENTS = 2_000_000
 
@@ -78,10 +81,12 @@ class Counter implements Watcher {
 export function simulate(options: SimulationOptions): RunResult {
   const { seed, checkers, planted = new Set<Bug>(), maxEvents = MAX_EVENTS, isStateWatched = true } = options
   const counter = new Counter()
-  const world = new World(seed, [counter, ...checkers, ...(options.watchers ?? [])], options.onLine)
+  const watchers: Watcher[] = [counter, ...checkers, ...(options.watchers ?? [])]
+  const world = new World(seed, watchers, options.onLine)
   const shape = drawShape(new Random(seed, 0))
   const cluster = new Cluster(world, shape, planted, isStateWatched)
   const faults = new FaultSchedule(cluster, world.randomStream(), options.faults)
+  watchers.push(faults)
   const run = (untilMs: number, isDone: () => boolean) => {
     while (!isDone() && world.failure === undefined && world.events < maxEvents && world.step(untilMs));
   }
@@ -89,6 +94,8 @@ export function simulate(options: SimulationOptions): RunResult {
   faults.heal()
   world.observe({ kind: 'healed' })
   const answered = cluster.clients.answered
+  // What has just died may still be taken for alive.
+  run(shape.healMs + SETTLING_MS, () => false)
   const isBack = () => cluster.isProtected && cluster.clients.answered > answered
   run(shape.healMs + RECOVERY_MS, isBack)
   const outcome = { isServing: cluster.clients.answered > answered, isProtected: cluster.isProtected }
@@ -101,7 +108,9 @@ export function simulate(options: SimulationOptions): RunResult {
       failures.push(`${checker.name}: ${text}`)
   }
   Object.assign(counter.statistics, { operations: operations.length, answered: cluster.clients.answered })
-  return { seed, simulatedMs: world.nowMs, events: world.events, failures, statistics: counter.statistics }
+  const excuses = checkers.flatMap((checker) => checker.excuses ?? [])
+  const { statistics } = counter
+  return { seed, simulatedMs: world.nowMs, events: world.events, failures, excuses, statistics }
 }
 
 /** Waits for the operations under way, then reads every key. */

@@ -60,8 +60,9 @@ export class World {
     return this.#queue.step(limitMs)
   }
 
+  /** Tells the watchers; the observation is theirs from then on. */
   observe(observation: NewObservation): void {
-    const complete = { atMs: this.nowMs, ...observation } as Observation
+    const complete: Observation = Object.assign(observation, { atMs: this.nowMs })
     for (const watcher of this.#watchers) watcher.onObservation(complete)
   }
 

@@ -17,7 +17,6 @@ import { FailureList } from './failure_list.ts'
 import { keyValueModel } from './key_value.ts'
 import { checkLinearizable } from './linearizability.ts'
 import { findLostWrites } from './lost_writes.ts'
-import { nameOf } from './wording.ts'
 
 const STEPS_MAX = 200_000
 
@@ -26,26 +25,24 @@ export class AcknowledgedWrites implements Checker {
   readonly #failures = new FailureList()
   readonly #stepsMax: number
   #nowMs = 0
-  #forced: string | undefined
+  #isForced = false
 
   constructor(stepsMax: number = STEPS_MAX) {
     this.#stepsMax = stepsMax
   }
 
-  /** Why the history was not judged, if it was not. */
-  get excuse(): string | undefined {
-    return this.#forced
+  get excuses(): readonly string[] {
+    return !this.#isForced ? [] : ['answers not judged: a cold start was forced']
   }
 
   onObservation(observation: Observation): void {
     this.#nowMs = observation.atMs
-    if (observation.kind !== 'booted' || !observation.isForced) return
-    this.#forced ??= `${nameOf(observation.process)} was forced to start life ${observation.life}`
+    if (observation.kind === 'booted' && observation.isForced) this.#isForced = true
   }
 
   finish({ operations }: RunOutcome): readonly string[] {
     this.#checkMemory(operations)
-    if (this.#forced === undefined) this.#checkHistory(operations)
+    if (!this.#isForced) this.#checkHistory(operations)
     return this.#failures.lines
   }
 

@@ -5,6 +5,7 @@ import type { Observation } from '../observation.ts'
 import { AcknowledgedWrites } from './acknowledged_writes.ts'
 import { Epochs } from './epochs.ts'
 import { EqualCopies } from './equal_copies.ts'
+import { LawfulHalts } from './lawful_halts.ts'
 import { Liveness } from './liveness.ts'
 import { OneLineage } from './one_lineage.ts'
 import { OneReleaser } from './one_releaser.ts'
@@ -23,6 +24,7 @@ export function allCheckers(): readonly Checker[] {
     new OneLineage(),
     new EqualCopies(),
     new SameBytes(),
+    new LawfulHalts(),
     new AcknowledgedWrites(),
   ]
     .map((checker): Checker => new UntilRollback(checker))
@@ -36,12 +38,16 @@ export function allCheckers(): readonly Checker[] {
 class UntilRollback implements Checker {
   readonly name: string
   readonly #checker: Checker
-  #failures: readonly string[] | undefined
   #isVoid = false
 
   constructor(checker: Checker) {
     this.name = checker.name
     this.#checker = checker
+  }
+
+  get excuses(): readonly string[] {
+    const own = this.#checker.excuses ?? []
+    return this.#isVoid ? [...own, `${this.name}: not judged after the arbiter's rollback`] : own
   }
 
   onObservation(observation: Observation): void {
@@ -50,7 +56,6 @@ class UntilRollback implements Checker {
   }
 
   finish(outcome: RunOutcome): readonly string[] {
-    this.#failures ??= this.#checker.finish(this.#isVoid ? { ...outcome, operations: [] } : outcome)
-    return this.#failures
+    return this.#checker.finish(this.#isVoid ? { ...outcome, operations: [] } : outcome)
   }
 }

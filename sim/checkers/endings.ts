@@ -1,14 +1,14 @@
 /**
  * How processes have ended, and whether that has a cause that was put in. A member that a fault has killed excuses the
  * loss of its memory; one that has halted does so only for a reason of this list, and only if what must have caused it
- * has been injected or asked for.
+ * has been injected or asked for. Whoever is not a member any more has nothing to lose: see lawful_halts.ts.
  */
 import type { FaultName } from '../faults.ts'
 import type { Observation, ProcessId } from '../observation.ts'
 import { CORRUPTIONS } from './corruption.ts'
 import { nameOf } from './wording.ts'
 
-interface LawfulHalt {
+export interface LawfulHalt {
   /** How the reason begins, as the members word it. */
   readonly reason: string
   /** Faults of which one must have been put in before; empty if the halt is part of an orderly change. */
@@ -74,17 +74,21 @@ export class Endings {
     return this.#faults.has(fault)
   }
 
+  /** Why a halt for this reason is not lawful, or undefined if it is. */
+  haltComplaint(reason: string): string | undefined {
+    const lawful = LAWFUL_HALTS.find((halt) => reason.startsWith(halt.reason))
+    if (lawful === undefined) return 'which is no lawful reason'
+    if (lawful.causes.length === 0 || lawful.causes.some((cause) => this.#faults.has(cause))) return undefined
+    return `but there has been no ${lawful.causes.join(' and no ')}`
+  }
+
   /** Why the loss of this process's memory has no excuse, or undefined if it has one. */
   complaint(who: ProcessId): string | undefined {
     if (this.isAlive(who)) return `${nameOf(who)} is alive`
     const ending = this.#endings.get(nameOf(who))
     if (ending === undefined) return `${nameOf(who)} has never been started`
     if (ending.reason === undefined) return undefined
-    const { reason } = ending
-    const what = `${nameOf(who)} has halted at ${ending.atMs} ms (${reason})`
-    const lawful = LAWFUL_HALTS.find((halt) => reason.startsWith(halt.reason))
-    if (lawful === undefined) return `${what}, which is no lawful reason`
-    if (lawful.causes.length === 0 || lawful.causes.some((cause) => this.#faults.has(cause))) return undefined
-    return `${what}, but there has been no ${lawful.causes.join(' and no ')}`
+    const complaint = this.haltComplaint(ending.reason)
+    return complaint && `${nameOf(who)} has halted at ${ending.atMs} ms (${ending.reason}), ${complaint}`
   }
 }

@@ -117,6 +117,21 @@ test('releases under an epoch that does not name the process as primary are caug
   )
 })
 
+test('protected is said only by the two whom a decision names', () => {
+  const { stream, a, b } = pair()
+  stream.protect(a)
+  assert.equal(firstFailure(stream), 'nothing')
+  stream.protect(b)
+  assert.match(
+    firstFailure(stream),
+    /b\/b2, primary, says that the machine is protected, but .* configuration 2/,
+  )
+  const other = pair()
+  other.stream.decide('drop', other.a)
+  other.stream.protect(other.a)
+  assert.match(firstFailure(other.stream), /a\/a1, primary, says .* is configuration 3 \(drop: a\/a1 alone\)/)
+})
+
 test('acknowledgements are for backups, and for copies on their way to it', () => {
   const { stream, a, b } = pair()
   stream.failOver(b)

@@ -8,6 +8,7 @@
  *  4. No two processes have the same incarnation.
  *  5. A process boots, goes live, releases and acknowledges only under an epoch whose decision names it for that; only a
  *     joining copy, which no decision has named, may acknowledge besides.
+ *  6. A process says that the machine is protected only if the last decision that names it names two.
  */
 import { type Configuration, isSameMember } from '../../src/replication/configuration.ts'
 import type { Checker } from '../checker.ts'
@@ -42,6 +43,8 @@ export class Epochs implements Checker {
         return this.#onReleased(observation)
       case 'acknowledged':
         return this.#onAcknowledged(observation)
+      case 'changed':
+        return this.#onChanged(observation)
     }
   }
 
@@ -161,6 +164,17 @@ export class Epochs implements Checker {
     this.#sayOnce(
       atMs,
       `${nameOf(who)} acknowledges under epoch ${epoch}, of which the decision is ${describeConfiguration(decided)}`,
+    )
+  }
+
+  #onChanged({ process: who, role, protection, atMs }: Observation & { kind: 'changed' }): void {
+    if (protection.state !== 'protected') return
+    const last = this.#decisions.all.findLast((decided) => names(decided, who))
+    if (last?.backup !== undefined && partIn(last, who) === role) return
+    this.#failures.add(
+      atMs,
+      `${nameOf(who)}, ${role}, says that the machine is protected, but the last decision that names it is ` +
+        describeConfiguration(last),
     )
   }
 

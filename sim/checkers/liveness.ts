@@ -87,7 +87,7 @@ export class Liveness implements Checker {
   readonly #decisions = new Decisions()
   readonly #endings = new Endings()
   readonly #faults: (Observation & { kind: 'fault' })[] = []
-  readonly #excuses = new Map<string, number>()
+  readonly #excuses: string[] = []
   readonly #protectedSince = new Map<string, { readonly process: ProcessId; readonly atMs: number }>()
   readonly #lastChange = new Map<string, string>()
   #healedMs: number | undefined
@@ -99,8 +99,7 @@ export class Liveness implements Checker {
     this.#bounds = bounds
   }
 
-  /** How often each excuse was needed. */
-  get excuses(): ReadonlyMap<string, number> {
+  get excuses(): readonly string[] {
     return this.#excuses
   }
 
@@ -167,7 +166,7 @@ export class Liveness implements Checker {
       (each) => (what === 'protection' || each.excuses !== 'protection') && each.applies(aftermath),
     )
     if (excuse !== undefined) {
-      this.#excuses.set(excuse.name, (this.#excuses.get(excuse.name) ?? 0) + 1)
+      this.#excuses.push(`no ${what}: ${excuse.name}`)
       return
     }
     const bound = what === 'service' ? this.#bounds.serviceMs : this.#bounds.protectionMs

@@ -47,7 +47,12 @@ export class OneLineage implements Checker {
   readonly #records = new Map<string, Map<bigint, bigint>>()
   /** Why the cold start of a life is not excused, unless it turns out to have been forced. */
   readonly #accusations = new Map<number, string>()
+  readonly #excuses: string[] = []
   #life = 0
+
+  get excuses(): readonly string[] {
+    return this.#excuses
+  }
 
   onObservation(observation: Observation): void {
     if (observation.kind === 'wentLive') this.#onWentLive(observation)
@@ -153,6 +158,11 @@ export class OneLineage implements Checker {
     this.#life = Math.max(this.#life, life)
     const accusation = this.#accusations.get(life)
     if (accusation !== undefined && !isForced) this.#failures.add(atMs, accusation)
+    const from = this.#decisions.at(life - 1)
+    if (from?.phase === 'running') {
+      const lost = from.backup === undefined ? 'the only copy' : 'both copies'
+      this.#excuses.push(`memory lost: ${isForced ? 'a cold start was forced' : `faults ended ${lost}`}`)
+    }
   }
 
   #onRecovered({ process: who, life, flushes, isForced, atMs }: Observation & { kind: 'recovered' }): void {

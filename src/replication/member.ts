@@ -45,6 +45,11 @@ export class Member {
     return reason === undefined ? this.#role.protection() : { state: 'halted', reason }
   }
 
+  /** Whether a change that it has proposed is undecided. */
+  get isProposing(): boolean {
+    return this.#parts.dialog.isProposing
+  }
+
   /** Why this member has ended; undefined while it lives. */
   get halted(): string | undefined {
     return this.#parts.context.halted

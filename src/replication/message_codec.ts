@@ -228,21 +228,27 @@ function formOf(kind: Message['kind']): Form<Message> {
   return FORMS[kind] as unknown as Form<Message>
 }
 
+/** Where messages are put together: one is written at a time, and most are so short that memory would cost the most. */
+const header = new ByteWriter(MESSAGE_HEADER_BYTES)
+const payload = new ByteWriter(SMALL)
+
 /** A message as it goes over a channel. */
 export function encodeMessage(message: Message): Uint8Array {
   const { code, maxBytes, write } = formOf(message.kind)
-  const payload = new ByteWriter()
+  payload.reset()
   write(payload, message)
   assert(payload.length <= maxBytes, `a message '${message.kind}' of ${payload.length} bytes`)
-  const writer = new ByteWriter(MESSAGE_HEADER_BYTES + payload.length)
-  writer.u32(MAGIC)
-  writer.u16(VERSION)
-  writer.u16(code)
-  writer.u32(payload.length)
-  writer.u32(crc32c(payload.written()))
-  writer.u32(crc32c(writer.written()))
-  writer.bytes(payload.written())
-  return writer.finish()
+  header.reset()
+  header.u32(MAGIC)
+  header.u16(VERSION)
+  header.u16(code)
+  header.u32(payload.length)
+  header.u32(crc32c(payload.written()))
+  header.u32(crc32c(header.written()))
+  const bytes = new Uint8Array(MESSAGE_HEADER_BYTES + payload.length)
+  bytes.set(header.written())
+  bytes.set(payload.written(), MESSAGE_HEADER_BYTES)
+  return bytes
 }
 
 interface Header {
