@@ -1,30 +1,68 @@
-/** Which faults a run has and when, until everything heals. */
+/**
+ * Which faults a run has and when, until everything heals.
+ *
+ * Most come by chance, at any time. In some runs they are aimed as well: a process that gets into a state that does not
+ * last, such as failing over or handing over, is hit in it more often than chance would.
+ */
 import type { Random } from '../src/base/prng.ts'
 import type { Cluster } from './cluster.ts'
 import { FAULT_NAMES, FAULTS, type Fault, type FaultName, type Stage } from './faults.ts'
+import type { Observation } from './observation.ts'
 
 /** The share of runs in which nothing fails. */
 const CALM = 0.05
 /** Nothing fails before there was time to start. */
 const START_MS = 400
+/** The share of runs that aim, how often they do when they could, and how soon after the state has begun. */
+const AIMING = 0.5
+const AIMED = 0.25
+const AIMED_MS = 40
+/** States in which processes are most of the time. */
+const LASTING_STATES: readonly string[] = [
+  'primary/protected',
+  'primary/need backup',
+  'backup/protected',
+  'joining/backup joining',
+  'starting/starting',
+]
 
 export class FaultSchedule {
   readonly #cluster: Cluster
   readonly #random: Random
   /** What ends when everything heals. */
   readonly #lasting = new Set<() => void>()
+  /** The faults that a state is aimed at with; empty if this run does not aim. */
+  readonly #aimed: FaultName[] = []
+  readonly #aim: Random
   #isHealed = false
 
   constructor(cluster: Cluster, random: Random, only: readonly FaultName[] | undefined) {
     this.#cluster = cluster
     this.#random = random
+    this.#aim = cluster.surroundings.world.randomStream()
+    const isAiming = this.#aim.chance(AIMING)
     const isCalm = only === undefined && random.chance(CALM)
     const intensity = random.pick([0.3, 1, 1, 2])
     for (const name of FAULT_NAMES) {
       const fault: Fault = FAULTS[name]
       const isChosen = random.chance(fault.share)
-      if (only === undefined ? isChosen && !isCalm : only.includes(name)) this.#plan(name, fault, intensity)
+      const isPlanned = only === undefined ? isChosen && !isCalm : only.includes(name)
+      if (!isPlanned) continue
+      this.#plan(name, fault, intensity)
+      if (isAiming) this.#aimed.push(name)
     }
+  }
+
+  /** A watcher of the run, for the states that it aims at. */
+  onObservation(observation: Observation): void {
+    if (observation.kind !== 'changed' || this.#aimed.length === 0) return
+    const { role, protection } = observation
+    const detail = 'reason' in protection ? protection.reason : protection.state
+    if (LASTING_STATES.includes(`${role}/${detail}`) || !this.#aim.chance(AIMED)) return
+    const name = this.#aim.pick(this.#aimed)
+    this.#cluster.surroundings.world.after(this.#aim.fraction() * AIMED_MS, () => {
+      if (!this.#isHealed) this.#inject(name, FAULTS[name])
+    })
   }
 
   /** Ends all faults. */

@@ -81,10 +81,12 @@ class Counter implements Watcher {
 export function simulate(options: SimulationOptions): RunResult {
   const { seed, checkers, planted = new Set<Bug>(), maxEvents = MAX_EVENTS, isStateWatched = true } = options
   const counter = new Counter()
-  const world = new World(seed, [counter, ...checkers, ...(options.watchers ?? [])], options.onLine)
+  const watchers: Watcher[] = [counter, ...checkers, ...(options.watchers ?? [])]
+  const world = new World(seed, watchers, options.onLine)
   const shape = drawShape(new Random(seed, 0))
   const cluster = new Cluster(world, shape, planted, isStateWatched)
   const faults = new FaultSchedule(cluster, world.randomStream(), options.faults)
+  watchers.push(faults)
   const run = (untilMs: number, isDone: () => boolean) => {
     while (!isDone() && world.failure === undefined && world.events < maxEvents && world.step(untilMs));
   }
