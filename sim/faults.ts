@@ -281,7 +281,7 @@ export const FAULTS = {
     perMinute: 1,
     share: 0.05,
     inject: (stage) => {
-      stage.primary.running?.replica.powerButton()
+      stage.primary.running?.pressPowerButton()
       return stage.primary.running && stage.primary.name
     },
   },

@@ -139,6 +139,11 @@ export class MachineProcess {
     this.#post(() => this.#give({ kind: 'operator', command }))
   }
 
+  /** The machine's power button. Like all that comes from outside, a process that is paused notices it when it goes on. */
+  pressPowerButton(): void {
+    this.#post(() => this.replica.powerButton())
+  }
+
   /** It ends at once, with all its memory. */
   kill(hasPower: boolean): void {
     if (!this.#isAlive) return

@@ -56,7 +56,7 @@ test('every npm script that is named exists', () => {
 })
 
 test('every file that is named or linked to exists', () => {
-  for (const { path, name } of named(/`((?:src|sim|test|tools|docs)\/[\w./-]*)`/g))
+  for (const { path, name } of named(/`((?:src|sim|model|test|tools|docs)\/[\w./-]*)`/g))
     assert.ok(existsSync(join(root, name)), `${path}: ${name}`)
   for (const { path, name } of named(/\]\(((?!https?:)[^)#]+)\)/g))
     assert.ok(existsSync(join(root, dirname(path), name)), `${path}: link to ${name}`)
@@ -79,4 +79,25 @@ test("every exit status of our own that is named is one of Understudy's", () => 
   const known: readonly number[] = Object.values(EXIT_CODE)
   for (const { path, name } of named(/\bstatus (1\d\d)\b/g))
     assert.ok(known.includes(Number(name)), `${path}: status ${name}`)
+})
+
+test('the statements of the protocol are numbered in order, and every one that is cited exists', () => {
+  const text = readFileSync(join(root, 'docs', 'protocol.md'), 'utf8')
+  const numbers = [...text.matchAll(/^- \*\*P(\d+)\*\*/gm)].map((match) => Number(match[1]))
+  assert.deepEqual(
+    numbers,
+    numbers.toSorted((a, b) => a - b),
+  )
+  assert.equal(new Set(numbers).size, numbers.length)
+  const sources = ['src', 'sim', 'model', 'test'].flatMap((folder) =>
+    readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
+      .filter((path) => /\.(?:ts|pml)$/.test(path))
+      .map((path) => join(folder, path)),
+  )
+  for (const path of [...sources, 'docs/protocol.md'])
+    for (const [citation] of readFileSync(join(root, path), 'utf8').matchAll(
+      /\((?:[^()]* )?P\d+(?:(?:,| to| and) P\d+)*\)/g,
+    ))
+      for (const [, cited] of citation.matchAll(/\bP(\d+)/g))
+        assert.ok(numbers.includes(Number(cited)), `${path}: P${cited}`)
 })

@@ -1,8 +1,8 @@
 /**
  * Nobody gives up without a reason.
  *
- *  1. A process halts because the latest decision does not name it any more, because its join came to nothing, or for
- *     a reason of endings.ts whose cause has been put in.
+ *  1. A process halts because the latest decision does not name it any more or has stopped the machine, because its join
+ *     came to nothing, or for a reason of endings.ts whose cause has been put in.
  *  2. Until the first fault nothing is decided but the first cold start and additions: nobody suspects anybody.
  */
 import type { Checker } from '../checker.ts'
@@ -46,9 +46,8 @@ export class LawfulHalts implements Checker {
     if (JOIN_ENDED.some((start) => reason.startsWith(start))) return undefined
     if (!REPLACED.some((start) => reason.startsWith(start))) return this.#endings.haltComplaint(reason)
     const { latest } = this.#decisions
-    // A machine that is stopped ends its members in order.
-    if (latest?.phase === 'stopped') return undefined
-    return partIn(latest, who) === 'none' ? undefined : `though it is in ${describeConfiguration(latest)}`
+    if (partIn(latest, who) === 'none' || latest?.phase === 'stopped') return undefined
+    return `though it is in ${describeConfiguration(latest)}`
   }
 
   #checkCalm({ configuration, atMs }: Observation & { kind: 'decided' }): void {

@@ -7,10 +7,10 @@
  * A proposal has three outcomes. *Won*: the arbiter holds exactly what was proposed. *Lost*: it holds something else
  * that follows. *Undecided*: what it holds is still what the proposal starts from, since a request that was sent may
  * land at any time; so the same proposal is made again, for ever. There is no giving up: whoever proposes has bound
- * himself until he knows.
+ * himself until he knows (P9 to P11).
  *
  * Invariants: what the arbiter has said never goes backwards (a lower epoch than seen, or another text for the same
- * one, means that it has forgotten a decision: the member halts).
+ * one, means that it has forgotten a decision: the member halts, P14).
  */
 import { FormatError } from '../base/errors.ts'
 import type { ArbiterAnswer, Decision } from './arbiter.ts'

@@ -7,7 +7,7 @@
  *         '--diverged, convicted, disk failed--> leaving --channel closed--> halted
  *
  * Invariants: once sealed, nothing is acknowledged and nothing more is read of this configuration; a claim is made only
- * when every record received has been executed and verified; a copy whose verification failed never claims.
+ * when every record received has been executed and verified; a copy whose verification failed never claims (P30 to P35).
  *
  * Sealing and catching up come before the claim, so that a copy that cannot catch up never takes the machine away from
  * one that runs.

@@ -6,7 +6,7 @@
  *
  * From *gating* on, outputs wait for this copy's acknowledgements, though the configuration does not name it yet: so
  * when the change that adds it lands, at whatever moment, it already knows all that has left since `gateFrom`; and it
- * has acknowledged what came before.
+ * has acknowledged what came before (P44, P45).
  *
  * Invariants: a join's chunks are sent in order, at most `chunkWindow` of them unacknowledged; the log goes to the
  * follower from the snapshot's record on, without a gap.

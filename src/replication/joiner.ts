@@ -7,7 +7,7 @@
  *
  * Invariants: it never proposes anything; chunks are stored in order, each once; records go to the machine only after
  * it has been installed. It learns that it is the backup from the arbiter alone, which it asks when the primary says so
- * and whenever the primary cannot be reached.
+ * and whenever the primary cannot be reached (P46, P47).
  */
 import { assert } from '../base/assert.ts'
 import { FormatError } from '../base/errors.ts'

@@ -6,7 +6,7 @@
  *     bytes > bound       inputs wait outside;  > 2 x bound  nothing runs
  *
  * The bytes are those of outputs that wait to leave and of records that the backup has not executed: so the bound holds
- * for the memory of either side.
+ * for the memory of either side (P70 to P72).
  */
 import type { Context } from './context.ts'
 import type { Follower } from './follower.ts'

@@ -7,6 +7,8 @@
  * `step` takes one input and returns the effects to carry out, in order; ports.ts has the duties that go with them.
  * Nothing here does I/O, reads a clock or draws a random number: given the same inputs a member does the same.
  *
+ * docs/protocol.md says the protocol in numbered statements, which comments cite as (P30).
+ *
  * The roles have their own files. Here is what they share: greeting whoever opens a channel, answering for the dead,
  * routing, and the check of the invariants after every step.
  */

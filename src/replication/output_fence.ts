@@ -4,7 +4,7 @@
  *
  * Configurations fence: once a higher epoch has attached, lower ones are refused. Ordinals dedupe: within a life, what
  * has been taken once is not taken again, whoever sends it; a higher life starts anew. A primary that goes live re-emits
- * what it does not know to have left; so everything arrives once.
+ * what it does not know to have left; so everything arrives once (P61, P62).
  */
 import type { PortOrdinal } from './message.ts'
 import type { Bug } from './planted.ts'

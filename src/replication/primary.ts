@@ -10,7 +10,8 @@
  * The gate is *shut* while a change is undecided, and after a pause until the arbiter has been read.
  *
  * Invariants: an output leaves only if its record is before the follower's limit, where there is one; while the
- * configuration names a backup there is a follower or a change under way; at most one change is undecided.
+ * configuration names a backup there is a follower or a change under way; at most one change is undecided
+ * (P10, P21 to P23, P37).
  */
 import { assert } from '../base/assert.ts'
 import type { Outcome } from './arbiter_dialog.ts'

@@ -11,7 +11,8 @@
  * of the disk whose generation the configuration names as the primary's, so the primary's process is dead. While the
  * configuration names a backup, that one may still go live, with more than the disk has: so its host must say first that
  * the incarnation is dead (it then stays dead). The operator may overrule this, and may start from the recorded backup's
- * disk, which can lack data that the guest has flushed. A disk that the configuration does not name never boots.
+ * disk, which can lack data that the guest has flushed. A disk that the configuration does not name never boots
+ * (P49 to P53).
  */
 import type { Outcome } from './arbiter_dialog.ts'
 import { type Configuration, startCold } from './configuration.ts'
