@@ -46,9 +46,8 @@ export class LawfulHalts implements Checker {
     if (JOIN_ENDED.some((start) => reason.startsWith(start))) return undefined
     if (!REPLACED.some((start) => reason.startsWith(start))) return this.#endings.haltComplaint(reason)
     const { latest } = this.#decisions
-    // A machine that is stopped ends its members in order.
-    if (latest?.phase === 'stopped') return undefined
-    return partIn(latest, who) === 'none' ? undefined : `though it is in ${describeConfiguration(latest)}`
+    if (partIn(latest, who) === 'none' || latest?.phase === 'stopped') return undefined
+    return `though it is in ${describeConfiguration(latest)}`
   }
 
   #checkCalm({ configuration, atMs }: Observation & { kind: 'decided' }): void {
