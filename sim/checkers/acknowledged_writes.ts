@@ -7,12 +7,15 @@
  *  3. The memory of the service goes on: within one boot it counts a connection's requests on, and once a client has
  *     been answered by a later boot, none that calls afterwards is answered by an earlier one.
  *
- * A forced cold start may lose what clients were told, and says so: then 1 and 2 are not judged.
+ * A forced cold start may lose what clients were told, and says so: then 1 and 2 are not judged. A primary whose RAM was
+ * corrupted, and that nothing convicts, goes on by default and answers with what it has: then nothing is judged.
  */
 import type { Checker, RunOutcome } from '../checker.ts'
 import type { ClientOperation } from '../history.ts'
 import type { Observation } from '../observation.ts'
 import { finalValues, keyValueHistory } from './client_history.ts'
+import { Copies } from './copies.ts'
+import { Corruption } from './corruption.ts'
 import { FailureList } from './failure_list.ts'
 import { keyValueModel } from './key_value.ts'
 import { checkLinearizable } from './linearizability.ts'
@@ -25,22 +28,31 @@ export class AcknowledgedWrites implements Checker {
   readonly #failures = new FailureList()
   readonly #stepsMax: number
   #nowMs = 0
+  readonly #copies = new Copies()
+  readonly #corruption = new Corruption(this.#copies)
   #isForced = false
+  #isCorrupt = false
 
   constructor(stepsMax: number = STEPS_MAX) {
     this.#stepsMax = stepsMax
   }
 
   get excuses(): readonly string[] {
+    if (this.#isCorrupt) return ['answers not judged: a copy with corrupted memory gave some']
     return !this.#isForced ? [] : ['answers not judged: a cold start was forced']
   }
 
   onObservation(observation: Observation): void {
     this.#nowMs = observation.atMs
+    this.#copies.onObservation(observation)
+    this.#corruption.onObservation(observation)
     if (observation.kind === 'booted' && observation.isForced) this.#isForced = true
+    const isAnswer = observation.kind === 'released' || observation.kind === 'flushed'
+    if (isAnswer && this.#corruption.markOf(observation.process) !== 0) this.#isCorrupt = true
   }
 
   finish({ operations }: RunOutcome): readonly string[] {
+    if (this.#isCorrupt) return this.#failures.lines
     this.#checkMemory(operations)
     if (!this.#isForced) this.#checkHistory(operations)
     return this.#failures.lines
