@@ -49,7 +49,8 @@ class Pair {
     this.#giveB({ kind: 'installed', join: 1 })
     this.#giveA({ kind: 'tick', nowMs: 50 })
     this.append(true)
-    this.#giveA(current(3, pair))
+    this.#giveA(current(3, cold))
+    this.#giveA(current(4, pair))
     this.#giveB(current(2, pair))
     if (this.#b.role.name !== 'backup') throw new Error(`b is ${this.#b.role.name}`)
   }
