@@ -27,6 +27,7 @@ export class Cluster {
       gateway,
       planted,
       isStateWatched,
+      stateWatch: { onState: undefined },
     }
     this.hosts = shape.hosts.map((name, i) => new Host(this.surroundings, name, i === 0))
     for (const host of this.hosts) this.surroundings.network.addSite(host.name, host)
@@ -36,7 +37,11 @@ export class Cluster {
 
   /** What every process is at the moment, host by host. */
   states(): string[] {
-    return this.hosts.map((host) => host.running?.state ?? (host.isUp ? 'no process' : 'no power'))
+    return this.hosts.map((host) => this.stateOf(host))
+  }
+
+  stateOf(host: Host): string {
+    return host.running?.state ?? (host.isUp ? 'no process' : 'no power')
   }
 
   /** Whether a machine runs with two copies. */

@@ -2,11 +2,15 @@
  * Which faults a run has and when, until everything heals.
  *
  * Most come by chance, at any time. In some runs they are aimed as well: a process that gets into a state that does not
- * last, such as failing over or handing over, is hit in it more often than chance would.
+ * last, such as failing over or handing over, is hit in it more often than chance would. And some runs have
+ * appointments: a certain fault comes as soon as a certain state does.
  */
 import type { Random } from '../src/base/prng.ts'
+import { inducing } from './appointments.ts'
+import type { Pair } from './checkers/coverage.ts'
 import type { Cluster } from './cluster.ts'
 import { FAULT_NAMES, FAULTS, type Fault, type FaultName, type Stage } from './faults.ts'
+import type { Host } from './host.ts'
 import type { Observation } from './observation.ts'
 
 /** The share of runs in which nothing fails. */
@@ -17,6 +21,10 @@ const START_MS = 400
 const AIMING = 0.5
 const AIMED = 0.25
 const AIMED_MS = 40
+/** How soon what brings the state of an appointment about comes, and comes again, at the latest. */
+const INDUCE_MS = 2000
+/** The time between two faults that bring a state about together. */
+const INDUCE_GAP_MS = 100
 /** States in which processes are most of the time. */
 const LASTING_STATES: readonly string[] = [
   'primary/protected',
@@ -34,9 +42,14 @@ export class FaultSchedule {
   /** The faults that a state is aimed at with; empty if this run does not aim. */
   readonly #aimed: FaultName[] = []
   readonly #aim: Random
+  #appointments: Pair[]
   #isHealed = false
 
-  constructor(cluster: Cluster, random: Random, only: readonly FaultName[] | undefined) {
+  constructor(
+    cluster: Cluster,
+    random: Random,
+    { only, appointments }: { only: readonly FaultName[] | undefined; appointments: readonly Pair[] },
+  ) {
     this.#cluster = cluster
     this.#random = random
     this.#aim = cluster.surroundings.world.randomStream()
@@ -51,10 +64,14 @@ export class FaultSchedule {
       this.#plan(name, fault, intensity)
       if (isAiming) this.#aimed.push(name)
     }
+    this.#appointments = [...appointments]
+    if (appointments.length > 0) this.#keepAppointments()
   }
 
   /** A watcher of the run, for the states that it aims at. */
   onObservation(observation: Observation): void {
+    if (observation.kind === 'crashed' || observation.kind === 'halted')
+      this.#onEnded(observation.process.host)
     if (observation.kind !== 'changed' || this.#aimed.length === 0) return
     const { role, protection } = observation
     const detail = 'reason' in protection ? protection.reason : protection.state
@@ -76,6 +93,48 @@ export class FaultSchedule {
     this.#cluster.surroundings.links.openAll()
   }
 
+  #keepAppointments(): void {
+    const { stateWatch } = this.#cluster.surroundings
+    stateWatch.onState = (name, state) => this.#onState(name, state)
+    for (const pair of this.#appointments) {
+      const faults = inducing(pair)
+      if (faults.length > 0) this.#induce(pair, faults)
+    }
+  }
+
+  #onState(host: string, state: string): void {
+    for (const pair of this.#appointments) if (pair.state === state) this.#meet(pair, host)
+  }
+
+  /** A host without a process, or without power, is in a state too. */
+  #onEnded(name: string): void {
+    if (this.#appointments.length === 0) return
+    this.#cluster.surroundings.world.after(1, () => {
+      const host = this.#cluster.hosts.find((one) => one.name === name)
+      if (host !== undefined) this.#onState(name, this.#cluster.stateOf(host))
+    })
+  }
+
+  /** Brings the state of an appointment about, again and again until it has been kept. */
+  #induce(pair: Pair, names: readonly FaultName[]): void {
+    const { world } = this.#cluster.surroundings
+    const isDue = () => !this.#isHealed && this.#appointments.includes(pair)
+    const startMs = START_MS + this.#aim.fraction() * INDUCE_MS
+    names.forEach((name, i) => {
+      world.after(startMs + i * INDUCE_GAP_MS, () => void (isDue() && this.#inject(name, FAULTS[name])))
+    })
+    world.after(startMs + INDUCE_MS, () => void (isDue() && this.#induce(pair, names)))
+  }
+
+  #meet(pair: Pair, hostName: string): void {
+    const host = this.#cluster.hosts.find(({ name }) => name === hostName)
+    if (host === undefined || this.#cluster.stateOf(host) !== pair.state) return
+    if (this.#isHealed || !this.#appointments.includes(pair)) return
+    const name = pair.fault as FaultName
+    if (!this.#inject(name, FAULTS[name], host)) return
+    this.#appointments = this.#appointments.filter((other) => other !== pair)
+  }
+
   #plan(name: FaultName, fault: Fault, intensity: number): void {
     const { world } = this.#cluster.surroundings
     const meanMs = 60_000 / (fault.perMinute * intensity)
@@ -87,20 +146,23 @@ export class FaultSchedule {
     })
   }
 
-  #inject(name: FaultName, fault: Fault): void {
+  /** False if it cannot be put in now. */
+  #inject(name: FaultName, fault: Fault, at?: Host): boolean {
     const { world } = this.#cluster.surroundings
     const states = this.#cluster.states()
-    const where = fault.inject(this.#stage())
-    if (where === undefined) return
+    const where = fault.inject(this.#stage(at))
+    if (where === undefined) return false
     world.say('fault', () => `${name}: ${where}; ${states.join(', ')}`)
     world.observe({ kind: 'fault', name, what: where, states })
+    return true
   }
 
-  #stage(): Stage {
+  #stage(at?: Host): Stage {
     const { hosts } = this.#cluster
-    const host = this.#random.pick(hosts)
+    const host = at ?? this.#random.pick(hosts)
     const primaries = hosts.filter((host) => host.running?.member.role.name === 'primary')
-    const primary = primaries.length > 0 ? this.#random.pick(primaries) : host
+    const isAtPrimary = at !== undefined && primaries.includes(at)
+    const primary = primaries.length > 0 && !isAtPrimary ? this.#random.pick(primaries) : host
     return {
       cluster: this.#cluster,
       random: this.#random,

@@ -68,6 +68,7 @@ export class MachineProcess {
   #link: GatewayLink | undefined
   #attachment: { readonly epoch: number; readonly life: number } | undefined
   /** What was observed of it last. */
+  #toldState = ''
   #shown = { role: '', state: '', reason: '' }
   #hasTakenOver = false
   /** How much longer a backup's machine takes: a fault. */
@@ -372,6 +373,7 @@ export class MachineProcess {
   }
 
   #showState(): void {
+    this.#tellState()
     const protection = this.member.protection()
     const role = this.member.role.name
     const reason = 'reason' in protection ? protection.reason : ''
@@ -380,6 +382,15 @@ export class MachineProcess {
     this.#shown = { role, state: protection.state, reason }
     this.#world.say(this.id.incarnation, () => `is ${role} ${protection.state} ${reason}`)
     this.#world.observe({ kind: 'changed', process: this.id, role, protection })
+  }
+
+  #tellState(): void {
+    const { onState } = this.#surroundings.stateWatch
+    if (onState === undefined) return
+    const { state } = this
+    if (state === this.#toldState) return
+    this.#toldState = state
+    onState(this.#host.name, state)
   }
 
   #replicaPorts(): ReplicaPorts {

@@ -5,7 +5,9 @@
  */
 import { Random } from '../src/base/prng.ts'
 import type { Bug } from '../src/replication/planted.ts'
+import { appointmentsOf } from './appointments.ts'
 import type { Checker } from './checker.ts'
+import type { Pair } from './checkers/coverage.ts'
 import { Cluster } from './cluster.ts'
 import { FaultSchedule } from './fault_schedule.ts'
 import type { FaultName } from './faults.ts'
@@ -23,6 +25,8 @@ export interface SimulationOptions {
   readonly planted?: ReadonlySet<Bug>
   /** Only these faults, and all of them, instead of those that the seed chooses. */
   readonly faults?: readonly FaultName[]
+  /** Meetings of faults with states to bring about, instead of those that the seed chooses. */
+  readonly appointments?: readonly Pair[]
   /** Events after which it ends at the latest: a run away. */
   readonly maxEvents?: number
   /** Called with each line of the trace. */
@@ -54,7 +58,7 @@ export interface Statistics {
 
 /** How long service and protection may take to come back when nothing is broken any more. */
 const RECOVERY_MS = 25_000
-const SETTLING_MS = 1500
+const SETTLING_MS = 3000
 const FINAL_MS = 8000
 const MAX_EVENTS = 2_000_000
 
@@ -85,7 +89,9 @@ export function simulate(options: SimulationOptions): RunResult {
   const world = new World(seed, watchers, options.onLine)
   const shape = drawShape(new Random(seed, 0))
   const cluster = new Cluster(world, shape, planted, isStateWatched)
-  const faults = new FaultSchedule(cluster, world.randomStream(), options.faults)
+  const only = options.faults
+  const appointments = options.appointments ?? (only === undefined ? appointmentsOf(seed) : [])
+  const faults = new FaultSchedule(cluster, world.randomStream(), { only, appointments })
   watchers.push(faults)
   const run = (untilMs: number, isDone: () => boolean) => {
     while (!isDone() && world.failure === undefined && world.events < maxEvents && world.step(untilMs));
@@ -94,7 +100,7 @@ export function simulate(options: SimulationOptions): RunResult {
   faults.heal()
   world.observe({ kind: 'healed' })
   const answered = cluster.clients.answered
-  // What has just died may still be taken for alive.
+  // What has just died may still be taken for alive, and what was slow may still be behind.
   run(shape.healMs + SETTLING_MS, () => false)
   const isBack = () => cluster.isProtected && cluster.clients.answered > answered
   run(shape.healMs + RECOVERY_MS, isBack)

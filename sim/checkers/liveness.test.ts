@@ -80,14 +80,14 @@ test('a loss excuses an outage only if it was put in', () => {
         ['disk destroyed', 'a'],
       ],
       [
-        EXCUSES[2]!.name,
+        EXCUSES[3]!.name,
         ({ stream, a, b }) => {
           stream.crash(a)
           stream.crash(b)
         },
         ['host gone', 'b'],
       ],
-      [EXCUSES[3]!.name, () => {}, ['arbiter rollback', 'arbiter']],
+      [EXCUSES[4]!.name, () => {}, ['arbiter rollback', 'arbiter']],
     ]
   for (const [name, happen, [fault, what]] of stories) {
     const bare = pair()
@@ -110,4 +110,15 @@ test('a host that is gone excuses the lack of protection, not the lack of servic
   const failures = failuresOf(new Liveness(BOUNDS), heal(stream))
   assert.equal(failures.length, 1)
   assert.match(failures[0]!, /no service/)
+})
+
+test('a machine that never was is excused only if the disk or the host it was to come from was lost', () => {
+  const story = (fault: 'disk destroyed' | undefined) => {
+    const stream = new Stream()
+    stream.start('a')
+    if (fault !== undefined) stream.fault(fault, 'a')
+    return failuresOf(new Liveness(BOUNDS), heal(stream)).length
+  }
+  assert.equal(story(undefined), 2)
+  assert.equal(story('disk destroyed'), 0)
 })

@@ -57,6 +57,12 @@ export const EXCUSES: readonly Excuse[] = [
       isStruck(faults, ['disk destroyed', 'old disk restored', 'host gone'], latest.primary.host),
   },
   {
+    name: 'the disk that the machine was to be made from is destroyed, or its host gone, before there was a machine',
+    excuses: 'service and protection',
+    applies: ({ latest, endings }) =>
+      latest === undefined && (endings.hasHad('disk destroyed') || endings.hasHad('host gone')),
+  },
+  {
     name: 'the recorded backup may live on a host that is gone for good',
     excuses: 'service and protection',
     applies: ({ latest, endings, faults }) =>

@@ -44,8 +44,8 @@ Examples:
 
 const BUILD_HELP = `
 Fetches from the Debian mirror among this machine's apt sources; packages are verified by apt with the Debian archive
-keyring, and cached. Needs no root. An image of the same name is replaced when the new one is complete. What guests of the old one have
-written does not fit the new one; it stays on a disk of its own until 'image rm NAME --disks'.
+keyring, and cached. Needs no root. An image of the same name is replaced when the new one is complete. What guests of
+the old one have written does not fit the new one; it stays on a disk of its own until 'image rm NAME --disks'.
 
 Examples:
   understudy image build debian
