@@ -15,7 +15,7 @@ ensurePinnedNode()
 const USAGE = `npm run bench -- [options]
 
   --only PART     one of: programs, bare, boot, idle, snapshot, exec, log,
-                  core, arbiter; may be given again
+                  core, simulator, arbiter; may be given again
   --peer NAME     qemu: needs qemu-system-riscv64 (the default is to use it if it is there); none: without
   --repeat N      measurements of each, 3 by default
   --json FILE     where the figures go, build/bench.json by default
@@ -26,6 +26,7 @@ const PARTS: Readonly<Record<string, (options: BenchOptions) => Promise<Figure[]
   exec: async (options) => (await import('./bare_parts.ts')).measureExec(options),
   log: async (options) => (await import('./bare_parts.ts')).measureLog(options),
   core: async (options) => (await import('./replication_parts.ts')).measureCore(options),
+  simulator: async (options) => (await import('./replication_parts.ts')).measureSimulator(options),
   arbiter: async (options) => (await import('./arbiter_parts.ts')).measureArbiters(options),
   bare: async (options) => (await import('./bare_parts.ts')).measureBare(options),
   boot: async (options) => (await import('./guest_parts.ts')).measureBoot(options),

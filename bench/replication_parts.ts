@@ -156,3 +156,29 @@ export function measureCore({ say, repeat }: BenchOptions): Figure[] {
     rate('outputs through a pair', 'k outputs/s', outputs),
   ]
 }
+
+const SIMULATED_SEEDS = 20
+
+/** How much simulated time a second brings, with all that checks it. */
+export async function measureSimulator({ say, repeat }: BenchOptions): Promise<Figure[]> {
+  say('simulator')
+  const { simulate } = await import('../sim/simulate.ts')
+  const { allCheckers } = await import('../sim/checkers/all.ts')
+  const hours: number[] = []
+  const seeds: number[] = []
+  for (let round = 0; round < repeat; round++) {
+    let simulatedMs = 0
+    const start = performance.now()
+    for (let seed = 1; seed <= SIMULATED_SEEDS; seed++) {
+      const result = simulate({ seed, checkers: allCheckers() })
+      if (result.failures.length > 0) throw new Error(`seed ${seed}: ${result.failures[0]}`)
+      simulatedMs += result.simulatedMs
+    }
+    const seconds = (performance.now() - start) / 1000
+    hours.push(simulatedMs / 3_600_000 / seconds)
+    seeds.push(SIMULATED_SEEDS / seconds)
+  }
+  const rate = (name: string, unit: string, samples: number[]): Figure =>
+    figure({ part: 'simulator', name, unit, isRate: true }, samples)
+  return [rate('simulated time', 'hours/s', hours), rate('runs', 'seeds/s', seeds)]
+}
