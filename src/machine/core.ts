@@ -93,8 +93,7 @@ function emitCore(layout: Layout, memories: CoreMemories): CoreModule {
   const translate = buildTranslate(module, watch, env.pmp)
   const raiseIllegal = buildRaiseIllegal(module, traps.raise, translate)
   const decodeStraddle = buildDecodeStraddle(module, {
-    translate,
-    raise: traps.raise,
+    ...{ layout, translate, raise: traps.raise },
     decodeInto: env.decodeInto,
   })
   const memory = buildSlowMemory(module, {

@@ -141,7 +141,7 @@ export class Hart {
     if (!isValid) throw new FormatError(`machine state: hart ${this.id} is in a state that no hart can be in`)
   }
 
-  /** Behind the place for straddling instructions stand two sentinels, and the word decoded there (0: none). */
+  /** Behind the place for straddling instructions stand two sentinels. */
   #prepareStraddle(): void {
     this.#view.setUint16(HART_STRADDLE, HANDLER.illegal, true)
     this.#view.setUint16(HART_STRADDLE + 8, HANDLER.pageEnd, true)

@@ -33,7 +33,6 @@ import {
 import {
   BANK_FETCH,
   CODE_ENTRY_BYTES,
-  CODE_SLOT_BYTES,
   CURRENT_REGISTERS,
   EXIT,
   FETCH_ENTRIES,
@@ -42,7 +41,7 @@ import {
   REGISTER_BYTES,
 } from './layout.ts'
 import { meanings } from './meaning/meanings.ts'
-import { clearResync, type SlowMemory } from './memory.ts'
+import { clearResync, pageOfSlot, type SlowMemory } from './memory.ts'
 import { type Labels, OpenOperands, pcOf, type Variables } from './open_operands.ts'
 import { pendingInterrupts, type Traps } from './trap.ts'
 import type { Watch } from './watch.ts'
@@ -280,13 +279,9 @@ function emitDispatch(f: FunctionBuilder, handler: I32, tree: DispatchTree, star
 
 /** The last halfword of a page begins a four-byte instruction: it is put together in the hart's own place. */
 function emitStraddle(f: FunctionBuilder, v: Variables, parts: InterpreterParts, labels: Labels): void {
-  const page = (slotBase: I32): I32 => {
-    const number = i32.div_u(i32.sub(slotBase, parts.layout.codeSlots), CODE_SLOT_BYTES)
-    return i32.load(i32.shl(number, 2), { offset: parts.layout.codeSlotPage })
-  }
   f.set(v.target, pcOf(v))
   setHart64(f, v.hart, 'pc', v.target)
-  const offset = i32.or(i32.shl(page(v.base), 12), 4094)
+  const offset = i32.or(i32.shl(pageOfSlot(parts.layout, v.base), 12), 4094)
   f.if(call<'i32'>(parts.decodeStraddle, v.hart, offset, v.target), () => f.br(labels.resync))
   f.set(v.steps, i32.add(v.steps, 1))
   f.set(v.entry, i32.add(v.hart, HART_STRADDLE))

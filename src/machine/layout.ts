@@ -182,6 +182,12 @@ export const HART = place(512, {
 export const HART_BANK_KEYS = 1536
 /** An instruction that lies on two pages is decoded here, followed by two sentinels. */
 export const HART_STRADDLE = 2048
+/**
+ * Instructions that were decoded there lately, by their word: { word i32, unused i32, predecoded i64 }. The form depends on
+ * the word alone, so these are never stale; a word of zero is no four-byte instruction.
+ */
+export const HART_STRADDLES_DECODED = 2304
+export const STRADDLES_DECODED_BITS = 6
 
 export const HART_STATE = { running: 0, waiting: 1, stopped: 2, suspended: 3 } as const
 

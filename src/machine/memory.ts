@@ -12,11 +12,14 @@ import {
   BANK_FETCH,
   BANK_WRITE,
   CAUSE,
+  CODE_SLOT_BYTES,
   FETCH_ENTRIES,
   HART_STRADDLE,
+  HART_STRADDLES_DECODED,
   type Layout,
   PAGE_WATCHED,
   RAM_BASE,
+  STRADDLES_DECODED_BITS,
   TLB_ENTRIES,
 } from './layout.ts'
 import { ACCESS, TRANSLATED } from './translate.ts'
@@ -365,14 +368,26 @@ function buildFetch(module: ModuleBuilder, parts: MemoryParts): Callee {
  */
 export function buildDecodeStraddle(
   module: ModuleBuilder,
-  parts: { translate: Callee; raise: Callee; decodeInto: Callee },
+  parts: { layout: Layout; translate: Callee; raise: Callee; decodeInto: Callee },
 ): Callee {
+  const decode = buildDecodeWord(module, parts.decodeInto)
   return module.function('decodeStraddle', ['i32', 'i32', 'i64'], ['i32'], (f) => {
     const hart = f.parameter(0, 'i32')
     const va = f.parameter(2, 'i64')
     const word = f.let(i32.load16_u(f.parameter(1, 'i32'), { memory: 1 }))
+    const addSecond = (offset: I32) =>
+      f.set(word, i32.or(word, i32.shl(i32.load16_u(offset, { memory: 1 }), 16)))
     f.if(i32.eq(i32.and(word, 3), 3), () => {
       const second = f.let(i64.add(va, 2))
+      // Code goes on there, so the page is most often among the fetch entries.
+      const index = i32.shl(i32.and(i32.wrap(i64.shr_u(second, 12)), FETCH_ENTRIES - 1), 4)
+      const entry = f.let(i32.add(hart32(hart, 'fetchBank'), index))
+      f.ifLikely(i64.eq(i64.and(second, -4096), i64.load(entry, { offset: BANK_FETCH })), () => {
+        const page = pageOfSlot(parts.layout, i32.load(entry, { offset: BANK_FETCH + 8 }))
+        addSecond(i32.or(i32.shl(page, 12), i32.and(i32.wrap(second), 4095)))
+        f.call(decode, hart, word)
+        f.return(i32.const(0))
+      })
       const status = f.let(call<'i32'>(parts.translate, hart, second, ACCESS.fetch, 2))
       const offset = f.let(offsetOf(hart64(hart, 'result')))
       const outside = i32.eqz(inRam(offset))
@@ -387,15 +402,38 @@ export function buildDecodeStraddle(
         )
         f.return(i32.const(1))
       })
-      f.set(word, i32.or(word, i32.shl(i32.load16_u(i32.wrap(offset), { memory: 1 }), 16)))
+      addSecond(i32.wrap(offset))
     })
-    const entry = i32.add(hart, HART_STRADDLE)
-    f.if(i32.ne(word, i32.load(entry, { offset: 32 })), () => {
-      f.call(parts.decodeInto, entry, word)
-      f.store('i32', entry, word, { offset: 32 })
-    })
+    f.call(decode, hart, word)
     f.return(i32.const(0))
   })
+}
+
+/** decodeWord(hart, word): puts the predecoded form of an instruction into the hart's own place. */
+function buildDecodeWord(module: ModuleBuilder, decodeInto: Callee): Callee {
+  return module.function('decodeWord', ['i32', 'i32'], [], (f) => {
+    const hart = f.parameter(0, 'i32')
+    const word = f.parameter(1, 'i32')
+    const place = f.let(i32.add(hart, HART_STRADDLE))
+    // Fibonacci hashing: the top bits of a product with the golden ratio.
+    const hash = i32.shr_u(i32.mul(word, 0x9e37_79b1 | 0), 32 - STRADDLES_DECODED_BITS)
+    const known = f.let(i32.add(hart, i32.shl(hash, 4)))
+    const at = { offset: HART_STRADDLES_DECODED }
+    const isWhole = i32.eq(i32.and(word, 3), 3)
+    f.if(i32.and(isWhole, i32.eq(i32.load(known, at), word)), () => {
+      f.store('i64', place, i64.load(known, { offset: HART_STRADDLES_DECODED + 8 }))
+      f.return()
+    })
+    f.call(decodeInto, place, word)
+    f.store('i32', known, word, at)
+    f.store('i64', known, i64.load(place), { offset: HART_STRADDLES_DECODED + 8 })
+  })
+}
+
+/** The page of RAM whose code a slot holds. */
+export function pageOfSlot(layout: Layout, slotBase: I32): I32 {
+  const number = i32.div_u(i32.sub(slotBase, layout.codeSlots), CODE_SLOT_BYTES)
+  return i32.load(i32.shl(number, 2), { offset: layout.codeSlotPage })
 }
 
 /** Clears the flag that cached translations were dropped. */

@@ -207,6 +207,31 @@ test('an instruction that crosses into another page is fetched from both', () =>
   assert.deepEqual(trap, { cause: 12n, epc: V + 0xffen, tval: V + 0x1000n })
 })
 
+test('of instructions that cross into another page each is executed as what it is, however many there are', () => {
+  // addi a0, a0, n for n from 1 to 300, twice: more than are remembered in their decoded form.
+  const program = run(
+    `li t0, ${PAGE_A + 0xffe}; li t1, 0x0513; sh t1, 0(t0)
+     li t0, ${PAGE_C}; li t1, 0x80820015; sw t1, 0(t0)
+     li t0, ${V + 0xffen}
+     li s2, 2
+   again:
+     li s3, 1
+   next:
+     slli t1, s3, 4; ori t1, t1, 5; li t3, ${PAGE_C}; sh t1, 0(t3)
+     jalr ra, 0(t0)
+     addi s3, s3, 1
+     li t4, 301
+     bne s3, t4, next
+     addi s2, s2, -1
+     bnez s2, again`,
+    (space) => {
+      space.map(V, PAGE_A, RX)
+      space.map(V + 0x1000n, PAGE_C, RX)
+    },
+  )
+  assert.equal(program.x(10), BigInt(300 * 301))
+})
+
 /** Which of load, store and fetch the specification refuses for a page with these flags. */
 function refused(flags: number, mode: 'S' | 'U', isSum: boolean, isMxr: boolean): bigint[] {
   const has = (bits: number): boolean => (flags & bits) !== 0
