@@ -4,6 +4,7 @@
  *     nothing --boot--> primary          nothing --storeChunk..., install--> backup --takeOver--> primary
  */
 import { assert } from '../src/base/assert.ts'
+import { concatenate } from '../src/base/bytes.ts'
 import { StateReader, StateWriter } from '../src/base/state.ts'
 import type { ExecutionState } from '../src/replication/message.ts'
 import type { Effect, Frontier } from '../src/replication/ports.ts'
@@ -172,14 +173,4 @@ export class Replica {
     const place = { life, ...frontier }
     this.#primary = new PrimaryRun(this.#ports, this.#machine, this.#driver, place)
   }
-}
-
-function concatenate(parts: readonly Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(parts.reduce((length, part) => length + part.length, 0))
-  let at = 0
-  for (const part of parts) {
-    whole.set(part, at)
-    at += part.length
-  }
-  return whole
 }
