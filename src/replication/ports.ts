@@ -23,6 +23,8 @@
  * 11. Before `boot` starts the machine, its disk is synced: what a crash has left unsynced is read by the guest, and must
  *     not be lost any more.
  * 12. A machine that is off when `takeOver` comes says `poweredOff`, as it would have where it was switched off.
+ * 13. What convicts a disk takes its generation away before the process ends: otherwise the next process of this host
+ *     would start cold from it.
  */
 import type { LogBatch } from '../log/batch.ts'
 import type { ArbiterAnswer, Decision } from './arbiter.ts'
