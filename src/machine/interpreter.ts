@@ -41,7 +41,7 @@ import {
   REGISTER_BYTES,
 } from './layout.ts'
 import { meanings } from './meaning/meanings.ts'
-import { clearResync, pageOfSlot, type SlowMemory } from './memory.ts'
+import { clearResync, FETCH_TRAPPED, pageOfSlot, type SlowMemory } from './memory.ts'
 import { type Labels, OpenOperands, pcOf, type Variables } from './open_operands.ts'
 import { pendingInterrupts, type Traps } from './trap.ts'
 import type { Watch } from './watch.ts'
@@ -185,7 +185,7 @@ function emitArrive(
       f.br(exit)
     })
     f.set(v.base, call<'i32'>(parts.memory.fetch, v.hart, v.target))
-    f.ifUnlikely(i32.eqz(v.base), () => {
+    f.ifUnlikely(i32.eq(v.base, FETCH_TRAPPED), () => {
       f.set(v.steps, i32.sub(v.steps, 1))
       f.br(resync)
     })

@@ -33,6 +33,9 @@ export const STATUS = {
   resync: 2,
 } as const
 
+/** No address: those are multiples of eight. */
+export const FETCH_TRAPPED = 1
+
 export interface SlowMemory {
   /** load(hart, va, size) -> STATUS; the zero-extended value is in hart.result. */
   readonly load: Callee
@@ -40,7 +43,10 @@ export interface SlowMemory {
   readonly store: Callee
   /** atomic(hart, va, size, access) -> STATUS; hart.result is the offset in RAM. Aligned addresses only. */
   readonly atomic: Callee
-  /** fetch(hart, va) -> address such that adding (va & 4095) * 4 gives the predecoded instruction, or 0: trapped. */
+  /**
+   * fetch(hart, va) -> address such that adding (va & 4095) * 4 gives the predecoded instruction, or FETCH_TRAPPED. For the
+   * hart's own place that sum may wrap: the address alone can be any multiple of eight, zero included.
+   */
   readonly fetch: Callee
 }
 
@@ -338,7 +344,7 @@ function buildFetch(module: ModuleBuilder, parts: MemoryParts): Callee {
     const va = f.parameter(1, 'i64')
     const trapped = (cause: number) => {
       f.call(parts.raise, hart, cause, va)
-      f.return(i32.const(0))
+      f.return(i32.const(FETCH_TRAPPED))
     }
     const status = f.let(call<'i32'>(parts.translate, hart, va, ACCESS.fetch, 2))
     f.ifUnlikely(i32.eq(status, TRANSLATED.pageFault), () => trapped(CAUSE.fetchPage))
@@ -350,7 +356,7 @@ function buildFetch(module: ModuleBuilder, parts: MemoryParts): Callee {
     f.ifUnlikely(status, () => {
       // PMP allows only part of the page: one instruction at a time, each of its halves checked.
       const trap = f.let(call<'i32'>(parts.decodeStraddle, hart, offset, va))
-      f.if(trap, () => f.return(i32.const(0)))
+      f.if(trap, () => f.return(i32.const(FETCH_TRAPPED)))
       f.return(i32.sub(i32.add(hart, HART_STRADDLE), i32.shl(inPage, 2)))
     })
     const slot = f.let(call<'i32'>(parts.watch.codeSlot, i32.shr_u(offset, 12)))

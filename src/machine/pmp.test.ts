@@ -199,3 +199,14 @@ test('a change of PMP drops cached rights', () => {
   space.mapRam(RW | PTE.x)
   assert.deepEqual(program.finish().causes(), [7n])
 })
+
+test('in a page that PMP covers only in part an instruction runs at every offset', () => {
+  // The page is full of c.addi a0, 1 but for its last halfword, c.jr ra. M-mode may go where the entry is, unlocked.
+  const program = run(`
+      li t0, ${DATA}; li t1, 0x0505; li t2, ${DATA + 4094}
+   1: sh t1, 0(t0); addi t0, t0, 2; bne t0, t2, 1b
+      li t1, 0x8082; sh t1, 0(t2)
+      ${setUp([{ address: (DATA + 0x800) / 4, config: NA4 | R | W | X }])}
+      li a0, 0; li t0, ${DATA}; jalr ra, 0(t0)`)
+  assert.equal(program.x(10), 2047n)
+})
