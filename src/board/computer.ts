@@ -92,7 +92,7 @@ export interface Output {
 export type ComputerStop =
   | Stop
   | { readonly reason: 'power'; readonly request: PowerRequest }
-  /** Much output or many disk requests wait to be taken; running on is allowed. */
+  /** Much output or many disk requests wait to be taken, or a frame (`stopsAtFrames`); running on is allowed. */
   | { readonly reason: 'output' }
 
 /** Bytes that a console may put out in one piece. */
@@ -113,12 +113,15 @@ interface Piece {
 export class Computer {
   readonly machine: Machine
   readonly specification: ComputerSpecification
+  /** Whether `run` ends early where a frame has left, so that it need not wait for the end of the run. */
+  stopsAtFrames = false
   readonly #options: ComputerOptions
   readonly #ordinals = new Array<bigint>(PORT_COUNT).fill(0n)
   #outputs: Output[] = []
   #open: Piece | undefined
   #diskRequests: DiskRequest[] = []
   #outputBytes = 0
+  #frameWaits = false
   #diskRequestBytes = 0
   #power: PowerRequest | undefined
   #boots = 0
@@ -184,7 +187,7 @@ export class Computer {
       if (stop.reason !== 'request') return stop
       const request = this.#power
       if (request === undefined) {
-        if (this.#muchWaits) return { reason: 'output' }
+        if (this.#muchWaits || this.#frameWaits) return { reason: 'output' }
         continue
       }
       this.#power = undefined
@@ -217,6 +220,7 @@ export class Computer {
     const outputs = this.#outputs
     this.#outputs = []
     this.#outputBytes = 0
+    this.#frameWaits = false
     return outputs
   }
 
@@ -400,6 +404,10 @@ export class Computer {
     this.#ordinals[PORT.net]!++
     this.#outputs.push({ port: PORT.net, ordinal: this.#ordinals[PORT.net]!, bytes: frame })
     this.#outputBytes += frame.length + WAITING_OVERHEAD
+    if (this.stopsAtFrames) {
+      this.#frameWaits = true
+      this.machine.requestStop()
+    }
     this.#stopIfMuchWaits()
   }
 

@@ -13,6 +13,11 @@ import type { NewRecord } from '../log/record.ts'
 import { type Computer, type ExternalEvent, type Output, PORT } from './computer.ts'
 import { type ChangedPage, Scrubber } from './scrub.ts'
 
+/** An output with the record that announces it; all that a console has put out since its last one is one output. */
+export interface RecordedOutput extends Output {
+  readonly index: bigint
+}
+
 /** The state that the digest of a record was taken of, without RAM. */
 export interface DigestSample {
   /** The record's. */
@@ -22,12 +27,17 @@ export interface DigestSample {
   readonly state: Uint8Array
 }
 
+type WithoutPosition<R> = R extends NewRecord ? Omit<R, 'position'> : never
+/** A record that changes nothing in the computer. */
+export type Note = WithoutPosition<Extract<NewRecord, { kind: 'reached' | 'released' | 'output' }>>
+
 export class Recorder {
   readonly #computer: Computer
   readonly #scrubber: Scrubber
   readonly #onDigest: ((sample: DigestSample) => void) | undefined
   readonly #encoder: BatchEncoder
   readonly #life: number
+  #recorded: bigint
 
   /** `place` says where the log goes on: life, and index of the next record. `onDigest` hears of recorded digests. */
   constructor(computer: Computer, place: LogPlace, onDigest?: (sample: DigestSample) => void) {
@@ -37,11 +47,17 @@ export class Recorder {
     this.#onDigest = onDigest
     this.#encoder = new BatchEncoder(place)
     this.#life = place.life
+    this.#recorded = place.position
   }
 
   /** Where the next record will stand. */
   get place(): LogPlace {
     return { life: this.#life, nextIndex: this.#encoder.nextIndex, position: this.#computer.position }
+  }
+
+  /** Where the log ends: index of the next record, position of the last one. */
+  get frontier(): { readonly nextIndex: bigint; readonly position: bigint } {
+    return { nextIndex: this.#encoder.nextIndex, position: this.#recorded }
   }
 
   /** Bytes of records that no batch has been taken of yet. */
@@ -51,38 +67,51 @@ export class Recorder {
 
   /** Records an event and applies it. */
   deliver(event: ExternalEvent): void {
-    this.#encoder.append(recordOf(event, this.#computer.position))
+    this.#append(recordOf(event, this.#computer.position))
     this.#computer.deliver(event)
   }
 
   /** Takes what has left the computer, and records it. */
-  takeOutputs(): Output[] {
-    const outputs = this.#computer.takeOutputs()
-    const position = this.#computer.position
-    for (const { port, ordinal, bytes } of joinStreams(outputs)) {
-      this.#encoder.append({ kind: 'output', position, port, ordinal, digest: hash64(bytes) })
-    }
-    return outputs
+  takeOutputs(): RecordedOutput[] {
+    return this.recordOutputs(this.#computer.takeOutputs())
+  }
+
+  /** Records what has left the computer and has been taken already. */
+  recordOutputs(outputs: readonly Output[]): RecordedOutput[] {
+    return joinStreams(outputs).map((output) => {
+      const { port, ordinal, bytes } = output
+      return { ...output, index: this.note({ kind: 'output', port, ordinal, digest: hash64(bytes) }) }
+    })
+  }
+
+  /** Records something that changes nothing in the computer, at the present position; returns its index. */
+  note(record: Note): bigint {
+    return this.#append({ ...record, position: this.#computer.position })
   }
 
   /**
    * Records the digest of the computer's state, and of the next slice of RAM read again. Throws a CorruptionError, when all
-   * of that is recorded, if a page of the slice has changed without having been written.
+   * of that is recorded, if a page of the slice has changed without having been written. Returns the record's index.
    */
-  recordDigest(): void {
+  recordDigest(): bigint {
     const { position } = this.#computer
-    const index = this.#encoder.nextIndex
     const state = this.#computer.saveState()
     const digest = this.#computer.digest(state)
     const { slice, changed } = this.#scrubber.next()
-    this.#encoder.append({ kind: 'digest', position, digest, slice })
+    const index = this.#append({ kind: 'digest', position, digest, slice })
     this.#onDigest?.({ index, position, state })
     if (changed !== undefined) throw corruption(changed, position)
+    return index
   }
 
   /** The records since the last call, as one batch of bytes. */
   takeBatch(): Uint8Array | undefined {
     return this.#encoder.take()
+  }
+
+  #append(record: NewRecord): bigint {
+    this.#recorded = record.position
+    return this.#encoder.append(record)
   }
 }
 

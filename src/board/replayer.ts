@@ -10,7 +10,7 @@ import { hash64 } from '../base/hash64.ts'
 import type { DigestSlice, LogRecord } from '../log/record.ts'
 import { PAGE_BYTES, RAM_BASE } from '../machine/layout.ts'
 import { type Computer, type ExternalEvent, type Output, PORT_COUNT } from './computer.ts'
-import { joinStreams } from './recorder.ts'
+import { joinStreams, type RecordedOutput } from './recorder.ts'
 import { scrub } from './scrub.ts'
 
 /** The first difference between a recording and its replay. */
@@ -25,6 +25,8 @@ export interface Divergence {
   readonly what: string
   readonly recorded: string
   readonly replayed: string
+  /** Whether it is this computer's RAM that has changed without having been written, whatever the other one has. */
+  readonly convicts: boolean
 }
 
 /** Data of a completed read, from the replay's own disk. */
@@ -38,15 +40,25 @@ const hex = (value: bigint): string => `0x${value.toString(16)}`
 export class Replayer {
   readonly #computer: Computer
   readonly #sliceSteps: (position: bigint) => bigint
+  readonly #onOutput: ((output: RecordedOutput) => void) | undefined
   readonly #pending: Output[][] = Array.from({ length: PORT_COUNT }, () => [])
   #records = 0
   #outputs = 0
   #digests = 0
   #equalAt: bigint
+  #isOff = false
 
-  /** `sliceSteps` cuts execution into pieces of this length, which must not change anything. */
-  constructor(computer: Computer, sliceSteps: bigint | ((position: bigint) => bigint) = 1_000_000_000n) {
+  /**
+   * `sliceSteps` cuts execution into pieces of this length, which must not change anything. `onOutput` hears of outputs
+   * that were found to be as recorded.
+   */
+  constructor(
+    computer: Computer,
+    sliceSteps: bigint | ((position: bigint) => bigint) = 1_000_000_000n,
+    onOutput?: (output: RecordedOutput) => void,
+  ) {
     this.#computer = computer
+    this.#onOutput = onOutput
     this.#equalAt = computer.position
     this.#sliceSteps = typeof sliceSteps === 'bigint' ? () => sliceSteps : sliceSteps
   }
@@ -54,6 +66,11 @@ export class Replayer {
   /** What has been checked so far. */
   get counts(): { readonly records: number; readonly outputs: number; readonly digests: number } {
     return { records: this.#records, outputs: this.#outputs, digests: this.#digests }
+  }
+
+  /** Whether the guest has powered off. */
+  get isOff(): boolean {
+    return this.#isOff
   }
 
   /** Executes up to at most `stepsMax` steps towards `position`; true when it is reached. */
@@ -65,6 +82,7 @@ export class Replayer {
       this.#collect()
       // Whoever replays takes the disk requests first.
       if (stop.reason === 'output') break
+      if (stop.reason === 'power') this.#isOff = true
       if (stop.reason !== 'limit' && this.#computer.position < position) {
         const at = hex(this.#computer.position)
         return this.#divergence(index, 'execution', `runs on to ${hex(position)}`, `${stop.reason} at ${at}`)
@@ -93,6 +111,14 @@ export class Replayer {
     }
   }
 
+  /** Takes what has left the computer and what no record has announced so far. */
+  takeUnannounced(): Output[] {
+    this.#collect()
+    const outputs = this.#pending.flat()
+    for (const port of this.#pending.keys()) this.#pending[port] = []
+    return outputs
+  }
+
   #collect(): void {
     for (const output of this.#computer.takeOutputs()) this.#pending[output.port]!.push(output)
   }
@@ -107,8 +133,10 @@ export class Replayer {
     const describe = (ordinal: bigint, digest: bigint): string => `ordinal ${ordinal}, digest ${hex(digest)}`
     const recorded = describe(record.ordinal, record.digest)
     const replayed = found === undefined ? 'nothing' : describe(found.ordinal, hash64(found.bytes))
-    if (recorded === replayed) return undefined
-    return this.#divergence(record.index, `output of port ${port}`, recorded, replayed)
+    if (recorded !== replayed)
+      return this.#divergence(record.index, `output of port ${port}`, recorded, replayed)
+    if (found !== undefined) this.#onOutput?.({ ...found, index: record.index })
+    return undefined
   }
 
   #compareDigest(record: LogRecord & { kind: 'digest' }): Divergence | undefined {
@@ -131,7 +159,7 @@ export class Replayer {
     const { slice, changed } = scrub(ram, firstPage, pages)
     if (changed !== undefined) {
       const what = `page ${hex(BigInt(changed.address))}, changed in the replay without having been written`
-      return this.#divergence(index, what, hex(changed.written), hex(changed.found))
+      return { ...this.#divergence(index, what, hex(changed.written), hex(changed.found)), convicts: true }
     }
     if (slice.digest === digest) return undefined
     const end = hex(BigInt(RAM_BASE + (firstPage + pages) * PAGE_BYTES))
@@ -160,6 +188,6 @@ export class Replayer {
   #divergence(index: bigint, what: string, recorded: string, replayed: string): Divergence {
     const pc = this.#computer.machine.harts[0]!.get64('pc')
     const { position } = this.#computer
-    return { position, index, equalAt: this.#equalAt, pc, what, recorded, replayed }
+    return { position, index, equalAt: this.#equalAt, pc, what, recorded, replayed, convicts: false }
   }
 }

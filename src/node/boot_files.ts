@@ -20,15 +20,19 @@ type FileDigests = Pick<MachineRecord, 'kernel' | 'initramfs' | 'disk'>
 /**
  * A computer's source of kernel and initramfs. The files are read again when the guest restarts, and must still be the
  * ones that `digests` names: another kernel would be a hidden input. Throws a UserError if they are not, or cannot be
- * read.
+ * read. `later` calls something when the computer has taken over what was read.
  */
-export function bootFilesOf(image: ImageFiles, digests: FileDigests): () => BootFiles {
+export function bootFilesOf(
+  image: ImageFiles,
+  digests: Omit<FileDigests, 'disk'>,
+  later: (action: () => void) => void = setImmediate,
+): () => BootFiles {
   let isRestart = false
   return () => {
     const files = readBootFiles(image)
     if (isRestart) requireUnchanged(image, files, digests)
     isRestart = true
-    setImmediate(() => release(files))
+    later(() => release(files))
     return files
   }
 }
@@ -41,7 +45,7 @@ export function digestsOf(image: ImageFiles, base: BaseImage): FileDigests {
   return digests
 }
 
-function requireUnchanged(image: ImageFiles, files: LoadedFiles, digests: FileDigests): void {
+function requireUnchanged(image: ImageFiles, files: LoadedFiles, digests: Omit<FileDigests, 'disk'>): void {
   for (const part of ['kernel', 'initramfs'] as const) {
     if (sha256(files[part]) === digests[part]) continue
     throw new UserError(

@@ -1,0 +1,126 @@
+/**
+ * The computer as a backup runs it: up to each record's position, where the record is applied or compared.
+ *
+ *     following --a completion whose request this copy's disk has not done--> waiting --done--> following
+ *         '------a difference------> over
+ */
+import type { Computer } from '../../board/computer.ts'
+import type { RecordedOutput } from '../../board/recorder.ts'
+import { type CompletedRead, type Divergence, Replayer } from '../../board/replayer.ts'
+import type { LogRecord } from '../../log/record.ts'
+import type { Frontier } from '../../replication/ports.ts'
+import type { MachineReport } from './thread_messages.ts'
+
+/** Steps between looks at the clock. */
+const PIECE_STEPS = 500_000n
+/** How long a turn executes. */
+const TURN_MS = 4
+
+export class BackupRun {
+  readonly #computer: Computer
+  readonly #report: (report: MachineReport) => void
+  readonly #replayer: Replayer
+  #records: LogRecord[] = []
+  #next = 0
+  #frontier: Frontier
+  #reported: bigint
+  #verified: RecordedOutput[] = []
+  /** Requests that this copy's disk has done and whose end the log has not told. */
+  readonly #done = new Map<number, CompletedRead>()
+  #isOver = false
+
+  constructor(computer: Computer, frontier: Frontier, report: (report: MachineReport) => void) {
+    this.#computer = computer
+    this.#report = report
+    this.#frontier = frontier
+    this.#reported = frontier.nextIndex
+    this.#replayer = new Replayer(computer, PIECE_STEPS, (output) => this.#verified.push(output))
+  }
+
+  /** Where it has got to. */
+  get frontier(): Frontier {
+    return this.#frontier
+  }
+
+  /** Whether the guest has powered off. */
+  get isOff(): boolean {
+    return this.#replayer.isOff
+  }
+
+  /** Whether it has nothing to execute. */
+  get isIdle(): boolean {
+    return this.#next === this.#records.length
+  }
+
+  feed(records: readonly LogRecord[]): void {
+    if (this.#next > 0) this.#records.splice(0, this.#next)
+    this.#next = 0
+    for (const record of records) this.#records.push(record)
+  }
+
+  diskDone(request: number, read: CompletedRead): void {
+    this.#done.set(request, read)
+  }
+
+  /** Executes for a while; returns how long it may be left alone, in milliseconds. */
+  turn(): number {
+    const end = performance.now() + TURN_MS
+    let isMore = true
+    while (isMore && !this.#isOver && performance.now() < end) isMore = this.#step()
+    this.#tellExecuted()
+    return isMore && !this.#isOver ? 0 : Infinity
+  }
+
+  /** What a primary has to log and tell first: outputs that no record has announced, and requests that are done. */
+  end(): {
+    readonly outputs: ReturnType<Replayer['takeUnannounced']>
+    readonly done: Map<number, CompletedRead>
+  } {
+    this.#isOver = true
+    return { outputs: this.#replayer.takeUnannounced(), done: this.#done }
+  }
+
+  /** One piece of execution, or one record; false if there is nothing to do now. */
+  #step(): boolean {
+    const record = this.#records[this.#next]
+    if (record === undefined) return false
+    const reached = this.#replayer.advance(record.position, record.index, PIECE_STEPS)
+    this.#submit()
+    if (typeof reached === 'object') return this.#diverge(reached)
+    if (!reached) return true
+    let read: CompletedRead | undefined
+    if (record.kind === 'completion') {
+      read = this.#done.get(record.request)
+      if (read === undefined) return false
+      this.#done.delete(record.request)
+    }
+    const divergence = this.#replayer.apply(record, read)
+    this.#submit()
+    if (divergence !== undefined) return this.#diverge(divergence)
+    this.#next++
+    this.#frontier = { nextIndex: record.index + 1n, position: record.position }
+    return true
+  }
+
+  #submit(): void {
+    const requests = this.#computer.takeDiskRequests()
+    if (requests.length > 0) this.#report({ kind: 'disk', requests })
+  }
+
+  #tellExecuted(): void {
+    if (this.#frontier.nextIndex === this.#reported) return
+    this.#reported = this.#frontier.nextIndex
+    const outputs = this.#verified
+    this.#verified = []
+    this.#report({ kind: 'executed', frontier: this.#frontier, outputs })
+  }
+
+  #diverge({ index, position, pc, what, recorded, replayed, convicts }: Divergence): false {
+    this.#isOver = true
+    const at = `position ${position}, pc 0x${pc.toString(16)}, record ${index}`
+    const report = `${what}: the primary has ${recorded}, this copy ${replayed} (${at})`
+    this.#tellExecuted()
+    this.#report(convicts ? { kind: 'convicted', report } : { kind: 'diverged', index, report })
+    return false
+  }
+}

@@ -1,0 +1,243 @@
+/**
+ * A process of a machine at a host: the member with its replica, its channels, its arbiter and its way to the network.
+ *
+ *     alive --the member halts--> ended
+ *
+ * Inputs are taken one by one, and the effects of one are carried out before the next is taken.
+ */
+import type { Duplex } from 'node:stream'
+import { FormatError } from '../../base/errors.ts'
+import { PORT } from '../../board/computer.ts'
+import type { Arbiter, Decision } from '../../replication/arbiter.ts'
+import { Member } from '../../replication/member.ts'
+import type { Message, PortOrdinal } from '../../replication/message.ts'
+import { encodeMessage, MessageDecoder } from '../../replication/message_codec.ts'
+import type { Effect, Input, MachineOutput, MemberOptions, OperatorCommand } from '../../replication/ports.ts'
+import { ConsoleHub } from './console_hub.ts'
+import { Measurements } from './measurements.ts'
+import { Replica, type ReplicaOptions } from './replica.ts'
+
+/** The network that the machine is on, from the primary's side. */
+export interface Network {
+  /** Connects as the primary of a configuration; whatever was connected before is given up. */
+  attach(place: { readonly epoch: number; readonly life: number }, events: NetworkEvents): void
+  put(output: MachineOutput): void
+  /** While inputs are held, nothing is read from the network. */
+  holdInput(isHeld: boolean): void
+  close(): void
+}
+
+export interface NetworkEvents {
+  readonly onUp: (left: readonly PortOrdinal[]) => void
+  readonly onLeft: (port: number, ordinal: bigint) => void
+  readonly onInput: (port: number, bytes: Uint8Array) => void
+}
+
+export interface DialEvents {
+  readonly opened: (stream: Duplex) => void
+  readonly failed: (isRefused: boolean, reason: string) => void
+}
+
+export interface ProcessOptions extends MemberOptions {
+  readonly arbiter: Arbiter
+  readonly network: Network
+  /** Opens a channel to the process of this machine at another host. */
+  dial(host: string, events: DialEvents): void
+  readonly replica: Omit<ReplicaOptions, 'give' | 'joinGeneration'>
+  /** The member has ended; outputs that are queued do not leave any more. */
+  onHalted(reason: string): void
+  onNotice(text: string): void
+}
+
+export class MachineProcess {
+  readonly member: Member
+  readonly replica: Replica
+  readonly console: ConsoleHub
+  readonly measurements = new Measurements()
+  readonly #options: ProcessOptions
+  readonly #channels = new Map<number, Duplex>()
+  /** Dials that have no outcome so far, and that nobody has closed. */
+  readonly #dialing = new Set<number>()
+  #accepted = 0
+  #inputs: Input[] = []
+  #isDraining = false
+  #ticker: NodeJS.Timeout
+
+  constructor(options: ProcessOptions) {
+    this.#options = options
+    const { joinGeneration } = options
+    const give = (input: Input): void => this.#give(input)
+    this.replica = new Replica({ ...options.replica, joinGeneration, give })
+    this.console = new ConsoleHub()
+    this.member = new Member(options)
+    const tickMs = Math.max(1, options.settings.heartbeatMs / 2)
+    this.#ticker = setInterval(() => this.#tick(), tickMs)
+    this.#tick()
+  }
+
+  operate(command: OperatorCommand): void {
+    this.#give({ kind: 'operator', command })
+  }
+
+  /** Somebody has opened a channel to this process. */
+  accept(stream: Duplex): void {
+    this.#accepted += 2
+    const number = this.#accepted
+    this.#open(number, stream)
+    this.#give({ kind: 'opened', channel: number, host: undefined })
+  }
+
+  /** Frees everything. To be called when the member has ended, or when the process is to end without a word. */
+  async end(): Promise<void> {
+    clearInterval(this.#ticker)
+    this.#options.network.close()
+    this.#options.arbiter.close()
+    for (const stream of this.#channels.values()) stream.end()
+    await this.replica.end()
+  }
+
+  // Channels
+
+  #dial(number: number, host: string): void {
+    this.#dialing.add(number)
+    this.#options.dial(host, {
+      opened: (stream) => {
+        if (!this.#dialing.delete(number)) return void stream.end()
+        this.#open(number, stream)
+        this.#give({ kind: 'opened', channel: number, host })
+      },
+      failed: (isRefused, reason) => {
+        if (!isRefused) this.#options.onNotice(`no channel to ${host}: ${reason}`)
+        if (this.#dialing.delete(number)) this.#give({ kind: 'closed', channel: number, isRefused })
+      },
+    })
+  }
+
+  #open(number: number, stream: Duplex): void {
+    const decoder = new MessageDecoder(`channel ${number}`)
+    this.#channels.set(number, stream)
+    stream.on('data', (bytes: Uint8Array) => this.#onBytes(number, decoder, bytes))
+    stream.on('error', () => {})
+    stream.on('close', () => this.#onClosed(number))
+    stream.on('end', () => this.#onClosed(number))
+  }
+
+  #onClosed(number: number): void {
+    if (this.#channels.delete(number)) this.#give({ kind: 'closed', channel: number, isRefused: false })
+  }
+
+  #onBytes(number: number, decoder: MessageDecoder, bytes: Uint8Array): void {
+    if (!this.#channels.has(number)) return
+    try {
+      decoder.push(bytes)
+      for (;;) {
+        const message = decoder.next()
+        if (message === undefined || !this.#channels.has(number)) return
+        this.#give({ kind: 'message', channel: number, message })
+      }
+    } catch (error) {
+      if (!(error instanceof FormatError)) throw error
+      this.#options.onNotice(`channel ${number} is closed: ${error.message}`)
+      this.#close(number)
+      this.#give({ kind: 'closed', channel: number, isRefused: false })
+    }
+  }
+
+  #close(number: number): void {
+    this.#dialing.delete(number)
+    const stream = this.#channels.get(number)
+    this.#channels.delete(number)
+    stream?.end()
+  }
+
+  #send(number: number, message: Message): void {
+    const bytes = encodeMessage(message)
+    if (message.kind === 'batch') this.measurements.onLogged(message.bytes.length)
+    this.#channels.get(number)?.write(bytes)
+  }
+
+  // Inputs and effects
+
+  #give(input: Input): void {
+    this.#inputs.push(input)
+    if (this.#isDraining) return
+    this.#isDraining = true
+    for (let next = this.#inputs.shift(); next !== undefined; next = this.#inputs.shift()) this.#step(next)
+    this.#isDraining = false
+  }
+
+  #step(input: Input): void {
+    if (input.kind === 'appended') this.measurements.onProduced(input.outputs)
+    for (const effect of this.member.step(input)) this.#perform(effect)
+  }
+
+  #perform(effect: Effect): void {
+    switch (effect.kind) {
+      case 'dial':
+        return this.#dial(effect.channel, effect.host)
+      case 'send':
+        return this.#send(effect.channel, effect.message)
+      case 'close':
+        return this.#close(effect.channel)
+      case 'read':
+        return this.#options.arbiter.read((answer) =>
+          this.#give({ kind: 'answer', request: effect.request, answer }),
+        )
+      case 'propose':
+        return this.#propose(effect.request, effect.expected, effect.proposed)
+      case 'attach':
+        return this.#attach(effect.epoch, effect.life)
+      case 'release':
+        return this.#release(effect.outputs)
+      case 'tell':
+        return this.#options.onNotice(effect.text)
+      case 'explain':
+        return
+      case 'halt':
+        clearInterval(this.#ticker)
+        return this.#options.onHalted(effect.reason)
+      case 'execution':
+        this.#options.network.holdInput(effect.inputs === 'held')
+        return this.replica.perform(effect)
+      default:
+        return this.replica.perform(effect)
+    }
+  }
+
+  #propose(request: number, expected: Decision | undefined, proposed: Decision): void {
+    this.#options.arbiter.propose(expected, proposed, (answer) =>
+      this.#give({ kind: 'answer', request, answer }),
+    )
+  }
+
+  // The way out
+
+  #attach(epoch: number, life: number): void {
+    this.console.attach(life)
+    this.#options.network.attach(
+      { epoch, life },
+      {
+        onUp: (left) => this.#give({ kind: 'linkUp', left }),
+        onLeft: (port, ordinal) => this.#give({ kind: 'left', port, ordinal }),
+        onInput: (port, bytes) => this.replica.send({ kind: 'input', port, bytes }),
+      },
+    )
+  }
+
+  #release(outputs: readonly MachineOutput[]): void {
+    this.measurements.onReleased(outputs)
+    for (const output of outputs) {
+      if (output.port === PORT.net) this.#options.network.put(output)
+      else {
+        this.console.put(output)
+        this.#inputs.push({ kind: 'left', port: output.port, ordinal: output.ordinal })
+      }
+    }
+  }
+
+  #tick(): void {
+    const { progress } = this.replica
+    if (progress !== undefined) this.#give({ kind: 'progress', ...progress })
+    this.#give({ kind: 'tick', nowMs: Math.floor(performance.now()) })
+  }
+}

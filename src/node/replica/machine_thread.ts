@@ -1,0 +1,216 @@
+/**
+ * The thread of a machine: executes one copy of a computer, as nothing, backup or primary, as it is told.
+ *
+ *     empty --boot--> primary
+ *     empty --beginInstall, pages, finishInstall--> backup --takeOver--> primary
+ */
+import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads'
+import { assert } from '../../base/assert.ts'
+import { UserError } from '../../base/errors.ts'
+import { Computer, PORT } from '../../board/computer.ts'
+import { nodeEngine } from '../../host/engine.ts'
+import { bootFilesOf } from '../boot_files.ts'
+import { collectGarbage } from '../heap.ts'
+import { BackupRun } from './backup_run.ts'
+import { packPages, unpackPages } from './packed_pages.ts'
+import { PrimaryRun } from './primary_run.ts'
+import {
+  type MachineCommand,
+  type MachineReport,
+  type MachineThreadData,
+  SharedProgress,
+} from './thread_messages.ts'
+
+class MachineThread {
+  readonly #data: MachineThreadData
+  readonly #port: MessagePort
+  readonly #shared: SharedProgress
+  #computer: Computer | undefined
+  #primary: PrimaryRun | undefined
+  #backup: BackupRun | undefined
+  /** Commands have been sent up to here when they were last looked for. */
+  #rung = 0
+  #isOver = false
+  /** What is to be done when the computer stands still. */
+  #later: (() => void)[] = []
+
+  constructor(data: MachineThreadData) {
+    this.#data = data
+    this.#port = data.port
+    this.#shared = new SharedProgress(data.shared)
+  }
+
+  /** Never returns before the end. */
+  run(): void {
+    while (!this.#isOver) {
+      this.#rung = this.#shared.rung
+      this.#takeCommands()
+      this.#takeState()
+      const restMs = this.#primary?.turn() ?? this.#backup?.turn() ?? Infinity
+      this.#publish()
+      for (const action of this.#later.splice(0)) action()
+      if (restMs > 0 && !this.#isOver) this.#shared.sleep(this.#rung, restMs)
+    }
+  }
+
+  #report(report: MachineReport): void {
+    this.#port.postMessage(report)
+  }
+
+  #takeCommands(): void {
+    for (;;) {
+      const received = receiveMessageOnPort(this.#port)
+      if (received === undefined) return
+      this.#take(received.message as MachineCommand)
+    }
+  }
+
+  #take(command: MachineCommand): void {
+    switch (command.kind) {
+      case 'boot':
+        return this.#boot(command.life)
+      case 'append':
+        return this.#primary?.append(command.record)
+      case 'execution':
+        return this.#primary?.setExecution(command.pace, command.inputs)
+      case 'stopExecution':
+        return this.#primary?.stop()
+      case 'snapshot':
+        return this.#primary?.takeSnapshot(command.join)
+      case 'dropSnapshot':
+        return this.#primary?.dropSnapshot(command.join)
+      case 'feed':
+        return this.#backup?.feed(command.batch.records)
+      case 'takeOver':
+        return this.#takeOver(command)
+      case 'input':
+        return this.#input(command.port, command.bytes)
+      case 'resize': {
+        const argument = BigInt(command.rows * 0x10000 + command.columns)
+        return this.#primary?.deliver({ kind: 'control', operation: 'resize', argument })
+      }
+      case 'diskDone':
+        return this.#diskDone(command)
+      case 'pause':
+        return this.#primary?.pause(command.isPaused)
+      case 'beginInstall':
+        this.#computer = this.#newComputer()
+        this.#backup = undefined
+        return
+      case 'installPages':
+        return this.#installPages(command.pages)
+      case 'finishInstall':
+        return this.#install(command)
+      case 'inspect': {
+        const { position } = this.#computer!
+        return this.#report({
+          kind: 'inspected',
+          request: command.request,
+          position,
+          digest: this.#computer!.digest(),
+        })
+      }
+      case 'flipBit': {
+        const { bytes } = this.#computer!.machine.ram
+        bytes[command.address] = bytes[command.address]! ^ 1
+        return
+      }
+      case 'end':
+        this.#isOver = true
+    }
+  }
+
+  #newComputer(): Computer {
+    const { specification, image, kernelDigest, initramfsDigest } = this.#data
+    const digests = { kernel: kernelDigest, initramfs: initramfsDigest }
+    const bootFiles = bootFilesOf(image, digests, (action) => this.#later.push(action))
+    return new Computer({ engine: nodeEngine, specification, bootFiles })
+  }
+
+  #newPrimary(computer: Computer, life: number, nextIndex: bigint, position: bigint): PrimaryRun {
+    return new PrimaryRun(
+      computer,
+      { life, nextIndex, position },
+      {
+        report: (report) => this.#report(report),
+        hasCommands: () => this.#shared.rung !== this.#rung,
+        flushMs: this.#data.flushMs,
+      },
+    )
+  }
+
+  #boot(life: number): void {
+    const computer = this.#newComputer()
+    computer.start()
+    this.#computer = computer
+    this.#primary = this.#newPrimary(computer, life, 0n, computer.position)
+    this.#primary.announceLife()
+    collectGarbage()
+  }
+
+  #takeOver({ life, frontier }: MachineCommand & { kind: 'takeOver' }): void {
+    const backup = this.#backup
+    assert(this.#computer !== undefined && backup !== undefined, 'took over without a machine')
+    assert(
+      backup.isIdle && backup.frontier.nextIndex === frontier.nextIndex,
+      'took over before the last record',
+    )
+    this.#backup = undefined
+    this.#primary = this.#newPrimary(this.#computer, life, frontier.nextIndex, frontier.position)
+    this.#primary.carryOn({ ...backup.end(), isOff: backup.isOff })
+  }
+
+  #input(port: number, bytes: Uint8Array): void {
+    if (port === PORT.uart) this.#primary?.type(bytes)
+    else this.#primary?.deliver({ kind: 'input', port, bytes })
+  }
+
+  #diskDone({ request, status, data }: MachineCommand & { kind: 'diskDone' }): void {
+    this.#primary?.diskDone(request, status, data)
+    this.#backup?.diskDone(request, { status, data })
+  }
+
+  #installPages(pages: Uint8Array): void {
+    const { ram, layout } = this.#computer!.machine
+    unpackPages(pages, layout.ramPages, (page, bytes) => ram.restorePage(page, bytes))
+  }
+
+  #install({ join, state, frontier }: MachineCommand & { kind: 'finishInstall' }): void {
+    const computer = this.#computer!
+    computer.loadState(state)
+    this.#backup = new BackupRun(computer, frontier, (report) => this.#report(report))
+    collectGarbage()
+    this.#report({ kind: 'installed', join })
+  }
+
+  /** Takes the state that a joining copy waits for, if it can be taken now. */
+  #takeState(): void {
+    const start = performance.now()
+    const ready = this.#primary?.readySnapshot()
+    if (ready === undefined) return
+    const computer = this.#computer!
+    const pages = packPages(computer.machine.ram.pages())
+    const state = computer.saveState()
+    const stopMs = performance.now() - start
+    const buffers = pages.map(({ buffer }) => buffer as ArrayBuffer)
+    this.#port.postMessage(
+      { kind: 'stateTaken', ...ready, state, pages, stopMs } satisfies MachineReport,
+      buffers,
+    )
+  }
+
+  #publish(): void {
+    if (this.#computer === undefined) return
+    const state = this.#primary?.state ?? (this.#backup?.isIdle === false ? 'running' : 'idle')
+    this.#shared.publish(state, this.#computer.position)
+  }
+}
+
+const thread = new MachineThread(workerData as MachineThreadData)
+try {
+  thread.run()
+} catch (error) {
+  if (!(error instanceof UserError)) throw error
+  const report: MachineReport = { kind: 'failed', message: error.message }
+  ;(workerData as MachineThreadData).port.postMessage(report)
+}

@@ -1,0 +1,255 @@
+/**
+ * One process's copy of the machine: what the effects of its member that concern the machine do. The computer is on a
+ * thread of its own (machine_thread.ts), the disk is here.
+ *
+ *     empty --boot--> primary
+ *     empty --storeChunk..., install--> backup --takeOver--> primary
+ */
+import { assert } from '../../base/assert.ts'
+import { FormatError, UserError } from '../../base/errors.ts'
+import type { BaseImage } from '../../host/base_image.ts'
+import { systemErrorCode } from '../../host/file_error.ts'
+import { JoiningDisk } from '../../host/joined_disk.ts'
+import type { MachineDirectory } from '../../host/machine_directory.ts'
+import type { OverlayDisk } from '../../host/overlay_disk.ts'
+import { ReplicaDisk } from '../../host/replica_disk.ts'
+import type { ExecutionState } from '../../replication/message.ts'
+import type { Effect, Frontier, Input } from '../../replication/ports.ts'
+import { MachineHandle, type MachineThreadOptions } from './machine_handle.ts'
+import { StateReceiver, type StateSink, StateSource } from './state_transfer.ts'
+import type { MachineCommand, MachineReport, ThreadEffect } from './thread_messages.ts'
+
+/** Those effects that are the machine's. */
+export type MachineEffect =
+  | ThreadEffect
+  | Extract<Effect, { kind: 'failRequests' | 'readChunk' | 'storeChunk' | 'install' }>
+
+export interface ReplicaOptions {
+  readonly thread: MachineThreadOptions
+  readonly directory: MachineDirectory
+  readonly base: BaseImage
+  /** This host's disk, if it has one that is whole. */
+  readonly disk: OverlayDisk | undefined
+  /** The generation that the disk gets when this process joins. */
+  readonly joinGeneration: string
+  give(input: Input): void
+  /** Tells people about something. */
+  onNotice(text: string): void
+  /** This process cannot go on. */
+  onFailed(message: string): void
+}
+
+export class Replica {
+  readonly #options: ReplicaOptions
+  readonly #machine: MachineHandle
+  #overlay: OverlayDisk | undefined
+  #disk: ReplicaDisk | undefined
+  #isPrimary = false
+  /** The state that a joining copy gets, and the join for which it is. */
+  #kept: { readonly join: number; readonly source: StateSource } | undefined
+  #wantedJoin: number | undefined
+  #reading: Promise<void> = Promise.resolve()
+  #joining: { readonly receiver: StateReceiver; disk: JoiningDisk | undefined } | undefined
+  #storing: Promise<void> = Promise.resolve()
+  readonly #inspections = new Map<number, (found: { position: bigint; digest: bigint }) => void>()
+  #inspected = 0
+  #isOver = false
+  /** For how long the machine stood still for the last state that was taken. */
+  snapshotStopMs: number | undefined
+
+  constructor(options: ReplicaOptions) {
+    this.#options = options
+    this.#overlay = options.disk
+    this.#machine = new MachineHandle(options.thread, (report) => this.#onReport(report))
+  }
+
+  /** What the machine does and where it is, once this copy is a primary. */
+  get progress(): { readonly state: ExecutionState; readonly position: bigint } | undefined {
+    return this.#isPrimary ? this.#machine.progress : undefined
+  }
+
+  /** Where this copy's machine is. */
+  get position(): bigint {
+    return this.#machine.progress.position
+  }
+
+  send(command: MachineCommand): void {
+    this.#machine.send(command)
+  }
+
+  /** Position and digest of the machine at a moment when it stands still. */
+  inspect(): Promise<{ readonly position: bigint; readonly digest: bigint }> {
+    const request = ++this.#inspected
+    return new Promise((resolve) => {
+      this.#inspections.set(request, resolve)
+      this.#machine.send({ kind: 'inspect', request })
+    })
+  }
+
+  perform(effect: MachineEffect): void {
+    switch (effect.kind) {
+      case 'boot':
+        return this.#boot(effect)
+      case 'failRequests':
+        return this.#disk?.failHeld()
+      case 'snapshot':
+        this.#wantedJoin = effect.join
+        return this.#machine.send(effect)
+      case 'dropSnapshot':
+        return this.#dropSnapshot(effect)
+      case 'readChunk':
+        this.#reading = this.#reading.then(() => this.#readChunk(effect.join, effect.number))
+        return
+      case 'storeChunk':
+        this.#storing = this.#storing.then(() => this.#whileWhole(() => this.#storeChunk(effect)))
+        return
+      case 'install':
+        this.#storing = this.#storing.then(() => this.#whileWhole(() => this.#install(effect)))
+        return
+      case 'takeOver':
+        this.#isPrimary = true
+        return this.#machine.send(effect)
+      default:
+        return this.#machine.send(effect)
+    }
+  }
+
+  /** Gives up what the disk waits for, and frees everything. */
+  async end(): Promise<void> {
+    this.#isOver = true
+    await this.#machine.end()
+    this.#kept?.source.release()
+    await this.#disk?.close()
+  }
+
+  #boot(effect: ThreadEffect & { kind: 'boot' }): void {
+    const overlay = this.#overlay
+    assert(overlay !== undefined, 'a cold start without a disk')
+    this.#isPrimary = true
+    this.#disk = this.#openDisk(overlay)
+    // What a crash has left unsynced is read by the guest, and must not be lost any more.
+    overlay.flush().then(
+      () => this.#machine.send(effect),
+      (error: Error) => this.#options.onFailed(`the disk cannot be synced: ${error.message}`),
+    )
+  }
+
+  #openDisk(overlay: OverlayDisk): ReplicaDisk {
+    const { give, onNotice } = this.#options
+    return new ReplicaDisk(overlay, {
+      onDone: (request, status, data) => this.#machine.send({ kind: 'diskDone', request, status, data }),
+      onFailed: (reason) => {
+        if (!this.#isOver) give({ kind: 'diskFailed', reason })
+      },
+      onFull: (isFull) => {
+        if (this.#isOver) return
+        const full = `no room for the guest's disk at ${overlay.place}: free some there`
+        onNotice(isFull ? full : 'there is room again: the machine goes on')
+        this.#machine.send({ kind: 'pause', isPaused: isFull })
+        if (isFull) give({ kind: 'diskFailed', reason: 'no room' })
+      },
+      onNotice,
+    })
+  }
+
+  // The state for a joining copy
+
+  #onState({ join, frontier, state, pages, stopMs }: MachineReport & { kind: 'stateTaken' }): void {
+    if (join !== this.#wantedJoin) return
+    this.#kept?.source.release()
+    this.snapshotStopMs = stopMs
+    this.#kept = { join, source: new StateSource({ state, pages, disk: this.#disk!.hold() }) }
+    this.#options.give({ kind: 'snapshotTaken', join, frontier })
+  }
+
+  #dropSnapshot(effect: ThreadEffect & { kind: 'dropSnapshot' }): void {
+    if (effect.join === this.#wantedJoin) this.#wantedJoin = undefined
+    if (effect.join === this.#kept?.join) {
+      this.#kept.source.release()
+      this.#kept = undefined
+    }
+    this.#machine.send(effect)
+  }
+
+  async #readChunk(join: number, number: number): Promise<void> {
+    const kept = this.#kept
+    if (kept?.join !== join || number >= kept.source.chunks) return
+    try {
+      const bytes = await kept.source.read(number)
+      if (this.#kept !== kept) return
+      const isLast = number === kept.source.chunks - 1
+      this.#options.give({ kind: 'chunkRead', join, number, isLast, bytes })
+    } catch (error) {
+      if (systemErrorCode(error) === undefined) throw error
+      this.#options.give({ kind: 'diskFailed', reason: `it cannot be copied: ${(error as Error).message}` })
+    }
+  }
+
+  // The state that this copy joins with
+
+  async #storeChunk({ number, bytes }: MachineEffect & { kind: 'storeChunk' }): Promise<void> {
+    if (number === 0) await this.#beginJoin()
+    await this.#joining!.receiver.take(bytes)
+  }
+
+  async #beginJoin(): Promise<void> {
+    const { directory, base } = this.#options
+    await this.#joining?.disk?.abandon()
+    await this.#overlay?.close()
+    this.#overlay = undefined
+    this.#machine.send({ kind: 'beginInstall' })
+    const sink: StateSink = {
+      header: async (sectors, baseDigest) => {
+        if (baseDigest !== base.digest) throw new FormatError(`a disk with another base, ${baseDigest}`)
+        this.#joining!.disk = await JoiningDisk.begin(directory.diskPath, base, sectors)
+      },
+      pages: (pages) => this.#machine.send({ kind: 'installPages', pages }),
+      zeros: (sector, sectors) => this.#joining!.disk!.zeros(sector, sectors),
+      data: (sector, content) => this.#joining!.disk!.data(sector, content),
+    }
+    this.#joining = { receiver: new StateReceiver(sink), disk: undefined }
+  }
+
+  async #install({ join, life, frontier }: MachineEffect & { kind: 'install' }): Promise<void> {
+    const { receiver, disk } = this.#joining!
+    const { state } = receiver
+    assert(disk !== undefined, 'a state without a disk')
+    this.#joining = undefined
+    this.#overlay = await disk.finish(this.#options.joinGeneration)
+    this.#disk = this.#openDisk(this.#overlay)
+    this.#machine.send({ kind: 'finishInstall', join, state, life, frontier: frontier as Frontier })
+  }
+
+  /** Does something with the state that arrives; what goes wrong there ends this copy's joining. */
+  async #whileWhole(action: () => Promise<void>): Promise<void> {
+    if (this.#isOver) return
+    try {
+      await action()
+    } catch (error) {
+      const isOutside = error instanceof UserError || systemErrorCode(error) !== undefined
+      if (!isOutside) throw error
+      this.#isOver = true
+      this.#options.give({ kind: 'diskFailed', reason: (error as Error).message })
+    }
+  }
+
+  #onReport(report: MachineReport): void {
+    switch (report.kind) {
+      case 'disk':
+        for (const request of report.requests) this.#disk!.submit(request)
+        return
+      case 'stateTaken':
+        return this.#onState(report)
+      case 'restarted':
+        return this.#options.onNotice('the guest starts anew')
+      case 'inspected':
+        this.#inspections.get(report.request)?.(report)
+        this.#inspections.delete(report.request)
+        return
+      case 'failed':
+        return this.#options.onFailed(report.message)
+      default:
+        return this.#options.give(report)
+    }
+  }
+}

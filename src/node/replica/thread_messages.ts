@@ -1,0 +1,153 @@
+/**
+ * What the I/O thread of a host process and the thread of its machine say to each other.
+ *
+ *     I/O thread                                machine's thread
+ *       MachineCommand   -- MessagePort, doorbell -->
+ *                        <-- MessagePort --          MachineReport
+ *                        <-- shared memory --        progress (position, state)
+ *
+ * The machine's thread never returns to its event loop: it looks for commands between pieces of execution, and sleeps
+ * on the doorbell when it has nothing to do.
+ */
+import type { MessagePort } from 'node:worker_threads'
+import type { ComputerSpecification } from '../../board/computer.ts'
+import type { DiskRequest } from '../../devices/virtio_block.ts'
+import { EXECUTION_STATES, type ExecutionState } from '../../replication/message.ts'
+import type { Effect, Frontier, Input } from '../../replication/ports.ts'
+import type { ImageFiles } from '../boot_files.ts'
+
+/** Effects of the member that the machine's thread carries out as they are. */
+export type ThreadEffect = Extract<
+  Effect,
+  {
+    kind:
+      | 'append'
+      | 'execution'
+      | 'stopExecution'
+      | 'snapshot'
+      | 'dropSnapshot'
+      | 'feed'
+      | 'takeOver'
+      | 'boot'
+  }
+>
+
+/** To the machine's thread. */
+export type MachineCommand =
+  | ThreadEffect
+  /** Bytes that arrive at a port of the primary's machine: a frame, or keys, which wait until the guest takes them. */
+  | { readonly kind: 'input'; readonly port: number; readonly bytes: Uint8Array }
+  | { readonly kind: 'resize'; readonly rows: number; readonly columns: number }
+  /** The disk has done a request. */
+  | {
+      readonly kind: 'diskDone'
+      readonly request: number
+      readonly status: 'ok' | 'error'
+      readonly data: Uint8Array | undefined
+    }
+  /** Nothing is executed while the disk is full. */
+  | { readonly kind: 'pause'; readonly isPaused: boolean }
+  /** A state arrives: whatever there was is forgotten. */
+  | { readonly kind: 'beginInstall' }
+  /** Pages of RAM of that state, as `packPages` has packed them. */
+  | { readonly kind: 'installPages'; readonly pages: Uint8Array }
+  | {
+      readonly kind: 'finishInstall'
+      readonly join: number
+      readonly state: Uint8Array
+      readonly life: number
+      readonly frontier: Frontier
+    }
+  /** Makes the state of now known (`digest`), for tests and for people. */
+  | { readonly kind: 'inspect'; readonly request: number }
+  /** A fault that tests inject: flips a bit of RAM behind the machine's back. */
+  | { readonly kind: 'flipBit'; readonly address: number }
+  | { readonly kind: 'end' }
+
+/** From the machine's thread. */
+export type MachineReport =
+  | Extract<
+      Input,
+      { kind: 'appended' | 'executed' | 'diverged' | 'convicted' | 'stopped' | 'poweredOff' | 'installed' }
+    >
+  | { readonly kind: 'disk'; readonly requests: readonly DiskRequest[] }
+  /** The state that `snapshot` asked for: everything but the disk. */
+  | {
+      readonly kind: 'stateTaken'
+      readonly join: number
+      readonly frontier: Frontier
+      readonly state: Uint8Array
+      readonly pages: readonly Uint8Array[]
+      /** For how long nothing was executed. */
+      readonly stopMs: number
+    }
+  | { readonly kind: 'restarted' }
+  | {
+      readonly kind: 'inspected'
+      readonly request: number
+      readonly position: bigint
+      readonly digest: bigint
+    }
+  /** An error of the outside (a file that cannot be read, say): the process cannot go on. */
+  | { readonly kind: 'failed'; readonly message: string }
+
+/** What a machine's thread starts with. */
+export interface MachineThreadData {
+  readonly port: MessagePort
+  readonly shared: SharedArrayBuffer
+  readonly specification: ComputerSpecification
+  readonly image: ImageFiles
+  /** Of the image's files: another kernel than this would be a hidden input. */
+  readonly kernelDigest: string
+  readonly initramfsDigest: string
+  readonly flushMs: number
+}
+
+const SHARED_BYTES = 16
+
+/**
+ * The memory that both threads see.
+ *
+ *     0  doorbell      i32, counts commands
+ *     4  state         i32, index into EXECUTION_STATES
+ *     8  position      u64
+ */
+export class SharedProgress {
+  readonly buffer: SharedArrayBuffer
+  readonly #words: Int32Array
+  readonly #positions: BigUint64Array
+
+  constructor(buffer = new SharedArrayBuffer(SHARED_BYTES)) {
+    this.buffer = buffer
+    this.#words = new Int32Array(buffer)
+    this.#positions = new BigUint64Array(buffer, 0, 2)
+  }
+
+  /** How many commands have been sent, modulo 2^32. */
+  get rung(): number {
+    return Atomics.load(this.#words, 0)
+  }
+
+  ring(): void {
+    Atomics.add(this.#words, 0, 1)
+    Atomics.notify(this.#words, 0)
+  }
+
+  /** Sleeps until more commands have been sent than when `rung` was read, at most `ms`. */
+  sleep(rung: number, ms: number): void {
+    Atomics.wait(this.#words, 0, rung, ms)
+  }
+
+  publish(state: ExecutionState, position: bigint): void {
+    Atomics.store(this.#words, 1, EXECUTION_STATES.indexOf(state))
+    Atomics.store(this.#positions, 1, position)
+  }
+
+  get state(): ExecutionState {
+    return EXECUTION_STATES[Atomics.load(this.#words, 1)]!
+  }
+
+  get position(): bigint {
+    return Atomics.load(this.#positions, 1)
+  }
+}
