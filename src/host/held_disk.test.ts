@@ -272,10 +272,10 @@ async function gateReads(): Promise<{ file: FileHandle; letThrough: () => void }
   const gate = new Promise<void>((resolve) => {
     letThrough = resolve
   })
-  const method = mock.method(prototype, 'read', async function (this: FileHandle, ...rest: never[]) {
+  const method = mock.method(prototype, 'read', async function (this: FileHandle, ...rest: unknown[]) {
     await gate
     method.mock.restore()
-    return read.apply(this, rest)
+    return Reflect.apply(read, this, rest)
   })
   return { file, letThrough }
 }

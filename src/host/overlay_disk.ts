@@ -32,7 +32,7 @@ import { FormatError, UserError } from '../base/errors.ts'
 import { type BaseImage, SECTOR_BYTES, type SectorSource, writeAll } from './base_image.ts'
 import { appendRun, BlockMap, type BlockRun, ZERO } from './block_map.ts'
 import { type BlockParts, splitAtBlocks } from './block_split.ts'
-import { fileError } from './file_error.ts'
+import { fileError, lossError } from './file_error.ts'
 import { HeldDisk } from './held_disk.ts'
 import { LockFile } from './lock_file.ts'
 import {
@@ -172,8 +172,8 @@ export class OverlayDisk implements SectorSource {
   #pending: BlockRun[] = []
   /** Slots of the map's past that the durable index may still name. */
   #freed: BlockRun[] = []
-  /** Data were written since the last sync. */
-  #unsynced = false
+  /** Data may have been written since the last sync: also by a process that died, before this one opened the disk. */
+  #unsynced = true
   /** Partial writes that are making a block; a second one to the same block waits. */
   readonly #filling = new Map<number, Promise<void>>()
   /** Writes, discards and zeroes that run. */
@@ -476,8 +476,8 @@ export class OverlayDisk implements SectorSource {
     try {
       await this.#data.datasync()
     } catch (error) {
-      this.#failure = error
-      throw error
+      this.#failure = lossError(error)
+      throw this.#failure
     }
   }
 
