@@ -22,6 +22,15 @@ function continues(first: number, count: number, slot: number): boolean {
   return first > 0 ? slot === first + count : slot === first
 }
 
+/** Appends a run to a list, joined with the last one where it goes on from there. */
+export function appendRun(runs: BlockRun[], run: BlockRun): void {
+  const last = runs.at(-1)
+  const joins =
+    last !== undefined && last.block + last.count === run.block && continues(last.slot, last.count, run.slot)
+  if (joins) runs[runs.length - 1] = { ...last, count: last.count + run.count }
+  else runs.push(run)
+}
+
 export class BlockMap {
   readonly #leaves = new Map<number, Int32Array>()
 

@@ -11,7 +11,7 @@
  * who pauses the machine). Every other error of the system is status "error". What is not an error of the system is
  * a bug of ours and stops the process.
  */
-import { systemErrorCode } from './file_error.ts'
+import { isFullError, systemErrorCode } from './file_error.ts'
 
 /** What a queue needs of a disk; OverlayDisk has it. */
 export interface QueuedDisk {
@@ -101,7 +101,7 @@ export class DiskQueue {
   async #run(request: DiskRequest): Promise<void> {
     let wasFull = false
     let outcome = await this.#attempt(request)
-    while (outcome.error !== undefined && isFull(outcome.error) && !this.#closed) {
+    while (outcome.error !== undefined && isFullError(outcome.error) && !this.#closed) {
       if (!wasFull) this.#enterFull()
       wasFull = true
       await this.#pause()
@@ -152,11 +152,6 @@ export class DiskQueue {
       this.#waiting.add(wake)
     })
   }
-}
-
-function isFull(error: Error): boolean {
-  const code = systemErrorCode(error)
-  return code === 'ENOSPC' || code === 'EDQUOT'
 }
 
 function changes(request: DiskRequest): boolean {

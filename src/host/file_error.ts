@@ -21,6 +21,22 @@ export function systemErrorCode(error: unknown): string | undefined {
   return typeof error.code === 'string' ? error.code : undefined
 }
 
+/** Whether the error says that there is no room. */
+export function isFullError(error: unknown): boolean {
+  const code = systemErrorCode(error)
+  return code === 'ENOSPC' || code === 'EDQUOT'
+}
+
+/**
+ * What a failed sync comes to: data were lost. Some file systems look for room only then, and say that there is none;
+ * that room is found later brings nothing back, so it is not to be waited for.
+ */
+export function lossError(error: unknown): unknown {
+  if (!isFullError(error)) return error
+  const text = `written data were lost, since there was no room for them: ${(error as Error).message}`
+  return Object.assign(new Error(text, { cause: error }), { code: 'EIO', syscall: 'fdatasync' })
+}
+
 /**
  * Turns an error of the operating system into one line that names the file and the remedy. `action` is what failed,
  * such as "write". Every other error comes back as it is.

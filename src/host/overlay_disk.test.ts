@@ -353,19 +353,45 @@ test('a write that finds the disk full changes nothing and can be repeated', asy
   await disk.close()
 })
 
-test('a failed sync of the data fails every later flush', async () => {
+/** Lets every sync of data fail until it is restored; counts them. */
+async function failSyncs(code: string | undefined): Promise<{ count: () => number; restore: () => void }> {
+  const file = await open(join(directory, 'base'), 'r')
+  const error = Object.assign(new Error(`${code}: failed`), { code, syscall: 'fdatasync' })
+  const sync = mock.method(Object.getPrototypeOf(file) as typeof file, 'datasync', async () => {
+    if (code !== undefined) throw error
+  })
+  await file.close()
+  return { count: () => sync.mock.callCount(), restore: () => sync.mock.restore() }
+}
+
+test('a failed sync of the data fails every later flush, and is no full disk that one could wait for', async () => {
+  for (const code of ['EIO', 'ENOSPC']) {
+    const disk = await newOverlay()
+    await disk.write(0, filled(8, 1))
+    const syncs = await failSyncs(code)
+    await assert.rejects(disk.flush(), { code: 'EIO' })
+    syncs.restore()
+    await assert.rejects(disk.flush(), { code: 'EIO' })
+    await disk.close()
+  }
+})
+
+test('the first flush covers what a process wrote that died before this one opened the disk', async () => {
   const disk = await newOverlay()
   await disk.write(0, filled(8, 1))
-  const file = await open(join(directory, 'base'), 'r')
-  const error = Object.assign(new Error('EIO: i/o error'), { code: 'EIO', syscall: 'fdatasync' })
-  const sync = mock.method(Object.getPrototypeOf(file) as typeof file, 'datasync', async () => {
-    throw error
-  })
-  await assert.rejects(disk.flush(), { code: 'EIO' })
-  sync.mock.restore()
-  await assert.rejects(disk.flush(), { code: 'EIO' })
-  await file.close()
+  await disk.flush()
+  await disk.write(0, filled(8, 2))
+  const path = await crashed(disk)
   await disk.close()
+  const found = await openOverlay(path, base)
+  assert.equal((await found.read(0, 1))[0], 2)
+  const syncs = await failSyncs(undefined)
+  await found.flush()
+  assert.equal(syncs.count(), 1)
+  await found.flush()
+  assert.equal(syncs.count(), 1, 'once')
+  syncs.restore()
+  await found.close()
 })
 
 test('the digest of a base is kept beside it and computed anew when the base has changed', async () => {

@@ -7,6 +7,10 @@
  * that freed it is durable. A crash at any instant leaves the last finished flush plus some later writes to blocks
  * that had a slot before, as any disk does. Discarding reads as zeros afterwards, on every copy.
  *
+ * A hold (held_disk.ts) keeps the disk of one moment readable: a block that it names is written to a fresh slot, as if
+ * it had none, and its old slot is not used again before the hold is released. What a crash leaves is the same with a
+ * hold as without: the hold is in memory only, and the index names what the machine has.
+ *
  * **Generations.** An overlay has one generation at a time, a random number that the caller gives. A machine's
  * snapshot must never meet a disk that has moved on. Therefore `snapshotTo` makes a *frozen* copy beside the snapshot,
  * stamped with the snapshot's generation, and the machine goes on with its own overlay. A frozen overlay is never
@@ -25,10 +29,11 @@ import { tmpdir } from 'node:os'
 import { dirname } from 'node:path'
 import { assert } from '../base/assert.ts'
 import { FormatError, UserError } from '../base/errors.ts'
-import { type BaseImage, readInto, SECTOR_BYTES, type SectorSource, writeAll } from './base_image.ts'
-import { ABSENT, BlockMap, type BlockRun, ZERO } from './block_map.ts'
-import { splitAtBlocks } from './block_split.ts'
-import { fileError } from './file_error.ts'
+import { type BaseImage, SECTOR_BYTES, type SectorSource, writeAll } from './base_image.ts'
+import { appendRun, BlockMap, type BlockRun, ZERO } from './block_map.ts'
+import { type BlockParts, splitAtBlocks } from './block_split.ts'
+import { fileError, lossError } from './file_error.ts'
+import { HeldDisk } from './held_disk.ts'
 import { LockFile } from './lock_file.ts'
 import {
   BLOCK_BYTES,
@@ -46,13 +51,8 @@ import {
 } from './overlay_files.ts'
 import { OverlayIndex } from './overlay_index.ts'
 import { SlotAllocator } from './slot_allocator.ts'
-
-/** A run of sectors that the overlay holds: zeros, or data. */
-export interface OverlayExtent {
-  readonly sector: number
-  readonly sectors: number
-  readonly zeros: boolean
-}
+import { SlotRetirement } from './slot_retirement.ts'
+import { extentsOf, type OverlayExtent, readStored, type StoredBlocks } from './stored_blocks.ts'
 
 /** What an overlay is made of; see the class. */
 interface OverlayParts {
@@ -165,15 +165,19 @@ export class OverlayDisk implements SectorSource {
   readonly #index: OverlayIndex | undefined
   readonly #lock: LockFile | undefined
   readonly #slots: SlotAllocator
+  readonly #retirement: SlotRetirement
+  readonly #blocks: StoredBlocks
   #generation: string
   /** In the map and not in the index, in the order of writing. */
   #pending: BlockRun[] = []
   /** Slots of the map's past that the durable index may still name. */
   #freed: BlockRun[] = []
-  /** Data were written since the last sync. */
-  #unsynced = false
+  /** Data may have been written since the last sync: also by a process that died, before this one opened the disk. */
+  #unsynced = true
   /** Partial writes that are making a block; a second one to the same block waits. */
   readonly #filling = new Map<number, Promise<void>>()
+  /** Writes, discards and zeroes that run. */
+  #changing = 0
   #syncing: Promise<void> = Promise.resolve()
   /** After a failed sync nobody knows what is durable: every further flush fails as well. */
   #failure: unknown
@@ -191,6 +195,8 @@ export class OverlayDisk implements SectorSource {
     this.#lock = parts.lock
     this.#generation = parts.generation
     this.#slots = new SlotAllocator(parts.map, parts.path)
+    this.#retirement = new SlotRetirement(this.#slots)
+    this.#blocks = { map: parts.map, data: parts.data, lower: parts.lower }
   }
 
   /** Where the data take room: the overlay, or the directory of a private disk, whose file has no name. */
@@ -219,21 +225,7 @@ export class OverlayDisk implements SectorSource {
   }
 
   async read(sector: number, sectors: number): Promise<Uint8Array> {
-    const bytes = new Uint8Array(sectors * SECTOR_BYTES)
-    const end = sector + sectors
-    for (let from = sector; from < end; ) {
-      const block = Math.floor(from / BLOCK_SECTORS)
-      const run = this.#map.runAt(block, Math.ceil(end / BLOCK_SECTORS) - block)
-      const to = Math.min(end, (block + run.count) * BLOCK_SECTORS)
-      const piece = bytes.subarray((from - sector) * SECTOR_BYTES, (to - sector) * SECTOR_BYTES)
-      if (run.slot > 0) {
-        await readInto(this.#data, piece, run.slot * BLOCK_BYTES + (from % BLOCK_SECTORS) * SECTOR_BYTES)
-      } else if (run.slot === ABSENT) {
-        piece.set(await this.#lower.read(from, to - from))
-      }
-      from = to
-    }
-    return bytes
+    return this.#retirement.reading(readStored(this.#blocks, sector, sectors))
   }
 
   /** Writes whole sectors. Until a flush they may be lost in a crash. A failed call can be repeated. */
@@ -241,7 +233,7 @@ export class OverlayDisk implements SectorSource {
     this.#checkWritable(sector, bytes.length / SECTOR_BYTES)
     const part = (from: number, to: number): Uint8Array =>
       bytes.subarray((from - sector) * SECTOR_BYTES, (to - sector) * SECTOR_BYTES)
-    await splitAtBlocks(sector, sector + bytes.length / SECTOR_BYTES, {
+    await this.#change(sector, sector + bytes.length / SECTOR_BYTES, {
       partial: (from, to) => this.#writePartial(from, part(from, to)),
       blocks: (block, count) =>
         this.#writeBlocks(block, part(block * BLOCK_SECTORS, (block + count) * BLOCK_SECTORS)),
@@ -251,7 +243,7 @@ export class OverlayDisk implements SectorSource {
   /** Makes sectors zeros, and gives up the room of whole blocks. */
   async zeroes(sector: number, sectors: number): Promise<void> {
     this.#checkWritable(sector, sectors)
-    await splitAtBlocks(sector, sector + sectors, {
+    await this.#change(sector, sector + sectors, {
       partial: async (from, to) => {
         if (this.#map.get(Math.floor(from / BLOCK_SECTORS)) === ZERO) return
         await this.#writePartial(from, new Uint8Array((to - from) * SECTOR_BYTES))
@@ -320,11 +312,17 @@ export class OverlayDisk implements SectorSource {
 
   /** What the overlay holds, in order of sectors: what a copy that has the base already still needs. */
   *extents(): Generator<OverlayExtent> {
-    for (const { block, count, slot } of this.#map.runs()) {
-      const sector = block * BLOCK_SECTORS
-      const sectors = Math.min(count * BLOCK_SECTORS, this.sectors - sector)
-      yield { sector, sectors, zeros: slot === ZERO }
-    }
+    yield* extentsOf(this.#map, this.sectors)
+  }
+
+  /**
+   * The disk as it is now, until it is released, while writing goes on. One at a time, and no request that changes
+   * something may be running.
+   */
+  hold(): HeldDisk {
+    assert(!(this.#lower instanceof OverlayDisk), 'holding the private disk of a replay')
+    assert(this.#changing === 0, 'holding a disk that is being written')
+    return new HeldDisk(this, { ...this.#blocks, map: this.#map.clone() }, this.#retirement)
   }
 
   /** Flushes and gives the overlay free. Throws a UserError if it cannot be flushed, and is free all the same. */
@@ -332,6 +330,7 @@ export class OverlayDisk implements SectorSource {
     try {
       if (this.#failure === undefined) await this.flush().catch((error: unknown) => this.#fail(error))
     } finally {
+      await this.#retirement.readsDone()
       await this.#data.close()
       await this.#index?.close()
       await this.#lock?.release()
@@ -352,12 +351,21 @@ export class OverlayDisk implements SectorSource {
     )
   }
 
+  async #change(start: number, end: number, parts: BlockParts): Promise<void> {
+    this.#changing++
+    try {
+      await splitAtBlocks(start, end, parts)
+    } finally {
+      this.#changing--
+    }
+  }
+
   async #writePartial(sector: number, bytes: Uint8Array): Promise<void> {
     const block = Math.floor(sector / BLOCK_SECTORS)
     const offset = (sector % BLOCK_SECTORS) * SECTOR_BYTES
     while (this.#filling.has(block)) await this.#filling.get(block)!.catch(() => undefined)
     const slot = this.#map.get(block)
-    if (slot > 0) {
+    if (slot > 0 && !this.#retirement.isHeld(block, slot)) {
       await this.#writeData(bytes, slot * BLOCK_BYTES + offset)
       return
     }
@@ -370,7 +378,7 @@ export class OverlayDisk implements SectorSource {
     }
   }
 
-  /** Gives a block that has no slot its first content, changed by `bytes`. */
+  /** Gives a block that has no slot, or a held one, a slot with its content, changed by `bytes`. */
   async #fill(block: number, offset: number, bytes: Uint8Array): Promise<void> {
     const content = await this.read(block * BLOCK_SECTORS, BLOCK_SECTORS)
     content.set(bytes, offset)
@@ -381,14 +389,15 @@ export class OverlayDisk implements SectorSource {
     const count = bytes.length / BLOCK_BYTES
     for (let done = 0; done < count; ) {
       const run = this.#map.runAt(block + done, count - done)
-      const piece = bytes.subarray(done * BLOCK_BYTES, (done + run.count) * BLOCK_BYTES)
-      if (run.slot > 0) await this.#writeData(piece, run.slot * BLOCK_BYTES)
+      const { isHeld, count: alike } = this.#retirement.beginningOf(run)
+      const piece = bytes.subarray(done * BLOCK_BYTES, (done + alike) * BLOCK_BYTES)
+      if (run.slot > 0 && !isHeld) await this.#writeData(piece, run.slot * BLOCK_BYTES)
       else await this.#writeFresh(run.block, piece)
-      done += run.count
+      done += alike
     }
   }
 
-  /** Writes blocks that have no slot, and only then enters them in the map. */
+  /** Writes blocks to free slots, and only then enters them in the map. */
   async #writeFresh(block: number, bytes: Uint8Array): Promise<void> {
     const taken = this.#slots.take(bytes.length / BLOCK_BYTES)
     let done = 0
@@ -410,25 +419,20 @@ export class OverlayDisk implements SectorSource {
   #zeroBlocks(block: number, count: number): void {
     for (let done = 0; done < count; ) {
       const run = this.#map.runAt(block + done, count - done)
-      if (run.slot > 0) {
-        if (this.#index === undefined) this.#slots.give(run)
-        else this.#freed.push(run)
-      }
       if (run.slot !== ZERO) this.#enter({ ...run, slot: ZERO })
       done += run.count
     }
   }
 
   #enter(run: BlockRun): void {
+    for (let done = 0; done < run.count; ) {
+      const old = this.#map.runAt(run.block + done, run.count - done)
+      if (old.slot > 0 && this.#index === undefined) this.#retirement.retire(old)
+      else if (old.slot > 0) this.#freed.push(old)
+      done += old.count
+    }
     this.#map.set(run)
-    if (this.#index === undefined) return
-    const last = this.#pending.at(-1)
-    const follows = last !== undefined && last.block + last.count === run.block
-    const joins =
-      follows &&
-      (run.slot === ZERO ? last.slot === ZERO : last.slot > 0 && last.slot + last.count === run.slot)
-    if (joins) this.#pending[this.#pending.length - 1] = { ...last, count: last.count + run.count }
-    else this.#pending.push(run)
+    if (this.#index !== undefined) appendRun(this.#pending, run)
   }
 
   async #writeData(bytes: Uint8Array, offset: number): Promise<void> {
@@ -462,7 +466,7 @@ export class OverlayDisk implements SectorSource {
       this.#freed = [...freed, ...this.#freed]
       throw error
     }
-    for (const run of freed) this.#slots.give(run)
+    for (const run of freed) this.#retirement.retire(run)
     if (index.wasteful && this.#pending.length === 0) await index.rewrite(this.#map, this.#generation)
   }
 
@@ -472,8 +476,8 @@ export class OverlayDisk implements SectorSource {
     try {
       await this.#data.datasync()
     } catch (error) {
-      this.#failure = error
-      throw error
+      this.#failure = lossError(error)
+      throw this.#failure
     }
   }
 

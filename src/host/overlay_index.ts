@@ -79,7 +79,7 @@ export class OverlayIndex {
     await replaceFile(path, (file) => file.writeFile(encodeIndex(header, map, generation).bytes))
   }
 
-  /** Reads an index. If `writable`, a torn last frame is cut off. Throws FormatError naming the place of damage. */
+  /** Reads an index. If `writable`, a torn last frame is cut off, and the rest made durable. Throws FormatError naming the place of damage. */
   static async open(path: string, writable: boolean): Promise<OpenedIndex> {
     const file = await open(path, writable ? 'r+' : 'r')
     try {
@@ -87,9 +87,11 @@ export class OverlayIndex {
       await readInto(file, bytes, 0)
       const header = decodeHeader(bytes, `overlay index ${path}`)
       const content = decodeFrames(bytes, header, `overlay index ${path}`)
-      if (writable && content.end < bytes.length) {
-        await file.truncate(content.end)
+      if (writable) {
+        if (content.end < bytes.length) await file.truncate(content.end)
+        // What a dead process wrote last is read, and built upon: a power cut must not take it back any more.
         await file.sync()
+        await syncDirectory(dirname(path))
       }
       const index = new OverlayIndex(path, header, file, content.end, content.sequence)
       return { index, map: content.map, generation: content.generation }
