@@ -16,7 +16,7 @@ import { constants, zstdCompress, zstdDecompress } from 'node:zlib'
 import { ByteReader, ByteWriter } from '../../base/bytes.ts'
 import { decodeJson, encodeJson } from '../../base/canonical_json.ts'
 import { FormatError } from '../../base/errors.ts'
-import type { OverlayExtent } from '../../host/overlay_disk.ts'
+import type { OverlayExtent } from '../../host/stored_blocks.ts'
 
 const VERSION = 1
 /** Sectors of the disk in a chunk. */
