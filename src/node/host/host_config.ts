@@ -1,0 +1,81 @@
+/**
+ * What one process of a machine at one host is started with: `understudy host --config FILE`. `understudy run` writes
+ * these files for both hosts of a pair.
+ */
+import { z } from 'zod'
+import { DEFAULT_SETTINGS, type Settings } from '../../replication/settings.ts'
+
+const port = z.int().min(1).max(65_535)
+const peerName = z
+  .string()
+  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, 'a name has letters, digits, . _ and -')
+
+export const addressSchema = z.strictObject({ host: z.string().min(1), port })
+export type Address = z.infer<typeof addressSchema>
+
+const positive = z.number().positive()
+
+/** The settings of the protocol that may be chosen; those left out are the default. */
+export const settingsSchema = z.strictObject({
+  ack: z.enum(['received', 'executed']).optional(),
+  flushMs: positive.optional(),
+  heartbeatMs: positive.optional(),
+  suspicionMs: positive.optional(),
+  stallMs: positive.optional(),
+  lagTargetMs: positive.optional(),
+  lagLimitMs: positive.optional(),
+  slowBackupMs: positive.optional(),
+  boundBytes: positive.optional(),
+  digestMs: positive.optional(),
+  onDivergence: z.enum(['primary', 'stop']).optional(),
+})
+export type ChosenSettings = z.infer<typeof settingsSchema>
+
+export const networkSchema = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('none') }),
+  z.strictObject({ kind: z.literal('gateway'), host: z.string().min(1), port, name: peerName }),
+  /** Any peer that speaks QEMU's framing: a path of a unix socket, or host:port. */
+  z.strictObject({ kind: z.literal('stream'), address: z.string().min(1) }),
+  z.strictObject({ kind: z.literal('tap'), interface: z.string().min(1).max(15) }),
+])
+export type NetworkConfig = z.infer<typeof networkSchema>
+
+const credentialsSchema = z.union([
+  z.strictObject({ secretFile: z.string().min(1) }),
+  z.strictObject({
+    caFile: z.string().min(1),
+    certificateFile: z.string().min(1),
+    keyFile: z.string().min(1),
+  }),
+])
+
+export const hostConfigSchema = z.strictObject({
+  kind: z.literal('understudy-host'),
+  version: z.literal(1),
+  machine: peerName,
+  /** This host's name. */
+  host: peerName,
+  /** Where this host keeps its machines' disks. */
+  directory: z.string().min(1),
+  /** What the machine is (machine_file.ts). */
+  machineFile: z.string().min(1),
+  /** Where others reach this process. */
+  listen: addressSchema,
+  /** The other hosts that may have a copy, by name. */
+  peers: z.record(peerName, addressSchema),
+  arbiter: z.string().min(1),
+  credentials: credentialsSchema,
+  network: networkSchema,
+  /** Whether this host may create the machine if the arbiter has never heard of it. */
+  mayCreate: z.boolean(),
+  settings: settingsSchema,
+  /** Lets tests inject faults over the control connection. */
+  allowFaults: z.boolean().optional(),
+})
+export type HostConfig = z.infer<typeof hostConfigSchema>
+
+/** All settings, with the defaults where nothing was chosen. */
+export function settingsOf(chosen: ChosenSettings): Settings {
+  const given = Object.fromEntries(Object.entries(chosen).filter(([, value]) => value !== undefined))
+  return { ...DEFAULT_SETTINGS, ...given }
+}

@@ -1,0 +1,229 @@
+/**
+ * A protected machine on this computer: a directory with everything that its processes are started with.
+ *
+ *     HOME/machines/NAME/
+ *         pair.json            what the user asked for, and the ports
+ *         machine.json         what the machine is (machine_file.ts)
+ *         secret               what its processes know each other by
+ *         a.json, b.json       how its hosts are started (host_config.ts)
+ *         gateway.json         how its gateway is started
+ *         arbiter/             the arbiter, unless another was named
+ *         a/NAME, b/NAME       each host's disk
+ *         *.log                what the processes say
+ */
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { existsSync, mkdirSync, readdirSync } from 'node:fs'
+import { type AddressInfo, createServer } from 'node:net'
+import { join } from 'node:path'
+import { z } from 'zod'
+import { UserError } from '../../base/errors.ts'
+import { BaseImage } from '../../host/base_image.ts'
+import { fileError } from '../../host/file_error.ts'
+import { digestsOf, type ImageFiles } from '../boot_files.ts'
+import {
+  addressSchema,
+  type ChosenSettings,
+  type HostConfig,
+  type NetworkConfig,
+  networkSchema,
+  settingsSchema,
+} from './host_config.ts'
+import { randomMac, writeMachineFile } from './machine_file.ts'
+import { readStoredJson, writeStoredJson } from './stored_json.ts'
+
+/** The names of the two hosts of a pair on one computer, and of its gateway. */
+export const HOST_NAMES = ['a', 'b'] as const
+export const GATEWAY_NAME = 'gateway'
+/** How command lines are known to the processes of a pair. */
+export const OPERATOR_NAME = 'operator'
+
+/** What the guest is on its network, and who else is there. */
+export const GUEST_NETWORK = 'understudy.net=10.0.2.15/24,10.0.2.2,10.0.2.3'
+
+const pairSchema = z.strictObject({
+  kind: z.literal('understudy-pair'),
+  version: z.literal(1),
+  name: z.string(),
+  image: z.string(),
+  hosts: z.record(z.string(), addressSchema),
+  /** Absent without a gateway. */
+  gateway: z.strictObject({ listen: addressSchema, forwards: z.array(z.string()) }).optional(),
+  network: networkSchema,
+  arbiter: z.string(),
+  settings: settingsSchema,
+})
+export type PairFile = z.infer<typeof pairSchema>
+
+export const gatewayConfigSchema = z.strictObject({
+  kind: z.literal('understudy-gateway'),
+  version: z.literal(1),
+  machine: z.string(),
+  listen: addressSchema,
+  secretFile: z.string(),
+  forwards: z.array(z.string()),
+  /** Whether the guest reaches this computer's own loopback, as its gateway's address. */
+  allowLoopback: z.boolean(),
+})
+export type GatewayConfig = z.infer<typeof gatewayConfigSchema>
+
+/** What `understudy run` is asked for. */
+export interface PairOptions {
+  readonly name: string
+  readonly image: ImageFiles
+  /** Kernel parameters that the image needs. */
+  readonly commandLine: string
+  readonly ramBytes: number
+  readonly harts: number
+  readonly forwards: readonly string[]
+  /** Without it the gateway. */
+  readonly network?: Exclude<NetworkConfig, { kind: 'gateway' }>
+  readonly allowLoopback?: boolean
+  readonly arbiter?: string
+  readonly settings: ChosenSettings
+  readonly allowFaults?: boolean
+}
+
+export class Pair {
+  readonly directory: string
+  readonly file: PairFile
+
+  private constructor(directory: string, file: PairFile) {
+    this.directory = directory
+    this.file = file
+  }
+
+  /** The names of all machines below `root`. */
+  static names(root: string): string[] {
+    if (!existsSync(root)) return []
+    return readdirSync(root)
+      .filter((name) => existsSync(join(root, name, 'pair.json')))
+      .sort()
+  }
+
+  /** Whether there is a machine of this name. */
+  static exists(root: string, name: string): boolean {
+    return existsSync(join(root, name, 'pair.json'))
+  }
+
+  /** Throws a UserError if there is none of this name. */
+  static open(root: string, name: string): Pair {
+    if (!Pair.exists(root, name)) {
+      const names = Pair.names(root)
+      const known = names.length === 0 ? 'there is none yet' : `there is ${names.join(', ')}`
+      throw new UserError(`no machine ${name}: ${known}; start one with understudy run`)
+    }
+    const directory = join(root, name)
+    return new Pair(directory, readStoredJson(join(directory, 'pair.json'), pairSchema))
+  }
+
+  /** Makes a new one; nothing is started. Throws a UserError if that cannot be. */
+  static async create(root: string, options: PairOptions): Promise<Pair> {
+    const { name, image } = options
+    const directory = join(root, name)
+    makeDirectory(directory)
+    for (const host of HOST_NAMES) makeDirectory(join(directory, host))
+    await writeMachine(join(directory, 'machine.json'), options)
+    const arbiter = options.arbiter ?? `file:${join(directory, 'arbiter')}`
+    if (options.arbiter === undefined) makeDirectory(join(directory, 'arbiter'))
+    const [a, b, link] = await freePorts(3)
+    const hosts = { a: loopback(a!), b: loopback(b!) }
+    const isGateway = options.network === undefined
+    const network: NetworkConfig = options.network ?? {
+      kind: 'gateway',
+      ...loopback(link!),
+      name: GATEWAY_NAME,
+    }
+    const gateway = isGateway ? { gateway: { listen: loopback(link!), forwards: [...options.forwards] } } : {}
+    const file: PairFile = {
+      ...{ kind: 'understudy-pair', version: 1, name, image: image.name, hosts },
+      ...{ ...gateway, network, arbiter, settings: options.settings },
+    }
+    const pair = new Pair(directory, file)
+    for (const host of HOST_NAMES)
+      await writeStoredJson(pair.configPath(host), pair.#hostConfig(host, options.allowFaults))
+    if (isGateway) await writeStoredJson(pair.configPath(GATEWAY_NAME), pair.#gatewayConfig(options))
+    await writeStoredJson(join(directory, 'pair.json'), file)
+    return pair
+  }
+
+  get name(): string {
+    return this.file.name
+  }
+
+  get secretFile(): string {
+    return join(this.directory, 'secret')
+  }
+
+  configPath(process: string): string {
+    return join(this.directory, `${process}.json`)
+  }
+
+  logPath(process: string): string {
+    return join(this.directory, `${process}.log`)
+  }
+
+  /** The names of all processes that a pair needs. */
+  get processes(): string[] {
+    return [...(this.file.gateway === undefined ? [] : [GATEWAY_NAME]), ...HOST_NAMES]
+  }
+
+  #hostConfig(host: (typeof HOST_NAMES)[number], allowFaults = false): HostConfig {
+    const { name, hosts, arbiter, network, settings } = this.file
+    const peers = Object.fromEntries(Object.entries(hosts).filter(([peer]) => peer !== host))
+    return {
+      ...{ kind: 'understudy-host', version: 1, machine: name, host },
+      ...{ directory: join(this.directory, host), machineFile: join(this.directory, 'machine.json') },
+      ...{ listen: hosts[host]!, peers, arbiter, credentials: { secretFile: this.secretFile } },
+      ...{ network, mayCreate: host === HOST_NAMES[0], settings },
+      ...(allowFaults ? { allowFaults } : {}),
+    }
+  }
+
+  #gatewayConfig({ forwards, allowLoopback = false }: PairOptions): GatewayConfig {
+    return {
+      ...{ kind: 'understudy-gateway', version: 1, machine: this.name, listen: this.file.gateway!.listen },
+      ...{ secretFile: this.secretFile, forwards: [...forwards], allowLoopback },
+    }
+  }
+}
+
+async function writeMachine(path: string, options: PairOptions): Promise<void> {
+  const { name, image, commandLine, harts, ramBytes } = options
+  const base = await BaseImage.open(image.disk)
+  try {
+    const bootArguments = `console=ttyS0,115200n8r earlycon=sbi ${GUEST_NETWORK} ${commandLine}`
+    const rngSeed = Uint8Array.from(randomBytes(32))
+    const specification = {
+      harts,
+      ramBytes,
+      bootArguments,
+      rngSeed,
+      diskSectors: base.sectors,
+      mac: randomMac(),
+    }
+    const record = { specification, image: image.name, ...digestsOf(image, base) }
+    await writeMachineFile(path, { name, record })
+  } finally {
+    await base.close()
+  }
+}
+
+const loopback = (port: number): { host: string; port: number } => ({ host: '127.0.0.1', port })
+
+function makeDirectory(path: string): void {
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 })
+  } catch (error) {
+    throw fileError(error, 'make', path)
+  }
+}
+
+/** Ports of the loopback that nobody uses at the moment. */
+async function freePorts(count: number): Promise<number[]> {
+  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'))
+  await Promise.all(servers.map((server) => once(server, 'listening')))
+  const ports = servers.map((server) => (server.address() as AddressInfo).port)
+  await Promise.all(servers.map((server) => once(server.close(), 'close')))
+  return ports
+}
