@@ -19,6 +19,8 @@ export const EXIT_CODE = {
   difference: 117,
   /** A mistake in Understudy. */
   internal: 118,
+  /** A machine's process has ended otherwise than with its machine: whoever supervises it starts it again. */
+  halted: 119,
   /** Stopped by SIGHUP (128 + 1): its terminal has gone. */
   hangup: 129,
   /** Stopped by SIGINT (128 + 2). */

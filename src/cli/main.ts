@@ -24,6 +24,20 @@ interface CommandEntry {
 }
 
 const commands: readonly CommandEntry[] = [
+  { name: 'run', summary: 'run a protected machine', load: () => import('./run.ts') },
+  { name: 'status', summary: 'say how a protected machine is', load: () => import('./status.ts') },
+  { name: 'ls', summary: 'list protected machines', load: () => import('./ls.ts') },
+  { name: 'watch', summary: 'follow what happens to a protected machine', load: () => import('./watch.ts') },
+  { name: 'failover', summary: 'hand a machine over to its backup', load: () => import('./failover.ts') },
+  { name: 'console', summary: "use a protected machine's console", load: () => import('./console.ts') },
+  { name: 'stop', summary: 'stop a protected machine in order', load: () => import('./stop.ts') },
+  { name: 'host', summary: "run one host's part of a machine", load: () => import('./host.ts') },
+  { name: 'gateway', summary: "run a machine's gateway", load: () => import('./gateway.ts') },
+  {
+    name: 'supervise',
+    summary: 'keep the processes of a machine running',
+    load: () => import('./supervise.ts'),
+  },
   { name: 'boot', summary: 'boot a guest image', load: () => import('./boot.ts') },
   { name: 'replay', summary: 'execute a recording again and compare', load: () => import('./replay.ts') },
   { name: 'exec', summary: 'run a bare-metal RV64 program', load: () => import('./exec.ts') },
@@ -39,6 +53,8 @@ UNDERSTUDY_DEBUG=1 shows where errors come from.
 Examples:
   understudy doctor
   understudy image build debian
+  understudy run debian -p 6379:6379
+  understudy status
   understudy boot debian
   understudy exec program.elf
   understudy help exec`

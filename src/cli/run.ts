@@ -1,0 +1,74 @@
+/** `understudy run`: a protected machine. */
+import type { Command } from 'commander'
+import { RAM_BYTES_MIN } from '../node/machine_limits.ts'
+import { parseHarts, parseMemory } from './arguments.ts'
+import { EXIT_CODE } from './exit_codes.ts'
+
+const MEMORY_DEFAULT = '512M'
+
+const HELP = `
+Two host processes on this computer run the image in lockstep: one is the primary, the other its backup. When either is
+killed, the machine goes on, and a new backup is made. Clients reach the guest through a gateway, a process of its own,
+at the ports given with -p; it listens on 127.0.0.1 unless told otherwise.
+
+In the foreground it shows what happens until Ctrl-C, which stops the machine in order. With --detach it goes on in the
+background: see understudy status, watch, console, failover and stop.
+
+A name that exists already starts that machine again, as it was.
+
+Exit codes:
+  0      the machine was stopped in order, or runs in the background
+  ${EXIT_CODE.usage}    the command line is wrong
+  ${EXIT_CODE.failure}    it cannot be done; the message says why
+
+Examples:
+  understudy run debian -p 6379:6379
+  understudy run debian --name db --memory 1G -p 127.0.0.1:6379:6379 --detach
+  understudy run debian --arbiter etcd:http://10.0.0.1:2379`
+
+/** What the user asked for. */
+export interface RunCommandOptions {
+  readonly name?: string
+  readonly publish: readonly string[]
+  readonly net?: string
+  readonly memory?: number
+  readonly harts?: number
+  readonly arbiter?: string
+  readonly ack?: 'received' | 'executed'
+  readonly append?: string
+  readonly allowLoopback?: true
+  readonly allowFaults?: true
+  readonly build?: true
+  readonly detach?: true
+}
+
+export function define(command: Command): void {
+  command
+    .description('Runs a protected machine.')
+    .argument('[IMAGE]', 'the image, by its name', 'debian')
+    .option('--name <NAME>', "the machine's name (default: the image's)")
+    .option(
+      '-p, --publish <[HOST:]PORT:GUEST>',
+      'forward a TCP port to the guest; may be given several times',
+      (text: string, before: readonly string[]) => [...before, text],
+      [] as readonly string[],
+    )
+    .option('--net <NETWORK>', 'gateway or none', 'gateway')
+    .option('--memory <SIZE>', `RAM (default: ${MEMORY_DEFAULT})`, (text) => parseMemory(text, RAM_BYTES_MIN))
+    .option('--harts <N>', 'number of harts (default: 1)', parseHarts)
+    .option('--arbiter <ARBITER>', 'file:DIR or etcd:URL[,URL...] (default: a directory of the machine)')
+    .option(
+      '--ack <WHEN>',
+      'an output waits until the backup has the log: received, or has executed it: executed',
+    )
+    .option('--append <ARGS>', 'more kernel parameters')
+    .option('--allow-loopback', "the guest may reach this computer's own loopback at 10.0.2.2")
+    .option('--allow-faults', 'tests may inject faults')
+    .option('--build', 'build the image first if there is none of this name')
+    .option('--detach', 'go on in the background')
+    .addHelpText('after', HELP)
+    .action(async (image: string, options: RunCommandOptions) => {
+      const { run } = await import('./run_session.ts')
+      await run(image, options)
+    })
+}

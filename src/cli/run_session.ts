@@ -1,0 +1,144 @@
+/** What `understudy run` and `understudy supervise` do. */
+import { spawn } from 'node:child_process'
+import { closeSync, openSync } from 'node:fs'
+import { UserError } from '../base/errors.ts'
+import { imageNames, openImage, type StoredImage } from '../image/store.ts'
+import { Pair } from '../node/host/pair.ts'
+import { PairControl, type PairStatus } from '../node/host/pair_control.ts'
+import { PairRun } from '../node/host/pair_run.ts'
+import { EXIT_CODE } from './exit_codes.ts'
+import { CommandError, tell } from './failure.ts'
+import { imageFiles } from './image_files.ts'
+import { logLine, machinesDirectory, openPair, programStart } from './machines.ts'
+import type { RunCommandOptions } from './run.ts'
+import { writeOutput } from './standard_streams.ts'
+import { StopSignals } from './stop_signals.ts'
+
+const RAM_BYTES_DEFAULT = 512 * 2 ** 20
+const LOOK_MS = 200
+/** A machine that is not there by then has a problem that its logs tell. */
+const START_MS_MAX = 60_000
+
+export async function run(imageName: string, options: RunCommandOptions): Promise<void> {
+  const pair = await findOrCreate(imageName, options)
+  if (options.detach === true) await runDetached(pair)
+  else await runAttached(pair, true)
+}
+
+/** Runs the processes of a machine until it is stopped in order, or this process is told to stop it. */
+export async function superviseUntilStopped(name: string): Promise<void> {
+  await runAttached(openPair(name), false)
+}
+
+async function findOrCreate(imageName: string, options: RunCommandOptions): Promise<Pair> {
+  const name = options.name ?? imageName
+  if (Pair.exists(machinesDirectory(), name)) {
+    const isPlain =
+      options.publish.length === 0 && options.memory === undefined && options.harts === undefined
+    if (!isPlain || options.arbiter !== undefined || options.append !== undefined) {
+      throw new CommandError(
+        `machine ${name} exists, and starts as it was made: leave the options out, or give another --name`,
+        EXIT_CODE.usage,
+      )
+    }
+    return openPair(name)
+  }
+  const image = await findOrBuild(imageName, options)
+  return Pair.create(machinesDirectory(), {
+    ...{ name, image: imageFiles(image), forwards: options.publish },
+    commandLine: [image.manifest.commandLine, options.append ?? ''].filter((text) => text !== '').join(' '),
+    ...{ ramBytes: options.memory ?? RAM_BYTES_DEFAULT, harts: options.harts ?? 1 },
+    ...networkOf(options.net ?? 'gateway'),
+    ...(options.arbiter === undefined ? {} : { arbiter: options.arbiter }),
+    ...{ allowLoopback: options.allowLoopback === true, allowFaults: options.allowFaults === true },
+    settings: options.ack === undefined ? {} : { ack: options.ack },
+  })
+}
+
+function networkOf(net: string): { readonly network?: { readonly kind: 'none' } } {
+  if (net === 'gateway') return {}
+  if (net === 'none') return { network: { kind: 'none' } }
+  throw new CommandError(`--net ${net}: write gateway or none`, EXIT_CODE.usage)
+}
+
+async function findOrBuild(name: string, { build }: RunCommandOptions): Promise<StoredImage> {
+  if (build === true && !imageNames().includes(name)) {
+    tell(`building image ${name} (once; this takes a minute)`)
+    const { buildWithProgress } = await import('./image.ts')
+    return buildWithProgress({ name })
+  }
+  return openImage(name)
+}
+
+async function runAttached(pair: Pair, isForeground: boolean): Promise<void> {
+  const say = (text: string): void => writeOutput(isForeground ? `${text}\n` : logLine(text))
+  const signals = new StopSignals()
+  const run = await PairRun.start(pair, programStart(), {
+    onEnded: (name, how, isDone) => {
+      if (!isDone) say(`process ${name} has ended (${how}): it is started again`)
+    },
+  })
+  const stopped = new Promise<void>((resolve) => signals.onStop(resolve))
+  if (isForeground) say(`machine ${pair.name}; Ctrl-C stops it in order; logs are in ${pair.directory}`)
+  await showUntilOver(run, stopped, say)
+  if (run.isOver) await run.end()
+  else await run.stop()
+  signals.release()
+  say(`machine ${pair.name} is stopped`)
+  process.exitCode = EXIT_CODE.success
+}
+
+/** Says whatever changes, until the machine is over or somebody stops it. */
+async function showUntilOver(
+  run: PairRun,
+  stopped: Promise<void>,
+  say: (text: string) => void,
+): Promise<void> {
+  let isStopping = false
+  let shown = ''
+  const stop = stopped.then(() => {
+    isStopping = true
+  })
+  while (!run.isOver && !isStopping) {
+    const line = summary(await run.control.status())
+    if (line !== shown) say(line)
+    shown = line
+    await Promise.race([stop, new Promise((resolve) => setTimeout(resolve, LOOK_MS))])
+  }
+}
+
+/** A pair's state in a line. */
+export function summary({ protection, reason, epoch, primary, backup, forwards }: PairStatus): string {
+  const state = reason === null ? protection : `${protection} (${reason})`
+  if (primary === null) return state
+  const copies = `primary ${primary.host} (pid ${primary.pid})${backup === null ? '' : `, backup ${backup.host} (pid ${backup.pid})`}`
+  const ports = forwards.length === 0 ? '' : `, ports ${forwards.join(' ')}`
+  return `${state}: ${copies}, epoch ${epoch}${ports}`
+}
+
+async function runDetached(pair: Pair): Promise<void> {
+  const { command, parameters } = programStart()
+  const log = openSync(pair.logPath('supervisor'), 'a', 0o600)
+  const child = spawn(command, [...parameters, 'supervise', pair.name], {
+    ...{ detached: true, stdio: ['ignore', log, log] },
+  })
+  closeSync(log)
+  let ended: string | undefined
+  child.once('exit', (code, signal) => {
+    ended = `${signal ?? `status ${code}`}`
+  })
+  const control = await PairControl.open(pair)
+  for (const end = performance.now() + START_MS_MAX; performance.now() < end; ) {
+    if (ended !== undefined) break
+    const status = await control.status()
+    if (status.primary !== null) {
+      child.unref()
+      writeOutput(`${pair.name}: ${summary(status)}\n`)
+      return
+    }
+    await new Promise((resolve) => setTimeout(resolve, LOOK_MS))
+  }
+  child.unref()
+  const how = ended === undefined ? 'has no primary so far' : `did not start (${ended})`
+  throw new UserError(`machine ${pair.name} ${how}: see the logs in ${pair.directory}`)
+}

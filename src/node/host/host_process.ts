@@ -1,0 +1,207 @@
+/**
+ * `understudy host`: one process of one machine at this host. Everything it needs is opened here, in order, and given
+ * to the machine's process (replica/machine_process.ts), which does the work.
+ */
+import { randomBytes } from 'node:crypto'
+import type { Duplex } from 'node:stream'
+import { assert } from '../../base/assert.ts'
+import { BaseImage } from '../../host/base_image.ts'
+import { ControlServer } from '../../host/control_server.ts'
+import type { MachineDirectory } from '../../host/machine_directory.ts'
+import { MachineDirectory as Directory } from '../../host/machine_directory.ts'
+import { openArbiter } from '../../host/open_arbiter.ts'
+import type { OverlayDisk } from '../../host/overlay_disk.ts'
+import { randomIdentity } from '../../host/overlay_files.ts'
+import { type Credentials, openCredentials } from '../../host/secure_credentials.ts'
+import { dialSecure } from '../../host/secure_dial.ts'
+import { listenSecure, type SecureListener } from '../../host/secure_listener.ts'
+import { checkSettings } from '../../replication/settings.ts'
+import { digestsOf, type ImageFiles } from '../boot_files.ts'
+import { requireSameFiles } from '../machine_record.ts'
+import { type DialEvents, MachineProcess } from '../replica/machine_process.ts'
+import { controlMethods } from './control_methods.ts'
+import { type HostConfig, settingsOf } from './host_config.ts'
+import { type MachineFile, machineDigest, readMachineFile } from './machine_file.ts'
+import { openNetwork } from './networks.ts'
+import { softwareBuild } from './software_build.ts'
+
+export interface HostOptions {
+  /** Finds the files of an image by its name. */
+  readonly findImage: (name: string) => ImageFiles
+  /** Whether a machine that was stopped is started again. */
+  readonly mayRestart: boolean
+  /** The operator's word that the recorded backup is dead, or that its data may be lost. */
+  readonly isForced: boolean
+  readonly onNotice: (text: string) => void
+}
+
+/** Why a host's process has ended. */
+export interface HostEnd {
+  /** Whether the machine has ended in order: then there is nothing to start again. */
+  readonly isStopped: boolean
+  readonly reason: string
+}
+
+/** How long what was sent last may take to leave. */
+const FAREWELL_MS = 200
+const LOOK_MS = 50
+
+/** Runs until the member ends. Throws a UserError if it cannot start. */
+export async function runHost(config: HostConfig, options: HostOptions): Promise<HostEnd> {
+  const host = await Host.open(config, options)
+  try {
+    return await host.ended
+  } finally {
+    await host.close()
+  }
+}
+
+interface HostParts {
+  readonly config: HostConfig
+  readonly options: HostOptions
+  readonly file: MachineFile
+  readonly base: BaseImage
+  readonly directory: MachineDirectory
+  readonly disk: OverlayDisk | undefined
+  readonly credentials: Credentials
+}
+
+class Host {
+  readonly ended: Promise<HostEnd>
+  readonly #parts: HostParts
+  #end!: (end: HostEnd) => void
+  #process: MachineProcess | undefined
+  #listener: SecureListener | undefined
+  #control: ControlServer | undefined
+  #looking: NodeJS.Timeout | undefined
+
+  private constructor(parts: HostParts) {
+    this.#parts = parts
+    this.ended = new Promise((resolve) => {
+      this.#end = resolve
+    })
+  }
+
+  static async open(config: HostConfig, options: HostOptions): Promise<Host> {
+    checkSettings(settingsOf(config.settings))
+    const file = readMachineFile(config.machineFile)
+    const image = options.findImage(file.record.image)
+    const base = await BaseImage.open(image.disk)
+    requireSameFiles(file.record, digestsOf(image, base), `machine ${file.name}`)
+    const credentials = await openCredentials(config.credentials)
+    const directory = await Directory.open(config.directory, config.machine, options.onNotice)
+    let generation = await directory.diskGeneration(base)
+    if (generation === undefined && config.mayCreate) {
+      generation = randomIdentity()
+      await (await directory.createDisk(base, generation)).close()
+    }
+    const disk = generation === undefined ? undefined : await directory.openDisk(base)
+    const host = new Host({ config, options, file, base, directory, disk, credentials })
+    await host.#start(image)
+    return host
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#looking)
+    this.#control?.close()
+    await this.#process?.end()
+    await this.#listener?.close()
+    await this.#parts.base.close()
+    await this.#parts.directory.close()
+  }
+
+  async #start(image: ImageFiles): Promise<void> {
+    const { config, options, directory, credentials } = this.#parts
+    const past = await directory.arbiterPast()
+    const { arbiter } = await openArbiter(config.arbiter, config.machine, { past })
+    const network = openNetwork(config, credentials, options.onNotice)
+    const { disk, file, base } = this.#parts
+    const { specification, kernel, initramfs } = file.record
+    const settings = settingsOf(config.settings)
+    const thread = {
+      ...{ specification, image, kernelDigest: kernel, initramfsDigest: initramfs },
+      flushMs: settings.flushMs,
+    }
+    this.#process = new MachineProcess({
+      ...{ machine: config.machine, host: config.host, incarnation: randomBytes(16).toString('hex') },
+      ...{ diskGeneration: disk?.generation, joinGeneration: randomIdentity(), settings },
+      ...{ mayCreate: config.mayCreate, mayRestart: options.mayRestart, force: options.isForced },
+      ...{ arbiter, network, onNotice: options.onNotice },
+      dial: (name, events) => this.#dial(name, events),
+      replica: {
+        ...{ thread, directory, base, disk, onNotice: options.onNotice },
+        onFailed: (message) => this.#onEnd({ isStopped: false, reason: message }),
+      },
+      onHalted: (reason) => this.#onHalted(reason),
+    })
+    const methods = controlMethods({ process: this.#process, config })
+    this.#control = new ControlServer(methods, options.onNotice)
+    this.#listener = await this.#listen()
+    this.#looking = setInterval(() => this.#lookForEnd(), LOOK_MS)
+  }
+
+  #listen(): Promise<SecureListener> {
+    const { config, credentials, options } = this.#parts
+    return listenSecure({
+      ...{ credentials, name: config.host, ...config.listen, onNotice: options.onNotice },
+      services: {
+        replication: {
+          terms: () => this.#terms(),
+          accept: (stream: Duplex) => this.#process!.accept(stream),
+        },
+        control: {
+          terms: () => ({ machine: config.machine }),
+          accept: (stream: Duplex, peer) => this.#control!.accept(stream, peer.name),
+        },
+      },
+    })
+  }
+
+  /** What both copies must have alike. */
+  #terms(): Record<string, string> {
+    const { file } = this.#parts
+    const { kernel, initramfs, disk } = file.record
+    const [kernelTerm, initramfsTerm, diskTerm] = [kernel, initramfs, disk].map((text) => text.slice(0, 16))
+    return {
+      machine: file.name,
+      build: softwareBuild(),
+      kernel: kernelTerm!,
+      initramfs: initramfsTerm!,
+      image: diskTerm!,
+      specification: machineDigest(file),
+    }
+  }
+
+  #dial(name: string, { opened, failed }: DialEvents): void {
+    const { config, credentials } = this.#parts
+    const address = config.peers[name]
+    if (address === undefined) {
+      setImmediate(() => failed(false, `host ${name} is not among the peers of this one`))
+      return
+    }
+    dialSecure(
+      {
+        ...{ credentials, name: config.host, peerName: name, ...address },
+        ...{ service: 'replication', terms: this.#terms() },
+      },
+      { opened, failed: ({ isRefused, reason }) => failed(isRefused, reason) },
+    )
+  }
+
+  #onHalted(reason: string): void {
+    this.#onEnd({ isStopped: reason === 'stopped', reason })
+  }
+
+  /** A machine that was stopped and must not be started again leaves nothing to do. */
+  #lookForEnd(): void {
+    if (this.#parts.options.mayRestart) return
+    assert(this.#process !== undefined, 'a host without a process')
+    if (this.#process.member.protection().state === 'stopped')
+      this.#onEnd({ isStopped: true, reason: 'the machine is stopped' })
+  }
+
+  #onEnd(end: HostEnd): void {
+    clearInterval(this.#looking)
+    setTimeout(() => this.#end(end), FAREWELL_MS)
+  }
+}

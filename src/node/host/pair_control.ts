@@ -1,0 +1,110 @@
+/** Talks to the processes of a pair, as an operator. */
+import type { JsonObject, JsonValue } from '../../base/canonical_json.ts'
+import { UserError } from '../../base/errors.ts'
+import { ControlClient, type ControlClientEvents } from '../../host/control_client.ts'
+import { type Credentials, openCredentials } from '../../host/secure_credentials.ts'
+import { dialSecure } from '../../host/secure_dial.ts'
+import type { HostStatus } from './control_methods.ts'
+import { HOST_NAMES, OPERATOR_NAME, type Pair } from './pair.ts'
+
+const DIAL_MS = 2000
+
+/** What people and programs are shown of a pair. */
+export interface PairStatus {
+  readonly name: string
+  readonly protection: 'protected' | 'not protected' | 'stopped'
+  readonly reason: string | null
+  readonly epoch: number | null
+  readonly primary: { readonly host: string; readonly pid: number } | null
+  readonly backup: { readonly host: string; readonly pid: number } | null
+  /** Steps of the machine, in decimal. */
+  readonly position: string | null
+  readonly lagMs: number | null
+  readonly logBytesPerSecond: number | null
+  readonly outputDelayMs: { readonly p50: number; readonly p99: number } | null
+  readonly forwards: readonly string[]
+  /** Every process that answers. */
+  readonly hosts: readonly HostStatus[]
+}
+
+export class PairControl {
+  readonly #pair: Pair
+  readonly #credentials: Credentials
+
+  private constructor(pair: Pair, credentials: Credentials) {
+    this.#pair = pair
+    this.#credentials = credentials
+  }
+
+  static async open(pair: Pair): Promise<PairControl> {
+    return new PairControl(pair, await openCredentials({ secretFile: pair.secretFile }))
+  }
+
+  /** A control connection to a host's process; undefined if none listens. */
+  connect(host: string, events: ControlClientEvents = {}): Promise<ControlClient | undefined> {
+    const address = this.#pair.file.hosts[host]
+    if (address === undefined) return Promise.resolve(undefined)
+    return new Promise((resolve) => {
+      dialSecure(
+        {
+          ...{ credentials: this.#credentials, name: OPERATOR_NAME, peerName: host, ...address },
+          ...{ service: 'control', terms: { machine: this.#pair.name }, timeoutMs: DIAL_MS },
+        },
+        {
+          opened: (stream) => resolve(new ControlClient(stream, events)),
+          failed: () => resolve(undefined),
+        },
+      )
+    })
+  }
+
+  /** Asks one host; undefined if its process does not answer. */
+  async ask(host: string, method: string, parameters: JsonObject = {}): Promise<JsonValue | undefined> {
+    const client = await this.connect(host)
+    try {
+      return await client?.request(method, parameters, { timeoutMs: DIAL_MS })
+    } catch {
+      return undefined
+    } finally {
+      client?.close()
+    }
+  }
+
+  async status(): Promise<PairStatus> {
+    const answers = await Promise.all(HOST_NAMES.map((host) => this.ask(host, 'status')))
+    const hosts = answers.filter((answer) => answer !== undefined) as unknown as HostStatus[]
+    return combine(this.#pair, hosts)
+  }
+
+  /** A connection to the primary's process. Throws a UserError if there is none. */
+  async connectToPrimary(events: ControlClientEvents = {}): Promise<ControlClient> {
+    const { primary } = await this.status()
+    const client = primary === null ? undefined : await this.connect(primary.host, events)
+    if (client !== undefined) return client
+    throw new UserError(
+      `machine ${this.#pair.name} has no primary at the moment: see understudy status ${this.#pair.name}`,
+    )
+  }
+}
+
+function combine(pair: Pair, hosts: readonly HostStatus[]): PairStatus {
+  const byEpoch = [...hosts].sort((one, other) => (other.epoch ?? 0) - (one.epoch ?? 0))
+  const primary = byEpoch.find(({ role }) => role === 'primary')
+  const backup = hosts.find(({ role }) => role === 'backup')
+  const shown = primary ?? backup ?? hosts[0]
+  const isStopped = hosts.length === 0 || hosts.every(({ protection }) => protection === 'stopped')
+  const place = (host: HostStatus | undefined) => (host ? { host: host.host, pid: host.pid } : null)
+  return {
+    name: pair.name,
+    protection: primary?.protection === 'protected' ? 'protected' : isStopped ? 'stopped' : 'not protected',
+    reason: isStopped ? null : primary === undefined ? 'no primary' : primary.reason,
+    epoch: primary?.epoch ?? null,
+    ...{ primary: place(primary), backup: place(backup) },
+    position: shown?.position ?? null,
+    lagMs: primary?.lagMs ?? null,
+    logBytesPerSecond: primary?.logBytesPerSecond ?? null,
+    outputDelayMs: primary?.outputDelayMs ?? null,
+    forwards: pair.file.gateway?.forwards ?? [],
+    hosts,
+  }
+}
