@@ -3,7 +3,8 @@
  *
  * Answers come in any order, so each is compared with what had been seen when its request was sent: at least that much
  * the arbiter must still know. Once it has failed to, it stays untrusted: others may have built on what is left, and
- * what they built need not contradict what was seen here.
+ * what they built need not contradict what was seen here. A host keeps it from process to process
+ * (arbiter_memory_file.ts).
  */
 import type { Decision } from '../replication/arbiter.ts'
 import { isSameDecision } from './decision_record.ts'
@@ -15,14 +16,24 @@ export interface Known {
   readonly decision: Decision | undefined
 }
 
+/** What an earlier process of this host has seen, and how the next one gets to know. */
+export interface ArbiterPast {
+  readonly known: Known
+  /** Something new has been seen. */
+  readonly onLearn: (known: Known) => void
+}
+
 export class ArbiterMemory {
   readonly #name: string
-  #known: Known = { identity: undefined, decision: undefined }
+  readonly #onLearn: (known: Known) => void
+  #known: Known
   #distrust: string | undefined
 
   /** `name` is the arbiter's, for reasons. */
-  constructor(name: string) {
+  constructor(name: string, past?: ArbiterPast) {
     this.#name = name
+    this.#known = past?.known ?? { identity: undefined, decision: undefined }
+    this.#onLearn = past?.onLearn ?? (() => {})
   }
 
   /** What has been seen so far: taken when a request is sent, given back with its answer. */
@@ -44,7 +55,14 @@ export class ArbiterMemory {
   learn(before: Known, found: Known): void {
     const contradiction = contradictionOf(before, found) ?? conflictOf(this.#known, found)
     if (contradiction !== undefined) this.condemn(contradiction)
-    else if ((found.decision?.epoch ?? 0) >= (this.#known.decision?.epoch ?? 0)) this.#known = found
+    else if ((found.decision?.epoch ?? 0) >= (this.#known.decision?.epoch ?? 0)) this.#remember(found)
+  }
+
+  #remember(found: Known): void {
+    const before = this.#known
+    this.#known = found
+    if (before.identity === found.identity && isSameDecision(before.decision, found.decision)) return
+    this.#onLearn(found)
   }
 }
 

@@ -48,7 +48,7 @@ export function assertProposal(expected: Decision | undefined, proposed: Decisio
 /** The decision as it is stored. */
 export function encodeRecord(machine: string, { epoch, text }: Decision): string {
   const line = canonicalJson({ kind: KIND, version: VERSION, machine, epoch, text })
-  return `${line}\n${checksum(line)}\n`
+  return `${line}\n${checksumOf(line)}\n`
 }
 
 /** Reads a stored decision of `machine`. Throws a FormatError, in which `what` names it, if it is none. */
@@ -56,7 +56,7 @@ export function decodeRecord(bytes: Uint8Array, machine: string, what: string): 
   if (bytes.length > RECORD_BYTES_MAX) throw new FormatError(`${what}: ${bytes.length} bytes are too many`)
   const stored = decodeAscii(bytes)
   const [line = '', sum] = stored.split('\n')
-  if (!/^[ -~]+$/.test(line) || sum !== checksum(line)) {
+  if (!/^[ -~]+$/.test(line) || sum !== checksumOf(line)) {
     throw new FormatError(`${what}: damaged, its checksum is wrong`)
   }
   const { kind, version, machine: owner, epoch, text } = decodeJson(encodeAscii(line), what)
@@ -74,6 +74,7 @@ export function decodeRecord(bytes: Uint8Array, machine: string, what: string): 
   return decision
 }
 
-function checksum(line: string): string {
+/** CRC-32C of a line of ASCII, in eight hexadecimal digits. */
+export function checksumOf(line: string): string {
   return crc32c(encodeAscii(line)).toString(16).padStart(8, '0')
 }

@@ -12,7 +12,7 @@
 import type { JsonObject, JsonValue } from '../base/canonical_json.ts'
 import { FormatError, UserError } from '../base/errors.ts'
 import type { Arbiter, ArbiterAnswer, Decision, OnAnswer } from '../replication/arbiter.ts'
-import { ArbiterMemory, type Known } from './arbiter_memory.ts'
+import { ArbiterMemory, type ArbiterPast, type Known } from './arbiter_memory.ts'
 import { assertProposal, decodeRecord, encodeRecord } from './decision_record.ts'
 import { EtcdClient, type EtcdClientOptions } from './etcd_client.ts'
 import { UntrustedError } from './shared_files.ts'
@@ -37,11 +37,11 @@ export class EtcdArbiter implements Arbiter {
   #isClosed = false
 
   /** `prefix` comes before the checked name of the machine. */
-  constructor(options: EtcdClientOptions, prefix: string, machine: string) {
+  constructor(options: EtcdClientOptions, prefix: string, machine: string, past?: ArbiterPast) {
     this.#client = new EtcdClient(options)
     this.#machine = machine
     this.#key = base64(prefix + machine)
-    this.#memory = new ArbiterMemory(`etcd at ${options.endpoints.map(({ host }) => host).join(', ')}`)
+    this.#memory = new ArbiterMemory(`etcd at ${options.endpoints.map(({ host }) => host).join(', ')}`, past)
   }
 
   read(onAnswer: OnAnswer): void {

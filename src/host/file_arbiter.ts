@@ -4,7 +4,7 @@
  */
 import { UserError } from '../base/errors.ts'
 import type { Arbiter, Decision, OnAnswer } from '../replication/arbiter.ts'
-import { ArbiterMemory, type Known } from './arbiter_memory.ts'
+import { ArbiterMemory, type ArbiterPast, type Known } from './arbiter_memory.ts'
 import { assertProposal } from './decision_record.ts'
 import type { StorageReply, StorageRequest } from './file_arbiter_child.ts'
 import { FileArbiterProcess } from './file_arbiter_process.ts'
@@ -22,8 +22,8 @@ export class FileArbiter implements Arbiter, SharedStorage {
   readonly #process: FileArbiterProcess
 
   /** `path` is the directory, which must exist; `machine` a checked name. */
-  constructor(path: string, machine: string, timeoutMs: number) {
-    this.#memory = new ArbiterMemory(path)
+  constructor(path: string, machine: string, timeoutMs: number, past?: ArbiterPast) {
+    this.#memory = new ArbiterMemory(path, past)
     this.#process = new FileArbiterProcess([path, machine], timeoutMs)
   }
 

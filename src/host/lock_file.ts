@@ -149,6 +149,8 @@ async function writeNew(path: string, text: string): Promise<void> {
   const file = await open(path, 'wx')
   try {
     await file.writeFile(text)
+    // Else a power cut may leave a name without content, of which nobody can say that its holder is dead.
+    await file.sync()
   } finally {
     await file.close()
   }

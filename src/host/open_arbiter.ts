@@ -9,6 +9,7 @@ import { resolve } from 'node:path'
 import { createSecureContext } from 'node:tls'
 import { UserError } from '../base/errors.ts'
 import type { Arbiter } from '../replication/arbiter.ts'
+import type { ArbiterPast } from './arbiter_memory.ts'
 import { checkMachineName } from './decision_record.ts'
 import { EtcdArbiter } from './etcd_arbiter.ts'
 import type { EtcdLogin, EtcdTls } from './etcd_client.ts'
@@ -19,6 +20,8 @@ export interface ArbiterOptions {
   /** A request not answered by then is 'unreachable': of a directory, or of each member of etcd. 2000 by default. */
   readonly timeoutMs?: number
   readonly etcd?: EtcdOptions
+  /** What this host has seen of the arbiter before. */
+  readonly past?: ArbiterPast
 }
 
 export interface EtcdOptions {
@@ -45,14 +48,14 @@ const USAGE = 'write file:DIR or etcd:URL[,URL...]'
 export async function openArbiter(
   spec: string,
   machine: string,
-  { timeoutMs = TIMEOUT_MS, etcd = {} }: ArbiterOptions = {},
+  { timeoutMs = TIMEOUT_MS, etcd = {}, past }: ArbiterOptions = {},
 ): Promise<OpenedArbiter> {
   checkMachineName(machine)
   const [, kind, place = ''] = /^(file|etcd):(.*)$/.exec(spec) ?? []
   if (kind === undefined) throw new UserError(`arbiter '${spec}': ${USAGE}`)
   if (place === '') throw new UserError(`arbiter '${spec}': nothing after the colon: ${USAGE}`)
   if (kind === 'file') {
-    const directory = new FileArbiter(resolve(place), machine, timeoutMs)
+    const directory = new FileArbiter(resolve(place), machine, timeoutMs, past)
     return { arbiter: directory, storage: directory }
   }
   const endpoints = place.split(',').map((text) => endpoint(text, etcd))
@@ -60,7 +63,7 @@ export async function openArbiter(
   if (!/^[!-~]{1,128}$/.test(prefix))
     throw new UserError(`etcd prefix '${prefix}': not 1 to 128 printable characters`)
   const options = { endpoints, login, timeoutMs, tls: await readTls(etcd) }
-  return { arbiter: new EtcdArbiter(options, prefix, machine), storage: undefined }
+  return { arbiter: new EtcdArbiter(options, prefix, machine, past), storage: undefined }
 }
 
 function endpoint(text: string, { login }: EtcdOptions): URL {
