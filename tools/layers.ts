@@ -18,7 +18,7 @@ export const layers: Readonly<Record<string, Layer>> = {
   log: { pure: true, imports: ['base'] },
   replication: { pure: true, imports: ['base', 'log'] },
   host: { pure: false, imports: ['base', 'log'], types: ['wasm', 'replication'] },
-  gateway: { pure: false, imports: ['base'] },
+  gateway: { pure: false, imports: ['base', 'host', 'replication'] },
   image: { pure: false, imports: ['base'] },
   node: {
     pure: false,

@@ -76,10 +76,10 @@ export interface FrameEvents {
   onClose(reason: string, isFault: boolean): void
 }
 
-/**
- * Reads frames from a stream until it closes, or until they are none. After `stop` nothing is reported any more; the
- * stream is then whoever's who stopped it.
- */
+/** How long a last word may take to arrive. */
+const FINISH_MS = 2000
+
+/** Reads frames from a stream until it closes, or until they are none. */
 export class FrameReader {
   readonly #stream: Duplex
   readonly #decoder: FrameDecoder
@@ -93,7 +93,7 @@ export class FrameReader {
     stream.on('error', () => {})
     stream.on('data', (bytes: Uint8Array) => this.#onData(bytes))
     // A stream whose other half stays open would never close by itself.
-    stream.on('end', () => this.close('closed by the other side'))
+    stream.on('end', () => this.#onEnd())
     stream.on('close', () => this.close('the connection broke'))
   }
 
@@ -105,9 +105,24 @@ export class FrameReader {
     this.#events.onClose(reason, isFault)
   }
 
-  /** Stops without a word. */
+  /** Says a last thing, and ends it with no call of `onClose`; the other side has a while to take it. */
+  finish(last: Uint8Array): void {
+    if (this.#isOver) return
+    this.#isOver = true
+    this.#stream.end(last)
+    const timer = setTimeout(() => this.#stream.destroy(), FINISH_MS)
+    this.#stream.on('close', () => clearTimeout(timer))
+  }
+
+  /** Ends it at once, with no call of `onClose`. */
   stop(): void {
     this.#isOver = true
+    this.#stream.destroy()
+  }
+
+  #onEnd(): void {
+    if (this.#isOver) this.#stream.destroy()
+    else this.close('closed by the other side')
   }
 
   #onData(bytes: Uint8Array): void {
