@@ -23,13 +23,19 @@ export async function startGateway(
     ...{ forwards: forwards.map(parsePortForward), allowLoopback, onNotice },
     transmit: (frame) => links.input(PORT.net, frame),
   })
-  const links: LinkServer = new LinkServer({
-    ...{ machine, onNotice },
+  const links: LinkServer = new LinkServer(machine, {
+    onNotice,
     onFrame: (port, bytes) => {
       if (port === PORT.net) network.receive(bytes)
     },
-    onAttached: () => network.attached(),
-    onDetached: () => network.detached(),
+    onAttached: ({ peerName, epoch }) => {
+      onNotice(`the primary is at ${peerName}, epoch ${epoch}`)
+      network.attached()
+    },
+    onDetached: (reason) => {
+      onNotice(`no primary: ${reason}`)
+      network.detached()
+    },
   })
   const status = controlMethod(
     () => undefined,
