@@ -33,7 +33,7 @@ export function define(command: Command): void {
       client.close()
       for (const end = performance.now() + WAIT_MS; performance.now() < end; ) {
         const status = await control.status()
-        if (status.primary !== null && (status.epoch ?? 0) > (before.epoch ?? 0))
+        if (status.primary !== null && status.primary.pid !== before.primary?.pid)
           return writeOutput(`${pair.name}: ${summary(status)}\n`)
         await new Promise((resolve) => setTimeout(resolve, LOOK_MS))
       }

@@ -73,7 +73,11 @@ export class PairControl {
   async status(): Promise<PairStatus> {
     const answers = await Promise.all(HOST_NAMES.map((host) => this.ask(host, 'status')))
     const hosts = answers.filter((answer) => answer !== undefined) as unknown as HostStatus[]
-    return combine(this.#pair, hosts)
+    // A process that has ended answers for a moment more.
+    return combine(
+      this.#pair,
+      hosts.filter(({ protection }) => protection !== 'halted'),
+    )
   }
 
   /** A connection to the primary's process. Throws a UserError if there is none. */
