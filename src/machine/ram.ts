@@ -119,6 +119,20 @@ export class Ram implements GuestMemory {
     return this.#hashes[page]!
   }
 
+  /** The pages that may have changed since `hash` was last asked, in ascending order. */
+  writtenPages(): number[] {
+    const bit = 1 << DIGEST_CONSUMER
+    const pages: number[] = []
+    for (let page = 0; page < this.#dirty.length; page++)
+      if ((this.#dirty[page]! & bit) !== 0) pages.push(page)
+    return pages
+  }
+
+  /** Copies the hashes that `hash` last knew, one for each page. */
+  copyHashes(into: BigUint64Array): void {
+    into.set(this.#hashes)
+  }
+
   /** The hash of what one page holds now. */
   contentHash(page: number): bigint {
     return BigInt.asUintN(64, this.#core.hashPage(page))

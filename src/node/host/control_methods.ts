@@ -86,8 +86,8 @@ export function controlMethods(host: ControlledHost): Record<string, ControlMeth
 
   function faultMethods({ process: machine }: ControlledHost): Record<string, ControlMethod> {
     return {
-      flipBit: method(z.strictObject({ offset: z.int().min(0) }), ({ offset }) => {
-        machine.replica.send({ kind: 'flipBit', address: offset })
+      flipBit: method(z.strictObject({ isWritten: z.boolean() }), ({ isWritten }) => {
+        machine.replica.send({ kind: 'flipBit', isWritten })
         return {}
       }),
     }

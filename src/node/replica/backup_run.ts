@@ -5,6 +5,7 @@
  *         '------a difference------> over
  */
 import type { Computer } from '../../board/computer.ts'
+import { encodeEvidence, gatherEvidence } from '../../board/evidence.ts'
 import type { RecordedOutput } from '../../board/recorder.ts'
 import { type CompletedRead, type Divergence, Replayer } from '../../board/replayer.ts'
 import type { LogRecord } from '../../log/record.ts'
@@ -27,6 +28,8 @@ export class BackupRun {
   #verified: RecordedOutput[] = []
   /** Requests that this copy's disk has done and whose end the log has not told. */
   readonly #done = new Map<number, CompletedRead>()
+  /** The hash of each page at the last digest that was equal. */
+  readonly #equalHashes: BigUint64Array
   #isOver = false
 
   constructor(computer: Computer, frontier: Frontier, report: (report: MachineReport) => void) {
@@ -34,6 +37,7 @@ export class BackupRun {
     this.#report = report
     this.#frontier = frontier
     this.#reported = frontier.nextIndex
+    this.#equalHashes = new BigUint64Array(computer.machine.layout.ramPages)
     this.#replayer = new Replayer(computer, PIECE_STEPS, (output) => this.#verified.push(output))
   }
 
@@ -96,7 +100,8 @@ export class BackupRun {
     }
     const divergence = this.#replayer.apply(record, read)
     this.#submit()
-    if (divergence !== undefined) return this.#diverge(divergence)
+    if (divergence !== undefined) return this.#diverge(divergence, record.kind === 'digest')
+    if (record.kind === 'digest') this.#computer.machine.ram.copyHashes(this.#equalHashes)
     this.#next++
     this.#frontier = { nextIndex: record.index + 1n, position: record.position }
     return true
@@ -115,12 +120,16 @@ export class BackupRun {
     this.#report({ kind: 'executed', frontier: this.#frontier, outputs })
   }
 
-  #diverge({ index, position, pc, what, recorded, replayed, convicts }: Divergence): false {
+  /** Gives up; at a digest it says all that the other copy needs to name the difference, in a second line. */
+  #diverge(divergence: Divergence, isDigest = false): false {
+    const { index, position, pc, what, recorded, replayed, convicts } = divergence
     this.#isOver = true
     const at = `position ${position}, pc 0x${pc.toString(16)}, record ${index}`
-    const report = `${what}: the primary has ${recorded}, this copy ${replayed} (${at})`
+    const line = `${what}: the primary has ${recorded}, this copy ${replayed} (${at})`
+    const evidence = isDigest && gatherEvidence(this.#computer, index, this.#equalHashes)
+    const report = evidence ? `${line}\n${encodeEvidence(evidence)}` : line
     this.#tellExecuted()
-    this.#report(convicts ? { kind: 'convicted', report } : { kind: 'diverged', index, report })
+    this.#report(convicts ? { kind: 'convicted', report: line } : { kind: 'diverged', index, report })
     return false
   }
 }

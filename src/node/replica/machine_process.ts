@@ -61,6 +61,8 @@ export class MachineProcess {
   #accepted = 0
   #inputs: Input[] = []
   #isDraining = false
+  /** What the other copy has said of its divergence. */
+  #divergence = ''
   #ticker: NodeJS.Timeout
 
   constructor(options: ProcessOptions) {
@@ -168,6 +170,7 @@ export class MachineProcess {
 
   #step(input: Input): void {
     if (input.kind === 'appended') this.measurements.onProduced(input.outputs)
+    if (input.kind === 'message' && input.message.kind === 'diverged') this.#divergence = input.message.report
     for (const effect of this.member.step(input)) this.#perform(effect)
   }
 
@@ -190,9 +193,10 @@ export class MachineProcess {
       case 'release':
         return this.#release(effect.outputs)
       case 'tell':
-        return this.#options.onNotice(effect.text)
+        // A second line is for the other copy (board/evidence.ts).
+        return this.#options.onNotice(effect.text.split('\n')[0]!)
       case 'explain':
-        return
+        return this.#explain(effect.index)
       case 'halt':
         clearInterval(this.#ticker)
         return this.#options.onHalted(effect.reason)
@@ -202,6 +206,12 @@ export class MachineProcess {
       default:
         return this.replica.perform(effect)
     }
+  }
+
+  /** The other copy differs: says what this one had, by the evidence that came with the news. */
+  #explain(index: bigint): void {
+    const evidence = this.#divergence.split('\n')[1]
+    if (evidence !== undefined) this.replica.send({ kind: 'explain', index, evidence })
   }
 
   #propose(request: number, expected: Decision | undefined, proposed: Decision): void {

@@ -6,9 +6,10 @@
  */
 import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import { assert } from '../../base/assert.ts'
-import { UserError } from '../../base/errors.ts'
+import { FormatError, UserError } from '../../base/errors.ts'
 import { Computer, PORT } from '../../board/computer.ts'
 import { nodeEngine } from '../../host/engine.ts'
+import { PAGE_BYTES } from '../../machine/layout.ts'
 import { bootFilesOf } from '../boot_files.ts'
 import { collectGarbage } from '../heap.ts'
 import { BackupRun } from './backup_run.ts'
@@ -110,13 +111,33 @@ class MachineThread {
           digest: this.#computer!.digest(),
         })
       }
-      case 'flipBit': {
-        const { bytes } = this.#computer!.machine.ram
-        bytes[command.address] = bytes[command.address]! ^ 1
-        return
-      }
+      case 'explain':
+        return this.#explain(command.index, command.evidence)
+      case 'flipBit':
+        return this.#flipBit(command.isWritten)
       case 'end':
         this.#isOver = true
+    }
+  }
+
+  /** A fault that tests inject. */
+  #flipBit(isWritten: boolean): void {
+    const { ram } = this.#computer!.machine
+    const written = new Set(ram.writtenPages())
+    const used = Array.from(ram.pages(), ({ page }) => page)
+    const pages = isWritten ? [...written] : used.filter((page) => !written.has(page))
+    const page = pages[Math.floor(pages.length / 2)]!
+    ram.bytes[page * PAGE_BYTES + PAGE_BYTES / 2]! ^= 1
+    this.#report({ kind: 'flipped', page })
+  }
+
+  #explain(index: bigint, evidence: string): void {
+    try {
+      const text = this.#primary?.explain(index, evidence)
+      if (text !== undefined) this.#report({ kind: 'explained', text })
+    } catch (error) {
+      if (!(error instanceof FormatError)) throw error
+      this.#report({ kind: 'explained', text: error.message })
     }
   }
 

@@ -18,8 +18,10 @@ import {
   type Output,
   PORT,
 } from '../../board/computer.ts'
+import { compareEvidence, decodeEvidence } from '../../board/evidence.ts'
 import { type RecordedOutput, Recorder } from '../../board/recorder.ts'
 import type { CompletedRead } from '../../board/replayer.ts'
+import type { Witness } from '../../board/witness.ts'
 import { type DiskRequest, SECTOR_BYTES } from '../../devices/virtio_block.ts'
 import { GENERATION_BYTES } from '../../devices/vm_generation.ts'
 import type { LogPlace } from '../../log/batch.ts'
@@ -39,7 +41,9 @@ const DISK_REQUEST_OVERHEAD = 4096
 const SLEEP_MAX_MS = 60_000
 /** The least of the thread's time that is left for other things than digests is 1 - 1/this. */
 const DIGEST_SHARE = 100
-const DIGEST_DELAY_MAX_MS = 3000
+const DIGEST_DELAY_MAX_MS = 1000
+/** Digests that a backup may not have compared yet; it lags by less, or is dropped. */
+const WITNESSES = 4
 
 export interface PrimaryRunPorts {
   report(report: MachineReport): void
@@ -76,12 +80,20 @@ export class PrimaryRun {
   readonly #diskRequests = new Map<number, number>()
   #diskBytes = 0
   #snapshot: number | undefined
+  /** What this copy was at the latest digests, oldest first. */
+  readonly #witnesses: (Witness & { readonly index: bigint })[] = []
 
   /** Goes on at `place`, where the computer stands. `submitted` are requests that the disk has already. */
   constructor(computer: Computer, place: LogPlace, ports: PrimaryRunPorts) {
     this.#computer = computer
     this.#ports = ports
-    this.#recorder = new Recorder(computer, place)
+    this.#recorder = new Recorder(computer, place, ({ index, state }) => {
+      // The oldest one's memory is used again.
+      const oldest = this.#witnesses.length < WITNESSES ? undefined : this.#witnesses.shift()
+      const hashes = oldest?.hashes ?? new BigUint64Array(computer.machine.layout.ramPages)
+      computer.machine.ram.copyHashes(hashes)
+      this.#witnesses.push({ index, state, hashes })
+    })
     this.#firstIndex = place.nextIndex
     this.#clock = new HostClock(computer)
     computer.stopsAtFrames = true
@@ -174,6 +186,13 @@ export class PrimaryRun {
     this.#recorder.note({ kind: 'reached' })
     this.flush()
     return { join, frontier: this.#recorder.frontier }
+  }
+
+  /** Names what the other copy has otherwise, by what it says about itself at the digest of record `index`. */
+  explain(index: bigint, evidence: string): string {
+    const witness = this.#witnesses.find((one) => one.index === index)
+    if (witness === undefined) return `this copy does not know any more what it was at record ${index}`
+    return compareEvidence(witness, decodeEvidence(evidence))
   }
 
   /** Does what there is to do; returns how long it may be left alone, in milliseconds. */

@@ -98,8 +98,7 @@ export class Replica {
       case 'dropSnapshot':
         return this.#dropSnapshot(effect)
       case 'readChunk':
-        this.#reading = this.#reading.then(() => this.#readChunk(effect.join, effect.number))
-        return
+        return this.#readChunk(effect.join, effect.number)
       case 'storeChunk':
         this.#storing = this.#storing.then(() => this.#whileWhole(() => this.#storeChunk(effect)))
         return
@@ -171,18 +170,22 @@ export class Replica {
     this.#machine.send(effect)
   }
 
-  async #readChunk(join: number, number: number): Promise<void> {
+  /** Several are read at a time, and handed on in order. */
+  #readChunk(join: number, number: number): void {
     const kept = this.#kept
     if (kept?.join !== join || number >= kept.source.chunks) return
-    try {
-      const bytes = await kept.source.read(number)
-      if (this.#kept !== kept) return
-      const isLast = number === kept.source.chunks - 1
-      this.#options.give({ kind: 'chunkRead', join, number, isLast, bytes })
-    } catch (error) {
-      if (systemErrorCode(error) === undefined) throw error
-      this.#options.give({ kind: 'diskFailed', reason: `it cannot be copied: ${(error as Error).message}` })
-    }
+    const isLast = number === kept.source.chunks - 1
+    const reading = kept.source.read(number).then(
+      (bytes): Input => ({ kind: 'chunkRead', join, number, isLast, bytes }),
+      (error: unknown): Input => {
+        if (systemErrorCode(error) === undefined) throw error
+        return { kind: 'diskFailed', reason: `it cannot be copied: ${(error as Error).message}` }
+      },
+    )
+    this.#reading = this.#reading.then(async () => {
+      const input = await reading
+      if (this.#kept === kept) this.#options.give(input)
+    })
   }
 
   // The state that this copy joins with
@@ -240,6 +243,10 @@ export class Replica {
         return
       case 'stateTaken':
         return this.#onState(report)
+      case 'explained':
+        return this.#options.onNotice(`the difference: ${report.text}`)
+      case 'flipped':
+        return this.#options.onNotice(`a bit was flipped in page ${report.page} of RAM`)
       case 'restarted':
         return this.#options.onNotice('the guest starts anew')
       case 'inspected':

@@ -60,8 +60,10 @@ export type MachineCommand =
     }
   /** Makes the state of now known (`digest`), for tests and for people. */
   | { readonly kind: 'inspect'; readonly request: number }
-  /** A fault that tests inject: flips a bit of RAM behind the machine's back. */
-  | { readonly kind: 'flipBit'; readonly address: number }
+  /** Names what differs at the digest of record `index`, where the other copy has what `evidence` says. */
+  | { readonly kind: 'explain'; readonly index: bigint; readonly evidence: string }
+  /** A fault that tests inject: flips a bit of RAM behind the machine's back, in a page that was written lately or not. */
+  | { readonly kind: 'flipBit'; readonly isWritten: boolean }
   | { readonly kind: 'end' }
 
 /** From the machine's thread. */
@@ -81,6 +83,8 @@ export type MachineReport =
       /** For how long nothing was executed. */
       readonly stopMs: number
     }
+  | { readonly kind: 'explained'; readonly text: string }
+  | { readonly kind: 'flipped'; readonly page: number }
   | { readonly kind: 'restarted' }
   | {
       readonly kind: 'inspected'
