@@ -39,6 +39,9 @@ const BATCH_BYTES = 64 * 1024
 const DISK_BYTES_MAX = 64 * 1024 * 1024
 const DISK_REQUEST_OVERHEAD = 4096
 const SLEEP_MAX_MS = 60_000
+/** Frames and keys that wait at most while nothing is executed; more are lost, as a network loses them. */
+const WAITING_EVENTS_MAX = 8192
+const TYPED_PIECES_MAX = 4096
 /** The least of the thread's time that is left for other things than digests is 1 - 1/this. */
 const DIGEST_SHARE = 100
 const DIGEST_DELAY_MAX_MS = 1000
@@ -127,12 +130,14 @@ export class PrimaryRun {
   }
 
   deliver(event: ExternalEvent): void {
+    const mayBeLost = event.kind === 'input' && event.port === PORT.net
+    if (mayBeLost && this.#arrived.length >= WAITING_EVENTS_MAX) return
     this.#arrived.push(event)
   }
 
   /** Types on the serial console. */
   type(bytes: Uint8Array): void {
-    this.#typed.push(bytes)
+    if (this.#typed.length < TYPED_PIECES_MAX) this.#typed.push(bytes)
   }
 
   diskDone(request: number, status: 'ok' | 'error', data: Uint8Array | undefined): void {
