@@ -44,7 +44,7 @@ const WAITING_EVENTS_MAX = 8192
 const TYPED_PIECES_MAX = 4096
 /** The least of the thread's time that is left for other things than digests is 1 - 1/this. */
 const DIGEST_SHARE = 100
-const DIGEST_DELAY_MAX_MS = 1000
+const DIGEST_DELAY_MAX_MS = 10_000
 /** Digests that a backup may not have compared yet; it lags by less, or is dropped. */
 const WITNESSES = 4
 
@@ -149,6 +149,7 @@ export class PrimaryRun {
   append(request: AppendRequest): void {
     if (this.#isOff) return
     if (request.kind === 'released') this.#recorder.note(request)
+    else if (request.isUrgent) this.#digestDueMs = performance.now()
     else this.#digestDueMs ??= Math.max(performance.now(), this.#nextDigestMs)
     this.#wait()
   }
