@@ -223,7 +223,7 @@ class MachineThread {
   #publish(): void {
     if (this.#computer === undefined) return
     const state = this.#primary?.state ?? (this.#backup?.isIdle === false ? 'running' : 'idle')
-    this.#shared.publish(state, this.#computer.position)
+    this.#shared.progress.write(state, this.#computer.position)
   }
 }
 

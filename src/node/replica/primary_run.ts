@@ -125,7 +125,8 @@ export class PrimaryRun {
   }
 
   get state(): ExecutionState {
-    if (this.#isOff || this.#isStopped || this.#isPaused || this.#snapshot !== undefined) return 'stopped'
+    const isHeld = this.#isStopped || this.#isPaused || this.#pace === 0
+    if (this.#isOff || isHeld || this.#snapshot !== undefined) return 'stopped'
     return this.#isIdle ? 'idle' : 'running'
   }
 

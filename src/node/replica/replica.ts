@@ -9,7 +9,7 @@ import { assert } from '../../base/assert.ts'
 import { FormatError, UserError } from '../../base/errors.ts'
 import type { BaseImage } from '../../host/base_image.ts'
 import { systemErrorCode } from '../../host/file_error.ts'
-import { JoiningDisk } from '../../host/joined_disk.ts'
+import type { JoiningDisk } from '../../host/joined_disk.ts'
 import type { MachineDirectory } from '../../host/machine_directory.ts'
 import type { OverlayDisk } from '../../host/overlay_disk.ts'
 import { ReplicaDisk } from '../../host/replica_disk.ts'
@@ -65,12 +65,12 @@ export class Replica {
 
   /** What the machine does and where it is, once this copy is a primary. */
   get progress(): { readonly state: ExecutionState; readonly position: bigint } | undefined {
-    return this.#isPrimary ? this.#machine.progress : undefined
+    return this.#isPrimary ? this.#machine.progress.read() : undefined
   }
 
   /** Where this copy's machine is. */
   get position(): bigint {
-    return this.#machine.progress.position
+    return this.#machine.progress.read().position
   }
 
   send(command: MachineCommand): void {
@@ -135,7 +135,7 @@ export class Replica {
 
   #openDisk(overlay: OverlayDisk): ReplicaDisk {
     const { give, onNotice } = this.#options
-    return new ReplicaDisk(overlay, {
+    const disk = new ReplicaDisk(overlay, {
       onDone: (request, status, data) => this.#machine.send({ kind: 'diskDone', request, status, data }),
       onFailed: (reason) => {
         if (!this.#isOver) give({ kind: 'diskFailed', reason })
@@ -148,6 +148,25 @@ export class Replica {
         if (isFull) give({ kind: 'diskFailed', reason: 'no room' })
       },
       onNotice,
+      onCorrupt: ({ sector, sectors }) => {
+        if (!this.#isOver) void this.#convictDisk(`sectors ${sector} to ${sector + sectors - 1}`)
+      },
+    })
+    disk.scrubber?.start()
+    return disk
+  }
+
+  /** The disk has changed by itself: nobody may start from it again (duty 13 of replication/ports.ts). */
+  async #convictDisk(where: string): Promise<void> {
+    try {
+      await this.#options.directory.voidGeneration()
+    } catch (error) {
+      if (!(error instanceof UserError)) throw error
+      this.#options.onNotice(error.message)
+    }
+    this.#options.give({
+      kind: 'convicted',
+      report: `${where} of the disk have changed without being written`,
     })
   }
 
@@ -204,7 +223,7 @@ export class Replica {
     const sink: StateSink = {
       header: async (sectors, baseDigest) => {
         if (baseDigest !== base.digest) throw new FormatError(`a disk with another base, ${baseDigest}`)
-        this.#joining!.disk = await JoiningDisk.begin(directory.diskPath, base, sectors)
+        this.#joining!.disk = await directory.beginJoin(base, sectors)
       },
       pages: (pages) => this.#machine.send({ kind: 'installPages', pages }),
       zeros: (sector, sectors) => this.#joining!.disk!.zeros(sector, sectors),
