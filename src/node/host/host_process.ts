@@ -145,7 +145,7 @@ class Host {
       },
       onHalted: (reason) => this.#onHalted(reason),
     })
-    const methods = controlMethods({ process: this.#process, config })
+    const methods = controlMethods({ process: this.#process, config, record: file.record })
     this.#control = new ControlServer(methods, options.onNotice)
     this.#listener = await this.#listen()
     this.#looking = setInterval(() => this.#lookForEnd(), LOOK_MS)
