@@ -3,13 +3,14 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { connect, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Duplex } from 'node:stream'
 import { afterEach, test } from 'node:test'
 import { Random } from '../base/prng.ts'
 import { openCredentials } from '../host/secure_credentials.ts'
 import { dialSecure } from '../host/secure_dial.ts'
 import { listenSecure } from '../host/secure_listener.ts'
 import { LinkClient, type LinkIdentity, type LinkOutput } from './link_client.ts'
-import { encodeLink, type LinkMessage } from './link_codec.ts'
+import { decodeLink, encodeLink, type LinkMessage, linkDecoder } from './link_codec.ts'
 import { assertBytes, closeAll, closers, Gateway, PATIENT_MS, Primary, until } from './testing/link_ends.ts'
 
 const CONSOLE = 1
@@ -17,6 +18,7 @@ const NET = 2
 
 afterEach(closeAll)
 
+const good: LinkMessage = { kind: 'hello', epoch: 1, life: 1, machine: 'vm' }
 const frame = (ordinal: number, text = `frame ${ordinal}`): LinkOutput => ({
   port: NET,
   ordinal: BigInt(ordinal),
@@ -152,6 +154,35 @@ test('a new life counts anew', async () => {
   assert.deepEqual(gateway.console, [1, 2, 3, 4])
 })
 
+test('a new life that begins before an output of the old one is confirmed hears nothing of that', async () => {
+  const { server, frames } = new Gateway()
+  const written: Buffer[] = []
+  const [older, newer] = [0, 1].map(
+    () =>
+      new Duplex({
+        read() {},
+        write(bytes: Buffer, _encoding, done) {
+          written.push(bytes)
+          done()
+        },
+      }),
+  )
+  server.accept(older!, 'hostA')
+  server.accept(newer!, 'hostB')
+  // All within one turn.
+  older!.emit('data', encodeLink(good))
+  older!.emit('data', encodeLink({ kind: 'output', ...frame(1) }))
+  newer!.emit('data', encodeLink({ ...good, epoch: 2, life: 2 }))
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  assert.deepEqual(frames, ['frame 1'])
+  const decoder = linkDecoder('gateway')
+  decoder.push(Buffer.concat(written))
+  const kinds: string[] = []
+  for (let next = decoder.next(); next !== undefined; next = decoder.next()) kinds.push(decodeLink(next).kind)
+  assert.deepEqual(kinds.toSorted(), ['refused', 'welcome', 'welcome'])
+  server.close()
+})
+
 test('outputs that are put while the link is not up are dropped', async () => {
   const gateway = await new Gateway().open()
   const primary = await gateway.primary()
@@ -210,9 +241,13 @@ test('a primary that holds inputs still hears what has left, and gets the inputs
   gateway.server.input(NET, Buffer.from('c'))
   await until('input', () => primary.inputs.length === 3)
   assert.deepEqual(primary.inputs, ['2 a', '2 b', '2 c'])
+  primary.client.holdInput(true)
+  primary.client.holdInput(false)
+  primary.client.put(frame(2))
+  await until('left', () => primary.left.get(NET) === 2n)
+  assert.equal(gateway.said.filter((line) => line === 'ready').length, 1, 'ready, though nothing was refused')
 })
 
-const good: LinkMessage = { kind: 'hello', epoch: 1, life: 1, machine: 'vm' }
 const output = (port: number, ordinal: bigint, length: number): LinkMessage => ({
   ...{ kind: 'output', port, ordinal },
   bytes: new Uint8Array(length),

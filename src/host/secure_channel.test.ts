@@ -310,6 +310,16 @@ test('whoever does not finish the handshake is dropped, at whatever point it sto
   for (const notice of notices) assert.match(notice, /no handshake within 300 ms/)
 })
 
+test('the time for a handshake is none for the channel behind it', async () => {
+  const { listener, accepted } = await listen({ handshakeMs: 2000 })
+  const stream = await opened(listener.port)
+  // Its time runs out after that of the channel would.
+  const silent = await plain(listener.port)
+  await once(silent.resume(), 'close')
+  accepted[0]!.stream.write('still here')
+  assert.equal(await received(stream, 10), 'still here')
+})
+
 test('a crowd that stays silent is bounded, and does not keep a peer out', async () => {
   const { listener, notices } = await listen({ unfinishedMax: 4 })
   const crowd = await Promise.all(Array.from({ length: 12 }, () => plain(listener.port)))
