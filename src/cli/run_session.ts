@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process'
 import { closeSync, openSync } from 'node:fs'
 import { UserError } from '../base/errors.ts'
 import { imageNames, openImage, type StoredImage } from '../image/store.ts'
-import { Pair } from '../node/host/pair.ts'
+import { Pair, type PairOptions } from '../node/host/pair.ts'
 import { PairControl, type PairStatus } from '../node/host/pair_control.ts'
 import { PairRun } from '../node/host/pair_run.ts'
 import { EXIT_CODE } from './exit_codes.ts'
@@ -55,10 +55,12 @@ async function findOrCreate(imageName: string, options: RunCommandOptions): Prom
   })
 }
 
-function networkOf(net: string): { readonly network?: { readonly kind: 'none' } } {
+function networkOf(net: string): Pick<PairOptions, 'network'> {
   if (net === 'gateway') return {}
   if (net === 'none') return { network: { kind: 'none' } }
-  throw new CommandError(`--net ${net}: write gateway or none`, EXIT_CODE.usage)
+  const [, address] = /^stream:(.+)$/.exec(net) ?? []
+  if (address !== undefined) return { network: { kind: 'stream', address } }
+  throw new CommandError(`--net ${net}: write gateway, stream:ADDRESS or none`, EXIT_CODE.usage)
 }
 
 async function findOrBuild(name: string, { build }: RunCommandOptions): Promise<StoredImage> {

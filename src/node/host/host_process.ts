@@ -118,9 +118,9 @@ class Host {
     const { config, options, directory, credentials } = this.#parts
     const past = await directory.arbiterPast()
     const { arbiter } = await openArbiter(config.arbiter, config.machine, { past })
-    const network = openNetwork(config, credentials, options.onNotice)
     const { disk, file, base } = this.#parts
     const { specification, kernel, initramfs } = file.record
+    const network = openNetwork(config, specification, credentials, options.onNotice)
     const settings = settingsOf(config.settings)
     const progress = new MachineProgress()
     const thread = {
@@ -145,7 +145,7 @@ class Host {
       },
       onHalted: (reason) => this.#onHalted(reason),
     })
-    const methods = controlMethods({ process: this.#process, config })
+    const methods = controlMethods({ process: this.#process, config, record: file.record })
     this.#control = new ControlServer(methods, options.onNotice)
     this.#listener = await this.#listen()
     this.#looking = setInterval(() => this.#lookForEnd(), LOOK_MS)
