@@ -12,11 +12,10 @@
  *         *.log                what the processes say
  */
 import { randomBytes } from 'node:crypto'
-import { once } from 'node:events'
 import { existsSync, mkdirSync, readdirSync } from 'node:fs'
-import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { z } from 'zod'
+import { assert } from '../../base/assert.ts'
 import { UserError } from '../../base/errors.ts'
 import { BaseImage } from '../../host/base_image.ts'
 import { fileError } from '../../host/file_error.ts'
@@ -29,6 +28,7 @@ import {
   networkSchema,
   settingsSchema,
 } from './host_config.ts'
+import { freePorts } from './loopback_ports.ts'
 import { randomMac, writeMachineFile } from './machine_file.ts'
 import { readStoredJson, writeStoredJson } from './stored_json.ts'
 
@@ -86,11 +86,11 @@ export interface PairOptions {
 
 export class Pair {
   readonly directory: string
-  readonly file: PairFile
+  #file: PairFile
 
   private constructor(directory: string, file: PairFile) {
     this.directory = directory
-    this.file = file
+    this.#file = file
   }
 
   /** The names of all machines below `root`. */
@@ -145,6 +145,20 @@ export class Pair {
     if (isGateway) await writeStoredJson(pair.configPath(GATEWAY_NAME), pair.#gatewayConfig(options))
     await writeStoredJson(join(directory, 'pair.json'), file)
     return pair
+  }
+
+  get file(): PairFile {
+    return this.#file
+  }
+
+  /** Has the gateway listen at other ports from its next start on. */
+  async changeForwards(forwards: readonly string[]): Promise<void> {
+    assert(this.file.gateway !== undefined, 'no gateway to change')
+    const path = this.configPath(GATEWAY_NAME)
+    const config = readStoredJson(path, gatewayConfigSchema)
+    await writeStoredJson(path, { ...config, forwards: [...forwards] })
+    this.#file = { ...this.file, gateway: { ...this.file.gateway, forwards: [...forwards] } }
+    await writeStoredJson(join(this.directory, 'pair.json'), this.file)
   }
 
   get name(): string {
@@ -217,13 +231,4 @@ function makeDirectory(path: string): void {
   } catch (error) {
     throw fileError(error, 'make', path)
   }
-}
-
-/** Ports of the loopback that nobody uses at the moment. */
-async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'))
-  await Promise.all(servers.map((server) => once(server, 'listening')))
-  const ports = servers.map((server) => (server.address() as AddressInfo).port)
-  await Promise.all(servers.map((server) => once(server.close(), 'close')))
-  return ports
 }
