@@ -63,6 +63,8 @@ export class MachineProcess {
   #isDraining = false
   #isAlive = true
   #isPaused = false
+  /** Actions that are being done, one within the other. */
+  #actions = 0
   #isForced: boolean
   #backlog: { readonly action: () => void; readonly isTimer: boolean }[] = []
   #link: GatewayLink | undefined
@@ -354,11 +356,19 @@ export class MachineProcess {
 
   // Time
 
-  /** Does it now, when the process goes on, or never. */
+  /**
+   * Does it now, when the process goes on, or never. A pause that comes in the middle of an action takes effect behind
+   * it: what the machine reports keeps its order.
+   */
   #post(action: () => void, isTimer = false): void {
     if (!this.#isAlive) return
-    if (this.#isPaused) this.#backlog.push({ action, isTimer })
-    else action()
+    if (this.#isPaused && this.#actions === 0) {
+      this.#backlog.push({ action, isTimer })
+      return
+    }
+    this.#actions++
+    action()
+    this.#actions--
   }
 
   #later(delayMs: number, action: () => void): void {

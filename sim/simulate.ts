@@ -106,6 +106,8 @@ export function simulate(options: SimulationOptions): RunResult {
   run(shape.healMs + RECOVERY_MS, isBack)
   const outcome = { isServing: cluster.clients.answered > answered, isProtected: cluster.isProtected }
   readFinally(world, cluster, run)
+  // A fault from before may show only now (a page that was not read since); what it costs is made good as well.
+  if (outcome.isProtected) run(world.nowMs + RECOVERY_MS, () => cluster.isProtected)
   world.observe({ kind: 'ended' })
   const { operations } = cluster.clients
   const failures = world.failure === undefined ? [] : [world.failure]

@@ -32,6 +32,9 @@ export const layers: Readonly<Record<string, Layer>> = {
   sim: { pure: true, imports: ['base', 'log', 'replication'] },
 }
 
+/** The pure parts of layers that are not: they may import what their layer may, but nothing else of the layer. */
+export const pureFolders: readonly string[] = ['src/gateway/stack']
+
 /** Layers that stand beside `src/`, since the package does without them. */
 export const outerLayers: readonly string[] = ['sim']
 

@@ -121,6 +121,25 @@ test('whatever is impure is caught in pure layers', () => {
   ])
 })
 
+test('a pure folder of a layer that is not pure keeps the rules of purity', () => {
+  accepted(
+    'src/gateway/a.ts',
+    `import { b } from 'node:net'\nimport { c } from './stack/c.ts'\nsetTimeout(b, 1)\n`,
+  )
+  accepted('src/gateway/stack/a.ts', `import { b } from '../../base/b.ts'\nimport { c } from './c.ts'\n`)
+  accepted(
+    'src/gateway/stack/a.test.ts',
+    `import { b } from '../testing/b.ts'\nimport fc from 'fast-check'\n`,
+  )
+  assert.deepEqual(messages('src/gateway/stack/a.ts', `import { b } from '../b.ts'\nsetTimeout(b, 1)\n`), [
+    '1: src/gateway/stack is pure and must not import src/gateway/b.ts',
+    "2: 'setTimeout' in src/gateway/stack, which is pure",
+  ])
+  assert.deepEqual(messages('src/gateway/stack/a.ts', `import { b } from 'node:net'\n`), [
+    "1: imports 'node:net': src/gateway/stack is pure and imports nothing from outside",
+  ])
+})
+
 test('words that only look impure are accepted', () => {
   accepted('src/base/a.ts', `// Date.now() and process\nconst text = 'await a Promise'\n`)
   accepted(

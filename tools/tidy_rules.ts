@@ -1,6 +1,6 @@
 /** The rules that neither the compiler nor Biome keeps, each a function from a file to its violations. */
 import { posix } from 'node:path'
-import { layers, outerLayers, programs, testImports } from './layers.ts'
+import { layers, outerLayers, programs, pureFolders, testImports } from './layers.ts'
 import { type Import, importsOf, type Token, tokenize } from './tokens.ts'
 
 export interface SourceFile {
@@ -78,6 +78,14 @@ function placeOf(path: string): { layer: string | undefined; isTest: boolean } {
   return { layer: layerOf(path), isTest: path.endsWith('.test.ts') }
 }
 
+/** What is pure and holds this file: its layer, or a folder of it. */
+function pureWhole(path: string): string | undefined {
+  const folder = pureFolders.find((each) => path.startsWith(`${each}/`))
+  if (folder !== undefined) return folder
+  const { layer } = placeOf(path)
+  return layer !== undefined && layers[layer]?.pure ? layer : undefined
+}
+
 function layerOf(path: string): string | undefined {
   if (programs.includes(path)) return undefined
   const [top = '', below = ''] = path.split('/')
@@ -96,9 +104,9 @@ function checkImports({ path }: SourceFile, imports: readonly Import[]): Violati
 }
 
 function packageImportProblem(path: string, { specifier }: Import): string | undefined {
-  const { layer, isTest } = placeOf(path)
-  if (layer === undefined || isTest || !layers[layer]?.pure) return undefined
-  return `imports '${specifier}': ${layer} is pure and imports nothing from outside`
+  const whole = pureWhole(path)
+  if (whole === undefined || placeOf(path).isTest) return undefined
+  return `imports '${specifier}': ${whole} is pure and imports nothing from outside`
 }
 
 function relativeImportProblem(path: string, { specifier, isTypeOnly }: Import): string | undefined {
@@ -109,7 +117,11 @@ function relativeImportProblem(path: string, { specifier, isTypeOnly }: Import):
   if (layer === undefined) return undefined
   const rules = layers[layer]
   if (!rules) return `'${layer}' is not a layer: see tools/layers.ts`
+  const folder = pureFolders.find((each) => path.startsWith(`${each}/`))
   const targetLayer = placeOf(target).layer
+  if (folder !== undefined && !isTest && targetLayer === layer && !target.startsWith(`${folder}/`)) {
+    return `${folder} is pure and must not import ${target}`
+  }
   if (targetLayer === undefined) return `imports ${target}, which is in no layer`
   if (targetLayer === layer || rules.imports.includes(targetLayer)) return undefined
   const typesAllowed = rules.types?.includes(targetLayer) ?? false
@@ -119,11 +131,11 @@ function relativeImportProblem(path: string, { specifier, isTypeOnly }: Import):
 }
 
 function checkPurity({ path }: SourceFile, tokens: readonly Token[]): Violation[] {
-  const { layer, isTest } = placeOf(path)
-  if (layer === undefined || isTest || !layers[layer]?.pure) return []
+  const whole = pureWhole(path)
+  if (whole === undefined || placeOf(path).isTest) return []
   return tokens.flatMap((token, index) => {
     const name = impureName(tokens, index)
-    return name ? [{ path, line: token.line, message: `'${name}' in ${layer}, which is pure` }] : []
+    return name ? [{ path, line: token.line, message: `'${name}' in ${whole}, which is pure` }] : []
   })
 }
 

@@ -35,6 +35,11 @@ const commands: readonly CommandEntry[] = [
   { name: 'watch', summary: 'follow what happens to a protected machine', load: () => import('./watch.ts') },
   { name: 'failover', summary: 'hand a machine over to its backup', load: () => import('./failover.ts') },
   { name: 'console', summary: "use a protected machine's console", load: () => import('./console.ts') },
+  {
+    name: 'snapshot',
+    summary: 'save a protected machine while it runs',
+    load: () => import('./snapshot.ts'),
+  },
   { name: 'stop', summary: 'stop a protected machine in order', load: () => import('./stop.ts') },
   { name: 'host', summary: "run one host's part of a machine", load: () => import('./host.ts') },
   { name: 'gateway', summary: "run a machine's gateway", load: () => import('./gateway.ts') },

@@ -12,6 +12,7 @@ import type { TcpConnection } from './stack/tcp_connection.ts'
 import { LiveGuest } from './testing/live_guest.ts'
 import { DNS_ADDRESS, GATEWAY_ADDRESS, GUEST_ADDRESS } from './testing/memory_guest.ts'
 import { RecordedHandler } from './testing/recorded_handler.ts'
+import { UDP_FLOWS_MAX } from './udp_relay.ts'
 
 const PORT = 7
 const DEADLINE_MS = 60_000
@@ -347,6 +348,26 @@ describe('datagrams', () => {
     await until(() => live.guest.datagrams.length === 2, 'the truncated answer')
     const { payload } = live.guest.datagrams[1]!
     assert.deepEqual([payload.length, payload[2]! & 0x82], [12, 0x82])
+  })
+
+  it('of very many ports take no more than so many sockets', async () => {
+    await attached()
+    const server = createSocket('udp4')
+    closers.push(() => server.close())
+    let last = 0
+    server.on('message', (bytes) => {
+      last = bytes.readUInt16BE()
+    })
+    server.bind(0, '127.0.0.1')
+    await once(server, 'listening')
+    const destinationPort = server.address().port
+    for (let sourcePort = 1000; sourcePort < 1000 + 2 * UDP_FLOWS_MAX; sourcePort++) {
+      const payload = Uint8Array.of(sourcePort >> 8, sourcePort)
+      live.guest.sendUdp({ destination: GATEWAY_ADDRESS, sourcePort, destinationPort, payload })
+      if (sourcePort % 100 === 0) await setTimeout(1)
+    }
+    await until(() => last === 999 + 2 * UDP_FLOWS_MAX, 'the last datagram')
+    assert.equal(live.network.stats().udpFlows, UDP_FLOWS_MAX)
   })
 
   it('to where they may not go are answered with ICMP', async () => {

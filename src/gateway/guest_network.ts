@@ -56,7 +56,6 @@ export class GuestNetwork {
   readonly #stack: GuestStack
   readonly #outbound: Outbound
   readonly #relay: UdpRelay
-  readonly #onNotice: (text: string) => void
   readonly #servers: Server[] = []
   readonly #sockets = new Set<Socket>()
   #timer: NodeJS.Timeout | undefined
@@ -66,7 +65,6 @@ export class GuestNetwork {
   private constructor(options: GuestNetworkOptions) {
     const stackOptions = readOptions(options)
     const dnsServers = (options.dnsServers ?? getServers()).map(parseDnsServer)
-    this.#onNotice = options.onNotice
     this.#outbound = new Outbound({ ...stackOptions, allowLoopback: options.allowLoopback, dnsServers })
     this.#stack = new GuestStack(stackOptions, {
       transmit: options.transmit,
@@ -144,9 +142,10 @@ export class GuestNetwork {
       server.once('error', (error) => reject(listenError(forward, error)))
       server.listen({ host, port, backlog: LISTEN_BACKLOG }, resolve)
     })
-    server.on('error', (error) =>
-      this.#onNotice(`port forward ${portForwardText(forward)}: ${error.message}`),
-    )
+    // The system has no room for another client, say: as long as that lasts each of them tells it.
+    server.on('error', (error: NodeJS.ErrnoException) => {
+      this.#stack.refusals.count(`a client of ${portForwardText(forward)}: ${error.code ?? error.message}`)
+    })
     this.#servers.push(server)
   }
 

@@ -105,12 +105,13 @@ export class UdpRelay {
     // The guest hears of no error: datagrams are lost, and whoever minds asks again.
     socket.on('error', () => {})
     socket.on('message', (bytes) => this.#onMessage(flow, bytes))
-    socket.connect(port, host, () => {
+    socket.once('connect', () => {
       if (flow.socket !== socket) return
       flow.isConnected = true
       for (const bytes of flow.waiting) socket.send(bytes)
       flow.waiting = []
     })
+    socket.connect(port, host)
   }
 
   #send(flow: UdpFlow, bytes: Uint8Array): void {

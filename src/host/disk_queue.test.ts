@@ -62,13 +62,25 @@ interface Rig {
   readonly submit: (...requests: DiskRequest[]) => Promise<void>
 }
 
-function rig(retryMs = 5): Rig {
+interface RigOptions {
+  readonly retryMs?: number
+  /** Called while an error holds a request: that errors hold requests is asked for by this. */
+  readonly onHeld?: (queue: DiskQueue) => void
+}
+
+function rig({ retryMs = 5, onHeld }: RigOptions = {}): Rig {
   const disk = new HeldDisk()
   const seen: string[] = []
   const events: DiskQueueEvents = {
     onDone: (id, status, data) => seen.push(`${id} ${status}${data === undefined ? '' : ` ${data}`}`),
     onFull: (full) => seen.push(`full ${full}`),
     onError: (request, error) => seen.push(`${request.id} failed: ${error.message}`),
+    ...(onHeld && {
+      onHeld: (request, error) => {
+        seen.push(`${request.id} held: ${error.message}`)
+        onHeld(queue)
+      },
+    }),
   }
   const queue = new DiskQueue(disk, events, retryMs)
   const submit = async (...requests: DiskRequest[]): Promise<void> => {
@@ -138,7 +150,7 @@ test('a full disk is tried again until there is room, and the guest sees no erro
 })
 
 test('waiting for room can be abandoned', async () => {
-  const { disk, seen, submit, queue } = rig(1 << 30)
+  const { disk, seen, submit, queue } = rig({ retryMs: 1 << 30 })
   await submit(write(1, 0))
   await disk.end('write 0+1', systemError('ENOSPC'))
   queue.abandon()
@@ -153,6 +165,77 @@ test('an I/O error is a status, and what waited goes on', async () => {
   await disk.end('write 0+1', systemError('EIO'))
   await disk.end('read 0+1')
   assert.deepEqual(seen, ['1 failed: EIO', '1 error', '2 ok 0'])
+})
+
+const never = 1 << 30
+const untouched = (): void => {}
+
+test('a request that is held is tried again until it works, and what overlaps it waits', async () => {
+  const { disk, seen, submit, queue } = rig({ onHeld: untouched })
+  await submit(write(1, 0), read(2, 0), read(3, 5), flush(4))
+  await disk.end('write 0+1', systemError('EIO'))
+  await disk.end('read 5+1')
+  for (let round = 0; round < 2; round++) {
+    while (disk.started.length === 0) await settle()
+    assert.deepEqual(disk.names, ['write 0+1'])
+    if (round === 0) await disk.end('write 0+1', systemError('EIO'))
+  }
+  assert.deepEqual(seen, ['1 held: EIO', '3 ok 5', '1 held: EIO'])
+  await disk.end('write 0+1')
+  await disk.end('read 0+1')
+  await disk.end('flush')
+  assert.deepEqual(seen.slice(3), ['1 ok', '2 ok 0', '4 ok'])
+  assert.equal(queue.length, 0)
+})
+
+test('those that are held fail when the owner says so, and no other', async () => {
+  const { disk, seen, submit, queue } = rig({ retryMs: never, onHeld: untouched })
+  await submit(write(1, 0), write(2, 5), write(3, 9), read(4, 0))
+  await disk.end('write 0+1', systemError('EIO'))
+  await disk.end('write 5+1', systemError('ENOSPC'))
+  queue.failHeld()
+  await settle()
+  assert.deepEqual(seen, ['1 held: EIO', 'full true', '1 failed: EIO', '1 error'])
+  assert.deepEqual(disk.names, ['write 9+1', 'read 0+1'])
+  await disk.end('read 0+1', systemError('EIO'))
+  assert.deepEqual(seen.slice(4), ['4 held: EIO'], 'later ones are held again')
+  queue.failHeld()
+  await settle()
+  assert.deepEqual(seen.slice(5), ['4 failed: EIO', '4 error'])
+  queue.abandon()
+  await settle()
+  await disk.end('write 5+1')
+})
+
+test('an owner that hears of a held request may let it fail at once', async () => {
+  const { disk, seen, submit } = rig({ retryMs: never, onHeld: (queue) => queue.failHeld() })
+  await submit(write(1, 0))
+  await disk.end('write 0+1', systemError('EIO'))
+  assert.deepEqual(seen, ['1 held: EIO', '1 failed: EIO', '1 error'])
+})
+
+test('a request may find the disk full, then failing, then full again', async () => {
+  const { disk, seen, submit } = rig({ onHeld: untouched })
+  await submit(write(1, 0))
+  for (const code of ['ENOSPC', 'EIO', 'ENOSPC', 'ENOSPC', undefined]) {
+    while (disk.started.length === 0) await settle()
+    await disk.end('write 0+1', code === undefined ? undefined : systemError(code))
+  }
+  assert.deepEqual(seen, ['full true', 'full false', '1 held: EIO', 'full true', 'full false', '1 ok'])
+})
+
+test('an abandoned queue tries what is held once more', async () => {
+  const { disk, seen, submit, queue } = rig({ retryMs: never, onHeld: untouched })
+  await submit(write(1, 0), write(2, 5), read(3, 5))
+  await disk.end('write 0+1', systemError('EIO'))
+  await disk.end('write 5+1', systemError('EIO'))
+  queue.abandon()
+  await settle()
+  await disk.end('write 0+1')
+  await disk.end('write 5+1', systemError('EIO'))
+  await disk.end('read 5+1', systemError('EIO'))
+  assert.deepEqual(seen.slice(2), ['1 ok', '2 failed: EIO', '2 error', '3 failed: EIO', '3 error'])
+  await queue.drain()
 })
 
 test('however requests are timed, each read sees exactly the writes before it', async () => {

@@ -8,8 +8,14 @@
  * The order in which requests finish is not deterministic: the log's completion records carry it to the other copy.
  *
  * A full disk is not an error to the guest: the request is tried again until there is room (`onFull` tells the owner,
- * who pauses the machine). Every other error of the system is status "error". What is not an error of the system is
- * a bug of ours and stops the process.
+ * who pauses the machine). Every other error of the system is status "error", or, if the owner takes `onHeld`, holds
+ * the request: it is tried again until it works or the owner calls `failHeld`.
+ *
+ *     waiting --> running --ok--> done          full disk: running --> waits for room --> running
+ *                    |                          onHeld:    running --> held ------------> running
+ *                    '--error--> done                                    '--failHeld--> done, with status "error"
+ *
+ * What is not an error of the system is a bug of ours and stops the process.
  */
 import { isFullError, systemErrorCode } from './file_error.ts'
 
@@ -36,6 +42,10 @@ export interface DiskQueueEvents {
   readonly onDone: (id: number, status: 'ok' | 'error', data: Uint8Array | undefined) => void
   /** The first request found the disk full (true), or the last one that did has got through (false). */
   readonly onFull: (full: boolean) => void
+  /**
+   * An error of the system holds the request, here and at each attempt after that fails. Without this it is a status.
+   */
+  readonly onHeld?: (request: DiskRequest, error: Error) => void
   /** An error that the guest is about to see as status "error", for the host's own log. */
   readonly onError: (request: DiskRequest, error: Error) => void
 }
@@ -51,7 +61,10 @@ interface Outcome {
   readonly data: Uint8Array | undefined
 }
 
-/** How long to wait before a full disk is tried again. */
+/** What ends a pause: its time, or its owner, who wants no further attempt. */
+type PauseEnd = 'over' | 'given up'
+
+/** How long to wait before a request is tried again. */
 const RETRY_MS = 1000
 
 export class DiskQueue {
@@ -59,8 +72,9 @@ export class DiskQueue {
   readonly #events: DiskQueueEvents
   readonly #retryMs: number
   readonly #running = new Set<Running>()
-  /** Wakes each request that waits for room. */
-  readonly #waiting = new Set<() => void>()
+  /** Each ends the pause of a request that waits for room, or of one that is held. */
+  readonly #waiting = new Set<(end: PauseEnd) => void>()
+  readonly #held = new Set<(end: PauseEnd) => void>()
   #full = 0
   #closed = false
 
@@ -92,22 +106,31 @@ export class DiskQueue {
     await Promise.all([...this.#running].map((running) => running.done))
   }
 
-  /** Gives up waiting for room: requests that found the disk full end with status "error". */
+  /** Requests that are held end with status "error". One that is just tried again may be held again. */
+  failHeld(): void {
+    for (const wake of this.#held) wake('given up')
+  }
+
+  /** Gives up waiting: requests that found the disk full, or are held, are tried once more and then fail. */
   abandon(): void {
     this.#closed = true
-    for (const wake of this.#waiting) wake()
+    for (const wake of [...this.#waiting, ...this.#held]) wake('over')
   }
 
   async #run(request: DiskRequest): Promise<void> {
     let wasFull = false
     let outcome = await this.#attempt(request)
-    while (outcome.error !== undefined && isFullError(outcome.error) && !this.#closed) {
-      if (!wasFull) this.#enterFull()
-      wasFull = true
-      await this.#pause()
-      outcome = await this.#attempt(request)
+    for (; outcome.error !== undefined && !this.#closed; outcome = await this.#attempt(request)) {
+      const isFull = isFullError(outcome.error)
+      if (isFull !== wasFull) this.#countFull(isFull)
+      wasFull = isFull
+      if (!isFull && this.#events.onHeld === undefined) break
+      // Before anybody hears of it, since they may call failHeld at once.
+      const pause = this.#pause(isFull ? this.#waiting : this.#held)
+      if (!isFull) this.#events.onHeld?.(request, outcome.error)
+      if ((await pause) === 'given up') break
     }
-    if (wasFull) this.#leaveFull()
+    if (wasFull) this.#countFull(false)
     if (outcome.error !== undefined) this.#events.onError(request, outcome.error)
     this.#events.onDone(request.id, outcome.error === undefined ? 'ok' : 'error', outcome.data)
   }
@@ -131,25 +154,20 @@ export class DiskQueue {
     return undefined
   }
 
-  #enterFull(): void {
-    this.#full++
-    if (this.#full === 1) this.#events.onFull(true)
+  #countFull(isFull: boolean): void {
+    this.#full += isFull ? 1 : -1
+    if (this.#full === (isFull ? 1 : 0)) this.#events.onFull(isFull)
   }
 
-  #leaveFull(): void {
-    this.#full--
-    if (this.#full === 0) this.#events.onFull(false)
-  }
-
-  async #pause(): Promise<void> {
-    await new Promise<void>((resolve) => {
-      const wake = (): void => {
+  async #pause(pauses: Set<(end: PauseEnd) => void>): Promise<PauseEnd> {
+    return new Promise((resolve) => {
+      const wake = (end: PauseEnd): void => {
         clearTimeout(timer)
-        this.#waiting.delete(wake)
-        resolve()
+        pauses.delete(wake)
+        resolve(end)
       }
-      const timer = setTimeout(wake, this.#retryMs)
-      this.#waiting.add(wake)
+      const timer = setTimeout(() => wake('over'), this.#retryMs)
+      pauses.add(wake)
     })
   }
 }

@@ -173,7 +173,7 @@ export class Follower {
       this.state = 'gating'
       this.#gatingMs = nowMs
       if (!this.#context.has('joiner eligible early')) this.gateFrom = frontier.nextIndex
-      this.#context.emit({ kind: 'append', record: { kind: 'digest' } })
+      this.#context.emit({ kind: 'append', record: { kind: 'digest', isUrgent: true } })
       if (this.#context.has('joiner eligible early')) this.state = 'ready'
     }
     const isVerified = this.#digestIndex !== undefined && this.executed > this.#digestIndex

@@ -17,7 +17,7 @@ export class LogUpkeep {
     const { nowMs, settings } = this.#context
     if (nowMs - this.#digestMs >= settings.digestMs) {
       this.#digestMs = nowMs
-      this.#context.emit({ kind: 'append', record: { kind: 'digest' } })
+      this.#context.emit({ kind: 'append', record: { kind: 'digest', isUrgent: false } })
     }
     if (nowMs - this.#releasedMs < settings.releasedMs) return
     this.#releasedMs = nowMs

@@ -184,4 +184,5 @@ export type Effect =
 
 export type AppendRequest =
   | { readonly kind: 'released'; readonly port: number; readonly ordinal: bigint }
-  | { readonly kind: 'digest' }
+  /** One that is urgent is waited for; others may be made less often where they cost much. */
+  | { readonly kind: 'digest'; readonly isUrgent: boolean }

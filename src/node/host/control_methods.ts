@@ -6,13 +6,16 @@ import { PORT } from '../../board/computer.ts'
 import { type ControlMethod, type ControlSession, controlMethod } from '../../host/control_server.ts'
 import type { OperatorCommand } from '../../replication/ports.ts'
 import { Primary } from '../../replication/primary.ts'
+import type { MachineRecord } from '../machine_record.ts'
 import type { MachineProcess } from '../replica/machine_process.ts'
+import { saveState } from '../replica/saved_state.ts'
 import type { HostConfig } from './host_config.ts'
 import { checkAgainst } from './stored_json.ts'
 
 export interface ControlledHost {
   readonly process: MachineProcess
   readonly config: HostConfig
+  readonly record: MachineRecord
 }
 
 /** What a host says about its copy. */
@@ -76,6 +79,12 @@ export function controlMethods(host: ControlledHost): Record<string, ControlMeth
     failover: operate('failOver'),
     stop: operate('stop'),
     force: operate('force'),
+    snapshot: method(z.strictObject({ path: z.string().min(1) }), async ({ path }) => {
+      const { role } = host.process.member
+      if (!(role instanceof Primary)) throw new UserError('this copy is not the primary')
+      const position = await saveState(replica, host.record, role.configuration.life, path)
+      return { position: `${position}` }
+    }),
     console: method(nothing, (_, session) => attachConsole(host, session)),
     ...(host.config.allowFaults === true ? faultMethods(host) : {}),
     inspect: method(nothing, async () => {

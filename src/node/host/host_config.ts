@@ -61,6 +61,8 @@ export const hostConfigSchema = z.strictObject({
   machineFile: z.string().min(1),
   /** Where others reach this process. */
   listen: addressSchema,
+  /** Where others reach the thread of its heartbeats; any port that is free by default. */
+  heartbeatPort: port.optional(),
   /** The other hosts that may have a copy, by name. */
   peers: z.record(peerName, addressSchema),
   arbiter: z.string().min(1),

@@ -7,6 +7,8 @@ import type { Duplex } from 'node:stream'
 import { assert } from '../../base/assert.ts'
 import { BaseImage } from '../../host/base_image.ts'
 import { ControlServer } from '../../host/control_server.ts'
+import { type Heartbeat, startHeartbeat } from '../../host/heartbeat.ts'
+import { MachineProgress } from '../../host/heartbeat_memory.ts'
 import type { MachineDirectory } from '../../host/machine_directory.ts'
 import { MachineDirectory as Directory } from '../../host/machine_directory.ts'
 import { openArbiter } from '../../host/open_arbiter.ts'
@@ -73,6 +75,7 @@ class Host {
   #process: MachineProcess | undefined
   #listener: SecureListener | undefined
   #control: ControlServer | undefined
+  #heartbeat: Heartbeat | undefined
   #looking: NodeJS.Timeout | undefined
 
   private constructor(parts: HostParts) {
@@ -104,6 +107,7 @@ class Host {
   async close(): Promise<void> {
     clearInterval(this.#looking)
     this.#control?.close()
+    await this.#heartbeat?.close()
     await this.#process?.end()
     await this.#listener?.close()
     await this.#parts.base.close()
@@ -118,23 +122,30 @@ class Host {
     const { disk, file, base } = this.#parts
     const { specification, kernel, initramfs } = file.record
     const settings = settingsOf(config.settings)
+    const progress = new MachineProgress()
     const thread = {
       ...{ specification, image, kernelDigest: kernel, initramfsDigest: initramfs },
-      flushMs: settings.flushMs,
+      ...{ progress, flushMs: settings.flushMs },
     }
+    this.#heartbeat = await startHeartbeat({
+      ...{ credentials: config.credentials, name: config.host, host: config.listen.host },
+      ...{ port: config.heartbeatPort ?? 0, terms: { machine: config.machine } },
+      ...{ heartbeatMs: settings.heartbeatMs, progress, onNotice: options.onNotice },
+    })
     this.#process = new MachineProcess({
       ...{ machine: config.machine, host: config.host, incarnation: randomBytes(16).toString('hex') },
       ...{ diskGeneration: disk?.generation, joinGeneration: randomIdentity(), settings },
       ...{ mayCreate: config.mayCreate, mayRestart: options.mayRestart, force: options.isForced },
       ...{ arbiter, network, onNotice: options.onNotice },
       dial: (name, events) => this.#dial(name, events),
+      heardFrom: (name) => this.#heartbeat?.peer(name),
       replica: {
         ...{ thread, directory, base, disk, onNotice: options.onNotice },
         onFailed: (message) => this.#onEnd({ isStopped: false, reason: message }),
       },
       onHalted: (reason) => this.#onHalted(reason),
     })
-    const methods = controlMethods({ process: this.#process, config })
+    const methods = controlMethods({ process: this.#process, config, record: file.record })
     this.#control = new ControlServer(methods, options.onNotice)
     this.#listener = await this.#listen()
     this.#looking = setInterval(() => this.#lookForEnd(), LOOK_MS)
@@ -147,7 +158,8 @@ class Host {
       services: {
         replication: {
           terms: () => this.#terms(),
-          accept: (stream: Duplex) => this.#process!.accept(stream),
+          info: () => ({ heartbeatPort: `${this.#heartbeat!.port}` }),
+          accept: (stream: Duplex, peer) => this.#process!.accept(stream, peer.name),
         },
         control: {
           terms: () => ({ machine: config.machine }),
@@ -184,7 +196,15 @@ class Host {
         ...{ credentials, name: config.host, peerName: name, ...address },
         ...{ service: 'replication', terms: this.#terms() },
       },
-      { opened, failed: ({ isRefused, reason }) => failed(isRefused, reason) },
+      {
+        opened: (stream, { heartbeatPort }) => {
+          const port = Number(heartbeatPort)
+          const isPort = Number.isInteger(port) && port > 0 && port < 65_536
+          if (isPort) this.#heartbeat!.connect({ name, host: address.host, port })
+          opened(stream)
+        },
+        failed: ({ isRefused, reason }) => failed(isRefused, reason),
+      },
     )
   }
 

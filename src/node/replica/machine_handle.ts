@@ -1,6 +1,6 @@
 /** The I/O thread's side of a machine's thread. */
 import { MessageChannel, Worker } from 'node:worker_threads'
-import type { ExecutionState } from '../../replication/message.ts'
+import type { MachineProgress } from '../../host/heartbeat_memory.ts'
 import {
   type MachineCommand,
   type MachineReport,
@@ -8,19 +8,23 @@ import {
   SharedProgress,
 } from './thread_messages.ts'
 
-export type MachineThreadOptions = Omit<MachineThreadData, 'port' | 'shared'>
+export interface MachineThreadOptions extends Omit<MachineThreadData, 'port' | 'shared'> {
+  /** Where the thread tells what the machine does. */
+  readonly progress: MachineProgress
+}
 
 export class MachineHandle {
   readonly #worker: Worker
-  readonly #shared = new SharedProgress()
+  readonly #shared: SharedProgress
   readonly #port: MessageChannel['port1']
 
   /** `onReport` hears of everything in order; an assertion that fails in the thread ends the process. */
-  constructor(options: MachineThreadOptions, onReport: (report: MachineReport) => void) {
+  constructor({ progress, ...options }: MachineThreadOptions, onReport: (report: MachineReport) => void) {
+    this.#shared = new SharedProgress({ bell: new SharedArrayBuffer(4), progress: progress.memory })
     const { port1, port2 } = new MessageChannel()
     this.#port = port1
     port1.on('message', onReport)
-    const workerData: MachineThreadData = { ...options, port: port2, shared: this.#shared.buffer }
+    const workerData: MachineThreadData = { ...options, port: port2, shared: this.#shared.memory }
     this.#worker = new Worker(new URL('./machine_thread.ts', import.meta.url), {
       ...{ workerData, transferList: [port2] },
       // Guest RAM is outside of the heap.
@@ -32,13 +36,8 @@ export class MachineHandle {
   }
 
   /** What the machine does and where it is, at the moment. */
-  get progress(): { readonly state: ExecutionState; readonly position: bigint } {
-    return { state: this.#shared.state, position: this.#shared.position }
-  }
-
-  /** Memory with the progress, for the thread of the heartbeats. */
-  get shared(): SharedArrayBuffer {
-    return this.#shared.buffer
+  get progress(): MachineProgress {
+    return this.#shared.progress
   }
 
   send(command: MachineCommand): void {

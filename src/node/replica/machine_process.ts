@@ -8,6 +8,7 @@
 import type { Duplex } from 'node:stream'
 import { FormatError } from '../../base/errors.ts'
 import { PORT } from '../../board/computer.ts'
+import type { PeerHeartbeat } from '../../host/heartbeat_memory.ts'
 import type { Arbiter, Decision } from '../../replication/arbiter.ts'
 import { Member } from '../../replication/member.ts'
 import type { Message, PortOrdinal } from '../../replication/message.ts'
@@ -43,10 +44,22 @@ export interface ProcessOptions extends MemberOptions {
   readonly network: Network
   /** Opens a channel to the process of this machine at another host. */
   dial(host: string, events: DialEvents): void
+  /** What the thread of the heartbeats has heard from another host, which counts as a sign of life of its channel. */
+  heardFrom(host: string): PeerHeartbeat | undefined
   readonly replica: Omit<ReplicaOptions, 'give' | 'joinGeneration'>
   /** The member has ended; outputs that are queued do not leave any more. */
   onHalted(reason: string): void
   onNotice(text: string): void
+}
+
+interface OpenChannel {
+  readonly stream: Duplex
+  /** The host at the other end. */
+  readonly host: string
+  /** Whether it has said hello: before, nothing else counts. */
+  isGreeted: boolean
+  /** How many heartbeats of the host have been counted. */
+  beats: bigint
 }
 
 export class MachineProcess {
@@ -55,7 +68,7 @@ export class MachineProcess {
   readonly console: ConsoleHub
   readonly measurements = new Measurements()
   readonly #options: ProcessOptions
-  readonly #channels = new Map<number, Duplex>()
+  readonly #channels = new Map<number, OpenChannel>()
   /** Dials that have no outcome so far, and that nobody has closed. */
   readonly #dialing = new Set<number>()
   #accepted = 0
@@ -81,11 +94,11 @@ export class MachineProcess {
     this.#give({ kind: 'operator', command })
   }
 
-  /** Somebody has opened a channel to this process. */
-  accept(stream: Duplex): void {
+  /** The process at `host` has opened a channel to this one. */
+  accept(stream: Duplex, host: string): void {
     this.#accepted += 2
     const number = this.#accepted
-    this.#open(number, stream)
+    this.#open(number, stream, host)
     this.#give({ kind: 'opened', channel: number, host: undefined })
   }
 
@@ -94,7 +107,7 @@ export class MachineProcess {
     clearInterval(this.#ticker)
     this.#options.network.close()
     this.#options.arbiter.close()
-    for (const stream of this.#channels.values()) stream.end()
+    for (const { stream } of this.#channels.values()) stream.end()
     await this.replica.end()
   }
 
@@ -105,7 +118,7 @@ export class MachineProcess {
     this.#options.dial(host, {
       opened: (stream) => {
         if (!this.#dialing.delete(number)) return void stream.end()
-        this.#open(number, stream)
+        this.#open(number, stream, host)
         this.#give({ kind: 'opened', channel: number, host })
       },
       failed: (isRefused, reason) => {
@@ -115,9 +128,10 @@ export class MachineProcess {
     })
   }
 
-  #open(number: number, stream: Duplex): void {
+  #open(number: number, stream: Duplex, host: string): void {
     const decoder = new MessageDecoder(`channel ${number}`)
-    this.#channels.set(number, stream)
+    const beats = this.#options.heardFrom(host)?.beats ?? 0n
+    this.#channels.set(number, { stream, host, isGreeted: false, beats })
     stream.on('data', (bytes: Uint8Array) => this.#onBytes(number, decoder, bytes))
     stream.on('error', () => {})
     stream.on('close', () => this.#onClosed(number))
@@ -134,7 +148,9 @@ export class MachineProcess {
       decoder.push(bytes)
       for (;;) {
         const message = decoder.next()
-        if (message === undefined || !this.#channels.has(number)) return
+        const channel = this.#channels.get(number)
+        if (message === undefined || channel === undefined) return
+        if (message.kind === 'hello') channel.isGreeted = true
         this.#give({ kind: 'message', channel: number, message })
       }
     } catch (error) {
@@ -147,15 +163,15 @@ export class MachineProcess {
 
   #close(number: number): void {
     this.#dialing.delete(number)
-    const stream = this.#channels.get(number)
+    const channel = this.#channels.get(number)
     this.#channels.delete(number)
-    stream?.end()
+    channel?.stream.end()
   }
 
   #send(number: number, message: Message): void {
     const bytes = encodeMessage(message)
     if (message.kind === 'batch') this.measurements.onLogged(message.bytes.length)
-    this.#channels.get(number)?.write(bytes)
+    this.#channels.get(number)?.stream.write(bytes)
   }
 
   // Inputs and effects
@@ -245,9 +261,21 @@ export class MachineProcess {
     }
   }
 
+  /** What the thread of the heartbeats has heard counts as if it had come over the channel to that host. */
+  #giveHeartbeats(): void {
+    for (const [number, channel] of this.#channels) {
+      const heard = this.#options.heardFrom(channel.host)
+      if (!channel.isGreeted || heard === undefined || heard.beats === channel.beats) continue
+      channel.beats = heard.beats
+      const { state, position } = heard
+      this.#give({ kind: 'message', channel: number, message: { kind: 'heartbeat', state, position } })
+    }
+  }
+
   #tick(): void {
     const { progress } = this.replica
     if (progress !== undefined) this.#give({ kind: 'progress', ...progress })
+    this.#giveHeartbeats()
     this.#give({ kind: 'tick', nowMs: Math.floor(performance.now()) })
   }
 }

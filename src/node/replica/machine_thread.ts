@@ -204,26 +204,29 @@ class MachineThread {
     this.#report({ kind: 'installed', join })
   }
 
-  /** Takes the state that a joining copy waits for, if it can be taken now. */
+  /** Takes the states that are wanted, if they can be taken now. */
   #takeState(): void {
     const start = performance.now()
-    const ready = this.#primary?.readySnapshot()
+    const ready = this.#primary?.readySnapshots()
     if (ready === undefined) return
+    const { joins, frontier } = ready
     const computer = this.#computer!
-    const pages = packPages(computer.machine.ram.pages())
-    const state = computer.saveState()
-    const stopMs = performance.now() - start
-    const buffers = pages.map(({ buffer }) => buffer as ArrayBuffer)
-    this.#port.postMessage(
-      { kind: 'stateTaken', ...ready, state, pages, stopMs } satisfies MachineReport,
-      buffers,
-    )
+    for (const join of joins) {
+      const pages = packPages(computer.machine.ram.pages())
+      const state = computer.saveState()
+      const stopMs = performance.now() - start
+      const report: MachineReport = { kind: 'stateTaken', join, frontier, state, pages, stopMs }
+      this.#port.postMessage(
+        report,
+        pages.map(({ buffer }) => buffer as ArrayBuffer),
+      )
+    }
   }
 
   #publish(): void {
     if (this.#computer === undefined) return
     const state = this.#primary?.state ?? (this.#backup?.isIdle === false ? 'running' : 'idle')
-    this.#shared.publish(state, this.#computer.position)
+    this.#shared.progress.write(state, this.#computer.position)
   }
 }
 

@@ -38,6 +38,18 @@ function pack(pages: readonly Page[]): Uint8Array {
   return bytes
 }
 
+/** The pages of packs that were made here, in order. */
+export function* pagesOf(packs: readonly Uint8Array[]): Generator<Page> {
+  for (const pack of packs) {
+    const view = new DataView(pack.buffer, pack.byteOffset, pack.length)
+    const count = view.getUint32(0, true)
+    for (let at = 0; at < count; at++) {
+      const start = 4 + count * 4 + at * PAGE_BYTES
+      yield { page: view.getUint32(4 + at * 4, true), bytes: pack.subarray(start, start + PAGE_BYTES) }
+    }
+  }
+}
+
 /** Hands out the pages of a pack. Throws a FormatError if it is none, or has a page beyond `pageCount`. */
 export function unpackPages(
   pack: Uint8Array,

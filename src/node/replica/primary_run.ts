@@ -44,7 +44,7 @@ const WAITING_EVENTS_MAX = 8192
 const TYPED_PIECES_MAX = 4096
 /** The least of the thread's time that is left for other things than digests is 1 - 1/this. */
 const DIGEST_SHARE = 100
-const DIGEST_DELAY_MAX_MS = 1000
+const DIGEST_DELAY_MAX_MS = 10_000
 /** Digests that a backup may not have compared yet; it lags by less, or is dropped. */
 const WITNESSES = 4
 
@@ -82,7 +82,8 @@ export class PrimaryRun {
   #isIdle = false
   readonly #diskRequests = new Map<number, number>()
   #diskBytes = 0
-  #snapshot: number | undefined
+  /** The states that are wanted, by their numbers. */
+  #snapshots: number[] = []
   /** What this copy was at the latest digests, oldest first. */
   readonly #witnesses: (Witness & { readonly index: bigint })[] = []
 
@@ -125,7 +126,8 @@ export class PrimaryRun {
   }
 
   get state(): ExecutionState {
-    if (this.#isOff || this.#isStopped || this.#isPaused || this.#snapshot !== undefined) return 'stopped'
+    const isHeld = this.#isStopped || this.#isPaused || this.#pace === 0
+    if (this.#isOff || isHeld || this.#snapshots.length > 0) return 'stopped'
     return this.#isIdle ? 'idle' : 'running'
   }
 
@@ -149,6 +151,7 @@ export class PrimaryRun {
   append(request: AppendRequest): void {
     if (this.#isOff) return
     if (request.kind === 'released') this.#recorder.note(request)
+    else if (request.isUrgent) this.#digestDueMs = performance.now()
     else this.#digestDueMs ??= Math.max(performance.now(), this.#nextDigestMs)
     this.#wait()
   }
@@ -173,24 +176,24 @@ export class PrimaryRun {
 
   /** The state is wanted as soon as no request runs; until then nothing is executed. */
   takeSnapshot(join: number): void {
-    this.#snapshot = join
+    this.#snapshots.push(join)
   }
 
   dropSnapshot(join: number): void {
-    if (this.#snapshot === join) this.#snapshot = undefined
+    this.#snapshots = this.#snapshots.filter((wanted) => wanted !== join)
   }
 
-  /** The join whose state can be taken now: no request runs, everything is logged. */
-  readySnapshot(): { readonly join: number; readonly frontier: Frontier } | undefined {
-    const join = this.#snapshot
-    if (join === undefined || this.#isOff) return undefined
+  /** Those whose state can be taken now: no request runs, everything is logged. */
+  readySnapshots(): { readonly joins: readonly number[]; readonly frontier: Frontier } | undefined {
+    if (this.#snapshots.length === 0 || this.#isOff) return undefined
     this.#deliverCompletions()
     if (this.#diskRequests.size > 0) return undefined
-    this.#snapshot = undefined
+    const joins = this.#snapshots
+    this.#snapshots = []
     // So that the next batch counts from here.
     this.#recorder.note({ kind: 'reached' })
     this.flush()
-    return { join, frontier: this.#recorder.frontier }
+    return { joins, frontier: this.#recorder.frontier }
   }
 
   /** Names what the other copy has otherwise, by what it says about itself at the digest of record `index`. */
@@ -229,7 +232,7 @@ export class PrimaryRun {
   }
 
   #mayRun(now: number): boolean {
-    if (this.#isOff || this.#isStopped || this.#isPaused || this.#snapshot !== undefined) return false
+    if (this.#isOff || this.#isStopped || this.#isPaused || this.#snapshots.length > 0) return false
     return this.#pace > 0 && this.#diskBytes <= DISK_BYTES_MAX && now >= this.#resumeMs
   }
 

@@ -9,7 +9,8 @@ import { assert } from '../../base/assert.ts'
 import { FormatError, UserError } from '../../base/errors.ts'
 import type { BaseImage } from '../../host/base_image.ts'
 import { systemErrorCode } from '../../host/file_error.ts'
-import { JoiningDisk } from '../../host/joined_disk.ts'
+import type { HeldDisk } from '../../host/held_disk.ts'
+import type { JoiningDisk } from '../../host/joined_disk.ts'
 import type { MachineDirectory } from '../../host/machine_directory.ts'
 import type { OverlayDisk } from '../../host/overlay_disk.ts'
 import { ReplicaDisk } from '../../host/replica_disk.ts'
@@ -39,6 +40,18 @@ export interface ReplicaOptions {
   onFailed(message: string): void
 }
 
+/** A machine's whole state at one position. */
+export interface TakenState {
+  /** Of the computer without RAM. */
+  readonly state: Uint8Array
+  /** Of RAM, as packed_pages.ts packs them. */
+  readonly pages: readonly Uint8Array[]
+  readonly frontier: Frontier
+  readonly disk: HeldDisk
+  /** The disk is not needed any more. */
+  release(): void
+}
+
 export class Replica {
   readonly #options: ReplicaOptions
   readonly #machine: MachineHandle
@@ -48,6 +61,10 @@ export class Replica {
   /** The state that a joining copy gets, and the join for which it is. */
   #kept: { readonly join: number; readonly source: StateSource } | undefined
   #wantedJoin: number | undefined
+  /** States that were asked for otherwise, by negative numbers, and whether one holds the disk. */
+  readonly #takers = new Map<number, (taken: TakenState) => void>()
+  #states = 0
+  #isHeld = false
   #reading: Promise<void> = Promise.resolve()
   #joining: { readonly receiver: StateReceiver; disk: JoiningDisk | undefined } | undefined
   #storing: Promise<void> = Promise.resolve()
@@ -65,12 +82,12 @@ export class Replica {
 
   /** What the machine does and where it is, once this copy is a primary. */
   get progress(): { readonly state: ExecutionState; readonly position: bigint } | undefined {
-    return this.#isPrimary ? this.#machine.progress : undefined
+    return this.#isPrimary ? this.#machine.progress.read() : undefined
   }
 
   /** Where this copy's machine is. */
   get position(): bigint {
-    return this.#machine.progress.position
+    return this.#machine.progress.read().position
   }
 
   send(command: MachineCommand): void {
@@ -94,7 +111,9 @@ export class Replica {
         return this.#disk?.failHeld()
       case 'snapshot':
         this.#wantedJoin = effect.join
-        return this.#machine.send(effect)
+        // Else it is sent when the disk is not held for something else any more.
+        if (!this.#isHeld) this.#machine.send(effect)
+        return
       case 'dropSnapshot':
         return this.#dropSnapshot(effect)
       case 'readChunk':
@@ -135,7 +154,7 @@ export class Replica {
 
   #openDisk(overlay: OverlayDisk): ReplicaDisk {
     const { give, onNotice } = this.#options
-    return new ReplicaDisk(overlay, {
+    const disk = new ReplicaDisk(overlay, {
       onDone: (request, status, data) => this.#machine.send({ kind: 'diskDone', request, status, data }),
       onFailed: (reason) => {
         if (!this.#isOver) give({ kind: 'diskFailed', reason })
@@ -148,17 +167,66 @@ export class Replica {
         if (isFull) give({ kind: 'diskFailed', reason: 'no room' })
       },
       onNotice,
+      onCorrupt: ({ sector, sectors }) => {
+        if (!this.#isOver) void this.#convictDisk(`sectors ${sector} to ${sector + sectors - 1}`)
+      },
+    })
+    disk.scrubber?.start()
+    return disk
+  }
+
+  /** The disk has changed by itself: nobody may start from it again (duty 13 of replication/ports.ts). */
+  async #convictDisk(where: string): Promise<void> {
+    try {
+      await this.#options.directory.voidGeneration()
+    } catch (error) {
+      if (!(error instanceof UserError)) throw error
+      this.#options.onNotice(error.message)
+    }
+    this.#options.give({
+      kind: 'convicted',
+      report: `${where} of the disk have changed without being written`,
     })
   }
 
   // The state for a joining copy
 
+  /**
+   * The state of the primary's machine at some position from now on, with its disk, which has to be released. Throws a
+   * UserError if this is no primary, or its state goes to a joining copy at the moment.
+   */
+  takeState(): Promise<TakenState> {
+    if (!this.#isPrimary) throw new UserError('this copy is not the primary')
+    if (this.#wantedJoin !== undefined || this.#isHeld)
+      throw new UserError('the state is on its way to a new copy: try again when the machine is protected')
+    this.#isHeld = true
+    const number = --this.#states
+    this.#machine.send({ kind: 'snapshot', join: number, baseGeneration: undefined })
+    return new Promise((resolve) => this.#takers.set(number, resolve))
+  }
+
   #onState({ join, frontier, state, pages, stopMs }: MachineReport & { kind: 'stateTaken' }): void {
+    const taker = this.#takers.get(join)
+    if (taker !== undefined) {
+      this.#takers.delete(join)
+      const disk = this.#disk!.hold()
+      const release = (): void => {
+        disk.release()
+        this.#isHeld = false
+        this.#beginWaitingJoin()
+      }
+      return taker({ state, pages, frontier, disk, release })
+    }
     if (join !== this.#wantedJoin) return
     this.#kept?.source.release()
     this.snapshotStopMs = stopMs
     this.#kept = { join, source: new StateSource({ state, pages, disk: this.#disk!.hold() }) }
     this.#options.give({ kind: 'snapshotTaken', join, frontier })
+  }
+
+  #beginWaitingJoin(): void {
+    if (this.#wantedJoin === undefined || this.#kept !== undefined) return
+    this.#machine.send({ kind: 'snapshot', join: this.#wantedJoin, baseGeneration: undefined })
   }
 
   #dropSnapshot(effect: ThreadEffect & { kind: 'dropSnapshot' }): void {
@@ -204,7 +272,7 @@ export class Replica {
     const sink: StateSink = {
       header: async (sectors, baseDigest) => {
         if (baseDigest !== base.digest) throw new FormatError(`a disk with another base, ${baseDigest}`)
-        this.#joining!.disk = await JoiningDisk.begin(directory.diskPath, base, sectors)
+        this.#joining!.disk = await directory.beginJoin(base, sectors)
       },
       pages: (pages) => this.#machine.send({ kind: 'installPages', pages }),
       zeros: (sector, sectors) => this.#joining!.disk!.zeros(sector, sectors),

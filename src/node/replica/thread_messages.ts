@@ -12,7 +12,7 @@
 import type { MessagePort } from 'node:worker_threads'
 import type { ComputerSpecification } from '../../board/computer.ts'
 import type { DiskRequest } from '../../devices/virtio_block.ts'
-import { EXECUTION_STATES, type ExecutionState } from '../../replication/message.ts'
+import { MachineProgress } from '../../host/heartbeat_memory.ts'
 import type { Effect, Frontier, Input } from '../../replication/ports.ts'
 import type { ImageFiles } from '../boot_files.ts'
 
@@ -98,7 +98,7 @@ export type MachineReport =
 /** What a machine's thread starts with. */
 export interface MachineThreadData {
   readonly port: MessagePort
-  readonly shared: SharedArrayBuffer
+  readonly shared: SharedMemory
   readonly specification: ComputerSpecification
   readonly image: ImageFiles
   /** Of the image's files: another kernel than this would be a hidden input. */
@@ -107,51 +107,40 @@ export interface MachineThreadData {
   readonly flushMs: number
 }
 
-const SHARED_BYTES = 16
-
-/**
- * The memory that both threads see.
- *
- *     0  doorbell      i32, counts commands
- *     4  state         i32, index into EXECUTION_STATES
- *     8  position      u64
- */
+/** The memory that both threads see: a counter of commands, and the machine's progress. */
 export class SharedProgress {
-  readonly buffer: SharedArrayBuffer
-  readonly #words: Int32Array
-  readonly #positions: BigUint64Array
+  readonly memory: SharedMemory
+  readonly #bell: Int32Array
+  readonly #progress: MachineProgress
 
-  constructor(buffer = new SharedArrayBuffer(SHARED_BYTES)) {
-    this.buffer = buffer
-    this.#words = new Int32Array(buffer)
-    this.#positions = new BigUint64Array(buffer, 0, 2)
+  constructor(memory: SharedMemory) {
+    this.#progress = new MachineProgress(memory.progress)
+    this.memory = memory
+    this.#bell = new Int32Array(memory.bell)
   }
 
   /** How many commands have been sent, modulo 2^32. */
   get rung(): number {
-    return Atomics.load(this.#words, 0)
+    return Atomics.load(this.#bell, 0)
   }
 
   ring(): void {
-    Atomics.add(this.#words, 0, 1)
-    Atomics.notify(this.#words, 0)
+    Atomics.add(this.#bell, 0, 1)
+    Atomics.notify(this.#bell, 0)
   }
 
   /** Sleeps until more commands have been sent than when `rung` was read, at most `ms`. */
   sleep(rung: number, ms: number): void {
-    Atomics.wait(this.#words, 0, rung, ms)
+    Atomics.wait(this.#bell, 0, rung, ms)
   }
 
-  publish(state: ExecutionState, position: bigint): void {
-    Atomics.store(this.#words, 1, EXECUTION_STATES.indexOf(state))
-    Atomics.store(this.#positions, 1, position)
+  /** What the machine is doing; also the thread of the heartbeats reads it. */
+  get progress(): MachineProgress {
+    return this.#progress
   }
+}
 
-  get state(): ExecutionState {
-    return EXECUTION_STATES[Atomics.load(this.#words, 1)]!
-  }
-
-  get position(): bigint {
-    return Atomics.load(this.#positions, 1)
-  }
+export interface SharedMemory {
+  readonly bell: SharedArrayBuffer
+  readonly progress: SharedArrayBuffer
 }
