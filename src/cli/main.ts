@@ -41,6 +41,11 @@ const commands: readonly CommandEntry[] = [
     load: () => import('./snapshot.ts'),
   },
   { name: 'stop', summary: 'stop a protected machine in order', load: () => import('./stop.ts') },
+  {
+    name: 'schema',
+    summary: "print the JSON Schema of a machine's file",
+    load: () => import('./schema.ts'),
+  },
   { name: 'host', summary: "run one host's part of a machine", load: () => import('./host.ts') },
   { name: 'gateway', summary: "run a machine's gateway", load: () => import('./gateway.ts') },
   {

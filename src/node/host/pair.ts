@@ -17,8 +17,11 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import { assert } from '../../base/assert.ts'
 import { UserError } from '../../base/errors.ts'
+import { parsePortForward } from '../../gateway/port_forward.ts'
 import { BaseImage } from '../../host/base_image.ts'
 import { fileError } from '../../host/file_error.ts'
+import { openArbiter } from '../../host/open_arbiter.ts'
+import { checkSettings } from '../../replication/settings.ts'
 import { digestsOf, type ImageFiles } from '../boot_files.ts'
 import {
   addressSchema,
@@ -26,6 +29,7 @@ import {
   type HostConfig,
   type NetworkConfig,
   networkSchema,
+  settingsOf,
   settingsSchema,
 } from './host_config.ts'
 import { freePorts } from './loopback_ports.ts'
@@ -37,6 +41,8 @@ export const HOST_NAMES = ['a', 'b'] as const
 export const GATEWAY_NAME = 'gateway'
 /** How command lines are known to the processes of a pair. */
 export const OPERATOR_NAME = 'operator'
+
+const MACHINE_FILE = 'machine.json'
 
 /** What the guest is on its network, and who else is there. */
 export const GUEST_NETWORK = 'understudy.net=10.0.2.15/24,10.0.2.2,10.0.2.3'
@@ -120,10 +126,14 @@ export class Pair {
   /** Makes a new one; nothing is started. Throws a UserError if that cannot be. */
   static async create(root: string, options: PairOptions): Promise<Pair> {
     const { name, image } = options
+    // What its processes would refuse is refused here, where somebody reads it.
+    for (const text of options.forwards) parsePortForward(text)
+    checkSettings(settingsOf(options.settings))
+    await checkArbiter(options.arbiter, name)
     const directory = join(root, name)
     makeDirectory(directory)
     for (const host of HOST_NAMES) makeDirectory(join(directory, host))
-    await writeMachine(join(directory, 'machine.json'), options)
+    await writeMachine(join(directory, MACHINE_FILE), options)
     const arbiter = options.arbiter ?? `file:${join(directory, 'arbiter')}`
     if (options.arbiter === undefined) makeDirectory(join(directory, 'arbiter'))
     const [a, b, link] = await freePorts(3)
@@ -169,6 +179,11 @@ export class Pair {
     return join(this.directory, 'secret')
   }
 
+  /** Of the file that says what the machine is. */
+  get machinePath(): string {
+    return join(this.directory, MACHINE_FILE)
+  }
+
   configPath(process: string): string {
     return join(this.directory, `${process}.json`)
   }
@@ -187,7 +202,7 @@ export class Pair {
     const peers = Object.fromEntries(Object.entries(hosts).filter(([peer]) => peer !== host))
     return {
       ...{ kind: 'understudy-host', version: 1, machine: name, host },
-      ...{ directory: join(this.directory, host), machineFile: join(this.directory, 'machine.json') },
+      ...{ directory: join(this.directory, host), machineFile: this.machinePath },
       ...{ listen: hosts[host]!, peers, arbiter, credentials: { secretFile: this.secretFile } },
       ...{ network, mayCreate: host === HOST_NAMES[0], settings },
       ...(allowFaults ? { allowFaults } : {}),
@@ -221,6 +236,12 @@ async function writeMachine(path: string, options: PairOptions): Promise<void> {
   } finally {
     await base.close()
   }
+}
+
+async function checkArbiter(text: string | undefined, machine: string): Promise<void> {
+  if (text === undefined) return
+  const { arbiter } = await openArbiter(text, machine)
+  arbiter.close()
 }
 
 const loopback = (port: number): { host: string; port: number } => ({ host: '127.0.0.1', port })
