@@ -31,7 +31,7 @@ describe('understudy demo', { skip }, () => {
 
   const demo = async (parameters: readonly string[]) => {
     assert.ok('name' in image)
-    const words = ['demo', '--image', image.name, '--port', '46379', ...parameters]
+    const words = ['demo', '--image', image.name, ...parameters]
     const child = spawn(join(root, 'understudy'), words, {
       ...{ cwd: root, env: { ...process.env, UNDERSTUDY_HOME: home }, stdio: ['ignore', 'pipe', 'pipe'] },
     })

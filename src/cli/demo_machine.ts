@@ -31,7 +31,7 @@ export async function demoMachine(options: DemoOptions): Promise<DemoMachine> {
     throw new UserError(`machine ${name} runs image ${known.file.image}: give another --name`)
   if (known.file.gateway === undefined)
     throw new UserError(`machine ${name} is not of a demo: it has no gateway`)
-  const port = await choosePort(options.port ?? portOf(known))
+  const port = await choosePort(options.port, portOf(known))
   await known.changeForwards([forward(port)])
   return { pair: known, port }
 }
@@ -44,9 +44,13 @@ function portOf({ file }: Pair): number | undefined {
   return match === null ? undefined : Number(match[1])
 }
 
-/** One that was asked for, or has been used before, if it is free. */
-async function choosePort(wanted: number | undefined): Promise<number> {
-  if (wanted !== undefined && (await isFreePort(wanted))) return wanted
+/** The one that is asked for, which must be free; else the one used before, or the usual one, or the next. */
+async function choosePort(wanted: number | undefined, known?: number): Promise<number> {
+  if (wanted !== undefined) {
+    if (await isFreePort(wanted)) return wanted
+    throw new UserError(`port ${wanted} of 127.0.0.1 is in use: give another --port, or none`)
+  }
+  if (known !== undefined && (await isFreePort(known))) return known
   return nextFreePort(REDIS_PORT)
 }
 

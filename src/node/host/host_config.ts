@@ -79,6 +79,8 @@ export const hostConfigSchema = z.strictObject({
   /** Whether this host may create the machine if the arbiter has never heard of it. */
   mayCreate: z.boolean(),
   settings: settingsSchema,
+  /** Where metrics are served, on the loopback; 0 for nowhere. */
+  metricsPort: z.int().min(0).max(65_535).optional(),
   /** Lets tests inject faults over the control connection. */
   allowFaults: z.boolean().optional(),
 })

@@ -58,6 +58,8 @@ const pairSchema = z.strictObject({
   network: networkSchema,
   arbiter: z.string(),
   settings: settingsSchema,
+  /** Where each host serves its metrics; absent where it does not. */
+  metricsPorts: z.record(z.string(), z.int()).optional(),
 })
 export type PairFile = z.infer<typeof pairSchema>
 
@@ -136,7 +138,7 @@ export class Pair {
     await writeMachine(join(directory, MACHINE_FILE), options)
     const arbiter = options.arbiter ?? `file:${join(directory, 'arbiter')}`
     if (options.arbiter === undefined) makeDirectory(join(directory, 'arbiter'))
-    const [a, b, link] = await freePorts(3)
+    const [a, b, link, metricsOfA, metricsOfB] = await freePorts(5)
     const hosts = { a: loopback(a!), b: loopback(b!) }
     const isGateway = options.network === undefined
     const network: NetworkConfig = options.network ?? {
@@ -148,6 +150,7 @@ export class Pair {
     const file: PairFile = {
       ...{ kind: 'understudy-pair', version: 1, name, image: image.name, hosts },
       ...{ ...gateway, network, arbiter, settings: options.settings },
+      metricsPorts: { a: metricsOfA!, b: metricsOfB! },
     }
     const pair = new Pair(directory, file)
     for (const host of HOST_NAMES)
@@ -179,6 +182,12 @@ export class Pair {
     return join(this.directory, 'secret')
   }
 
+  /** Where each host's metrics are, by the host's name. */
+  get metricsUrls(): Record<string, string> {
+    const ports = Object.entries(this.file.metricsPorts ?? {})
+    return Object.fromEntries(ports.map(([host, port]) => [host, `http://127.0.0.1:${port}/metrics`]))
+  }
+
   /** Of the file that says what the machine is. */
   get machinePath(): string {
     return join(this.directory, MACHINE_FILE)
@@ -198,13 +207,13 @@ export class Pair {
   }
 
   #hostConfig(host: (typeof HOST_NAMES)[number], allowFaults = false): HostConfig {
-    const { name, hosts, arbiter, network, settings } = this.file
+    const { name, hosts, arbiter, network, settings, metricsPorts } = this.file
     const peers = Object.fromEntries(Object.entries(hosts).filter(([peer]) => peer !== host))
     return {
       ...{ kind: 'understudy-host', version: 1, machine: name, host },
       ...{ directory: join(this.directory, host), machineFile: this.machinePath },
       ...{ listen: hosts[host]!, peers, arbiter, credentials: { secretFile: this.secretFile } },
-      ...{ network, mayCreate: host === HOST_NAMES[0], settings },
+      ...{ network, mayCreate: host === HOST_NAMES[0], settings, metricsPort: metricsPorts?.[host] ?? 0 },
       ...(allowFaults ? { allowFaults } : {}),
     }
   }
