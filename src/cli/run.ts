@@ -57,7 +57,10 @@ export function define(command: Command): void {
       (text: string, before: readonly string[]) => [...before, text],
       [] as readonly string[],
     )
-    .option('--net <NETWORK>', 'gateway or none (default: gateway)')
+    .option(
+      '--net <NETWORK>',
+      'gateway, none, or stream:ADDRESS, a peer as of QEMU -netdev stream (default: gateway)',
+    )
     .option('--memory <SIZE>', `RAM (default: ${MEMORY_DEFAULT})`, (text) => parseMemory(text, RAM_BYTES_MIN))
     .option('--harts <N>', 'number of harts (default: 1)', parseHarts)
     .option('--arbiter <ARBITER>', 'file:DIR or etcd:URL[,URL...] (default: a directory of the machine)')

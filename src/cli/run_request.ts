@@ -1,6 +1,6 @@
 /** What a user asks of `understudy run`: the command line, over the file if there is one. */
 import type { ChosenSettings } from '../node/host/host_config.ts'
-import type { WantedPair } from '../node/host/pair_difference.ts'
+import type { WantedNetwork, WantedPair } from '../node/host/pair_difference.ts'
 import { type RunFile, readRunFile } from '../node/host/run_file.ts'
 import { RAM_BYTES_MIN } from '../node/machine_limits.ts'
 import { parseMemory } from './arguments.ts'
@@ -31,7 +31,7 @@ export function runRequest(image: string | undefined, options: RunCommandOptions
   return {
     ...{ name, image: wantedImage ?? IMAGE_DEFAULT, build: build === true, detach: detach === true },
     wanted: defined({
-      ...{ image: wantedImage, forwards, ramBytes, settings, hasNetwork: networkOf(rest.net) },
+      ...{ image: wantedImage, forwards, ramBytes, settings, network: networkOf(rest.net) },
       ...{ harts: rest.harts, arbiter: rest.arbiter, append: rest.append },
       ...{ allowLoopback: rest.allowLoopback, allowFaults: rest.allowFaults },
     }),
@@ -58,8 +58,10 @@ function settingsOf({ settings }: RunFile, { ack }: RunCommandOptions): ChosenSe
   return { ...settings, ...(ack === undefined ? {} : { ack }) }
 }
 
-function networkOf(net: string | undefined): boolean | undefined {
+function networkOf(net: string | undefined): WantedNetwork | undefined {
   if (net === undefined) return undefined
-  if (net === 'gateway' || net === 'none') return net === 'gateway'
-  throw new CommandError(`--net ${net}: write gateway or none`, EXIT_CODE.usage)
+  if (net === 'gateway' || net === 'none') return { kind: net }
+  const [, address] = /^stream:(.+)$/.exec(net) ?? []
+  if (address !== undefined) return { kind: 'stream', address }
+  throw new CommandError(`--net ${net}: write gateway, stream:ADDRESS or none`, EXIT_CODE.usage)
 }

@@ -45,12 +45,12 @@ async function findOrCreate(request: RunRequest): Promise<Pair> {
     )
   }
   const image = await findOrBuild(request)
-  const { forwards = [], arbiter, append = '', settings = {} } = wanted
+  const { forwards = [], network, arbiter, append = '', settings = {} } = wanted
   return Pair.create(machinesDirectory(), {
     ...{ name, image: imageFiles(image), forwards, settings },
     commandLine: [image.manifest.commandLine, append].filter((text) => text !== '').join(' '),
     ...{ ramBytes: wanted.ramBytes ?? RAM_BYTES_DEFAULT, harts: wanted.harts ?? 1 },
-    ...(wanted.hasNetwork === false ? { network: { kind: 'none' } } : {}),
+    ...(network === undefined || network.kind === 'gateway' ? {} : { network }),
     ...(arbiter === undefined ? {} : { arbiter }),
     ...{ allowLoopback: wanted.allowLoopback === true, allowFaults: wanted.allowFaults === true },
   })

@@ -1,128 +1,24 @@
 import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { connect, createServer, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Duplex } from 'node:stream'
 import { afterEach, test } from 'node:test'
 import { Random } from '../base/prng.ts'
-import type { PortOrdinal } from '../replication/message.ts'
-import { OutputGate } from '../replication/output_gate.ts'
+import { openCredentials } from '../host/secure_credentials.ts'
+import { dialSecure } from '../host/secure_dial.ts'
+import { listenSecure } from '../host/secure_listener.ts'
 import { LinkClient, type LinkIdentity, type LinkOutput } from './link_client.ts'
-import { encodeLink, type LinkMessage } from './link_codec.ts'
-import { LinkServer, type LinkServerOptions } from './link_server.ts'
+import { decodeLink, encodeLink, type LinkMessage, linkDecoder } from './link_codec.ts'
+import { assertBytes, closeAll, closers, Gateway, PATIENT_MS, Primary, until } from './testing/link_ends.ts'
 
-/** Far above what anything here takes on a busy machine. */
-const PATIENT_MS = 20_000
 const CONSOLE = 1
 const NET = 2
 
-const closers: (() => unknown)[] = []
-afterEach(async () => {
-  for (const close of closers.splice(0)) await close()
-})
+afterEach(closeAll)
 
-async function until(what: string, isSo: () => boolean): Promise<void> {
-  for (const end = performance.now() + PATIENT_MS; !isSo(); ) {
-    assert.ok(performance.now() < end, what)
-    await new Promise((resolve) => setTimeout(resolve, 2))
-  }
-}
-
-/** A gateway's server behind a port of the loopback, and all that it has said. */
-class Gateway {
-  readonly server: LinkServer
-  readonly said: string[] = []
-  readonly frames: string[] = []
-  readonly console: number[] = []
-  readonly sockets: Socket[] = []
-  #port = 0
-
-  constructor(options: LinkServerOptions = {}) {
-    this.server = new LinkServer(
-      'vm',
-      {
-        onFrame: (port, bytes) => {
-          if (port === NET) this.frames.push(Buffer.from(bytes).toString('latin1'))
-          else this.console.push(...bytes)
-        },
-        onAttached: ({ peerName, epoch, life }) => this.said.push(`${peerName} attached, ${epoch} ${life}`),
-        onDetached: (reason) => this.said.push(`detached: ${reason}`),
-        onInputReady: () => this.said.push('ready'),
-        onNotice: (line) => this.said.push(`notice: ${line}`),
-      },
-      options,
-    )
-  }
-
-  async open(): Promise<this> {
-    const listener = createServer((socket) => {
-      this.sockets.push(socket)
-      this.server.accept(socket, 'hostA')
-    })
-    await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve))
-    closers.push(
-      () => listener.close(),
-      () => this.server.close(),
-    )
-    this.#port = (listener.address() as { port: number }).port
-    return this
-  }
-
-  socket(): Promise<Socket> {
-    return new Promise((resolve) => {
-      const socket = connect(this.#port, '127.0.0.1', () => resolve(socket)).on('error', () => {})
-      closers.push(() => socket.destroy())
-    })
-  }
-
-  async primary(identity: Partial<LinkIdentity> = {}): Promise<Primary> {
-    return new Primary(await this.socket(), identity)
-  }
-}
-
-/** A client, and all that it was told. */
-class Primary {
-  readonly client: LinkClient
-  readonly socket: Socket
-  readonly inputs: string[] = []
-  readonly left = new Map<number, bigint>()
-  /** What the welcome said. */
-  up: readonly PortOrdinal[] | undefined
-  down: string | undefined
-
-  constructor(
-    socket: Socket,
-    identity: Partial<LinkIdentity>,
-    onUp?: (left: readonly PortOrdinal[]) => void,
-  ) {
-    this.socket = socket
-    this.client = new LinkClient(
-      socket,
-      { machine: 'vm', epoch: 1, life: 1, ...identity },
-      {
-        onUp: (left) => {
-          this.up = left
-          onUp?.(left)
-        },
-        onLeft: (port, ordinal) => this.left.set(port, ordinal),
-        onInput: (port, bytes) => this.inputs.push(`${port} ${Buffer.from(bytes).toString('latin1')}`),
-        onDown: (reason) => {
-          this.down = reason
-        },
-      },
-      PATIENT_MS,
-    )
-    closers.push(() => this.client.close())
-  }
-
-  async isUp(): Promise<this> {
-    await until('up', () => this.up !== undefined)
-    return this
-  }
-
-  async isDown(): Promise<string> {
-    await until('down', () => this.down !== undefined)
-    return this.down!
-  }
-}
-
+const good: LinkMessage = { kind: 'hello', epoch: 1, life: 1, machine: 'vm' }
 const frame = (ordinal: number, text = `frame ${ordinal}`): LinkOutput => ({
   port: NET,
   ordinal: BigInt(ordinal),
@@ -133,12 +29,6 @@ const typed = (ordinal: number, bytes: readonly number[]): LinkOutput => ({
   ordinal: BigInt(ordinal),
   bytes: Uint8Array.from(bytes),
 })
-
-/** As deepEqual, which takes minutes to tell long arrays apart. */
-function assertBytes(actual: readonly number[], expected: readonly number[]): void {
-  assert.equal(actual.length, expected.length)
-  assert.ok(Buffer.from(actual).equals(Buffer.from(expected)), 'other bytes')
-}
 
 test('frames and console bytes go to the gateway, inputs to the guest, and what has left is told', async () => {
   const gateway = await new Gateway().open()
@@ -155,6 +45,40 @@ test('frames and console bytes go to the gateway, inputs to the guest, and what 
   await until('inputs', () => primary.inputs.length === 2)
   assert.deepEqual(primary.inputs, ['2 hello', '1 keys'])
   assert.deepEqual(gateway.said, ['hostA attached, 1 1'])
+})
+
+test('a link over a secure channel carries what a plain one does', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'link-'))
+  closers.push(() => rmSync(folder, { recursive: true }))
+  const credentials = await openCredentials({ secretFile: join(folder, 'secret') })
+  const gateway = new Gateway()
+  const listener = await listenSecure({
+    ...{ credentials, name: 'gateway', host: '127.0.0.1', port: 0 },
+    services: {
+      gateway: { terms: () => ({}), accept: (stream, { name }) => gateway.server.accept(stream, name) },
+    },
+    onNotice: (line) => gateway.said.push(line),
+  })
+  closers.push(() => listener.close())
+  const stream = await new Promise<Socket>((opened) => {
+    const to = { peerName: 'gateway', host: '127.0.0.1', port: listener.port, service: 'gateway' } as const
+    dialSecure(
+      { ...to, credentials, name: 'hostB', terms: {}, timeoutMs: PATIENT_MS },
+      { opened, failed: ({ reason }) => assert.fail(reason) },
+    )
+  })
+  const primary = await new Primary(stream, {}).isUp()
+  for (let ordinal = 1; ordinal <= 300; ordinal++) {
+    primary.client.put(frame(ordinal, `${ordinal}`.padEnd(1514, '.')))
+    gateway.server.input(NET, Buffer.alloc(1514, ordinal & 0xff))
+  }
+  await until('left', () => primary.left.get(NET) === 300n)
+  await until('inputs', () => primary.inputs.length === 300)
+  assert.deepEqual(
+    gateway.frames.map((text) => text.replace(/\.+$/, '')),
+    Array.from({ length: 300 }, (_, i) => `${i + 1}`),
+  )
+  assert.deepEqual(gateway.said, ['hostB attached, 1 1'])
 })
 
 test('what a turn puts out is confirmed once', async () => {
@@ -230,6 +154,35 @@ test('a new life counts anew', async () => {
   assert.deepEqual(gateway.console, [1, 2, 3, 4])
 })
 
+test('a new life that begins before an output of the old one is confirmed hears nothing of that', async () => {
+  const { server, frames } = new Gateway()
+  const written: Buffer[] = []
+  const [older, newer] = [0, 1].map(
+    () =>
+      new Duplex({
+        read() {},
+        write(bytes: Buffer, _encoding, done) {
+          written.push(bytes)
+          done()
+        },
+      }),
+  )
+  server.accept(older!, 'hostA')
+  server.accept(newer!, 'hostB')
+  // All within one turn.
+  older!.emit('data', encodeLink(good))
+  older!.emit('data', encodeLink({ kind: 'output', ...frame(1) }))
+  newer!.emit('data', encodeLink({ ...good, epoch: 2, life: 2 }))
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  assert.deepEqual(frames, ['frame 1'])
+  const decoder = linkDecoder('gateway')
+  decoder.push(Buffer.concat(written))
+  const kinds: string[] = []
+  for (let next = decoder.next(); next !== undefined; next = decoder.next()) kinds.push(decodeLink(next).kind)
+  assert.deepEqual(kinds.toSorted(), ['refused', 'welcome', 'welcome'])
+  server.close()
+})
+
 test('outputs that are put while the link is not up are dropped', async () => {
   const gateway = await new Gateway().open()
   const primary = await gateway.primary()
@@ -288,9 +241,13 @@ test('a primary that holds inputs still hears what has left, and gets the inputs
   gateway.server.input(NET, Buffer.from('c'))
   await until('input', () => primary.inputs.length === 3)
   assert.deepEqual(primary.inputs, ['2 a', '2 b', '2 c'])
+  primary.client.holdInput(true)
+  primary.client.holdInput(false)
+  primary.client.put(frame(2))
+  await until('left', () => primary.left.get(NET) === 2n)
+  assert.equal(gateway.said.filter((line) => line === 'ready').length, 1, 'ready, though nothing was refused')
 })
 
-const good: LinkMessage = { kind: 'hello', epoch: 1, life: 1, machine: 'vm' }
 const output = (port: number, ordinal: bigint, length: number): LinkMessage => ({
   ...{ kind: 'output', port, ordinal },
   bytes: new Uint8Array(length),
@@ -359,121 +316,3 @@ test('a client goes down when the gateway sends what it must not, or is silent',
     assert.match(down, reason)
   }
 })
-
-/**
- * A machine that puts out a stream whose content follows from its place, and its primaries: links are cut at random, and
- * now and then another copy, which knows less of what has left, goes live by a higher epoch.
- */
-class Story {
-  readonly #random: Random
-  readonly #gateway: Gateway
-  readonly #outputs: { readonly port: number; readonly ordinal: bigint; readonly bytes: Uint8Array }[] = []
-  readonly #ends = new Map<number, number>()
-  #gate = new OutputGate()
-  #epoch = 1
-  #primary: Primary | undefined
-
-  constructor(seed: number, gateway: Gateway) {
-    this.#random = new Random(seed)
-    this.#gateway = gateway
-  }
-
-  async run(steps: number): Promise<void> {
-    for (let step = 0; step < steps; step++) {
-      const chance = this.#random.below(20)
-      if (chance === 0) this.#primary?.socket.destroy()
-      else if (chance === 1) this.#gateway.sockets.at(-1)?.destroy()
-      else if (chance === 2) this.#failOver()
-      else this.#produce(this.#random.between(1, 8))
-      if (this.#primary?.down !== undefined || this.#primary === undefined) await this.#attach()
-      if (this.#random.chance(0.5)) await new Promise((resolve) => setImmediate(resolve))
-    }
-    await until('all left', () => {
-      this.#learn()
-      return this.#gate.isEmpty
-    })
-  }
-
-  get frames(): number {
-    return this.#ends.get(NET) ?? 0
-  }
-
-  get consoleBytes(): number {
-    return this.#ends.get(CONSOLE) ?? 0
-  }
-
-  async #attach(): Promise<void> {
-    const socket = await this.#gateway.socket()
-    this.#primary = new Primary(socket, { epoch: this.#epoch }, (left) => {
-      for (const { port, ordinal } of left) this.#gate.onLeft(port, ordinal)
-      this.#gate.holdAgain()
-      this.#release()
-    })
-  }
-
-  /** Another copy goes live: it has all outputs from some place on, cut as they were, and knows nothing of later. */
-  #failOver(): void {
-    this.#learn()
-    this.#epoch++
-    const gate = new OutputGate()
-    const known = this.#gate.left.map(({ port, ordinal }) => {
-      const less = ordinal - BigInt(this.#random.below(50))
-      return { port, ordinal: less < 0n ? 0n : less }
-    })
-    for (const { port, ordinal } of known) gate.onLeft(port, ordinal)
-    this.#outputs.forEach((output, index) => {
-      gate.add({ ...output, index: BigInt(index) })
-    })
-    this.#gate = gate
-    this.#primary = undefined
-  }
-
-  #learn(): void {
-    for (const [port, ordinal] of this.#primary?.left ?? []) this.#gate.onLeft(port, ordinal)
-  }
-
-  #produce(count: number): void {
-    for (let i = 0; i < count; i++) {
-      const port = this.#random.pick([NET, CONSOLE])
-      const before = this.#ends.get(port) ?? 0
-      const length = this.#random.between(1, 40)
-      const end = before + (port === NET ? 1 : length)
-      const bytes =
-        port === NET
-          ? Buffer.from(`frame ${end}`)
-          : Uint8Array.from({ length }, (_, at) => (before + at) % 251)
-      this.#ends.set(port, end)
-      const output = { port, ordinal: BigInt(end), bytes }
-      this.#gate.add({ ...output, index: BigInt(this.#outputs.length) })
-      this.#outputs.push(output)
-    }
-    this.#learn()
-    this.#release()
-  }
-
-  #release(): void {
-    if (this.#primary?.client.isUp !== true) return
-    for (const one of this.#gate.release(BigInt(this.#outputs.length))) this.#primary.client.put(one)
-  }
-}
-
-for (const seed of [1, 2, 3, 4, 5]) {
-  test(`every output arrives once and in order over cuts and failovers (seed ${seed})`, async () => {
-    const gateway = await new Gateway().open()
-    const story = new Story(seed, gateway)
-    await story.run(400)
-    assert.ok(story.frames > 100 && story.consoleBytes > 1000)
-    assert.deepEqual(
-      gateway.frames,
-      Array.from({ length: story.frames }, (_, i) => `frame ${i + 1}`),
-    )
-    assertBytes(
-      gateway.console,
-      Array.from({ length: story.consoleBytes }, (_, at) => at % 251),
-    )
-    assert.deepEqual(
-      gateway.said.filter((line) => line.startsWith('notice') && !line.includes('superseded')),
-      [],
-    )
-  })
-}

@@ -181,7 +181,8 @@ function readPort(reader: ByteReader): number {
   return port
 }
 
-/** A copy, which outlives what it was read from. */
+/** A copy, which outlives what it was read from; in Node's pool, as most are short. */
 function readRest(reader: ByteReader): Uint8Array {
-  return new Uint8Array(reader.bytes(reader.remaining))
+  const { buffer, byteOffset, length } = Buffer.from(reader.bytes(reader.remaining))
+  return new Uint8Array(buffer, byteOffset, length)
 }

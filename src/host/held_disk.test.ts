@@ -108,6 +108,8 @@ const step = fc.record({
       'zeroes',
       'discard',
       'flush',
+      'flush',
+      'hold',
       'hold',
       'release',
       'read',

@@ -1,10 +1,21 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { mkdir, mkdtemp, readdir, readFile, rename, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import {
+  mkdir,
+  mkdtemp,
+  open,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  truncate,
+  writeFile,
+} from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { after, before, test } from 'node:test'
+import { after, before, mock, test } from 'node:test'
 import type { ArbiterAnswer } from '../replication/arbiter.ts'
 import { BaseImage, SECTOR_BYTES } from './base_image.ts'
 import { MachineDirectory } from './machine_directory.ts'
@@ -28,6 +39,9 @@ after(async () => {
 async function newRoot(): Promise<string> {
   return join(await mkdtemp(join(directory, 'root-')), 'deep', 'machines')
 }
+
+/** It has no syncs of directories. */
+const isWindows = process.platform === 'win32'
 
 const noNotice = (text: string): void => assert.fail(`noticed: ${text}`)
 
@@ -59,7 +73,7 @@ test('a machine has one process on a host at a time', async () => {
   await (await MachineDirectory.open(root, 'db', noNotice)).close()
   await machine.close()
   await (await MachineDirectory.open(root, 'web', noNotice)).close()
-  if (process.platform !== 'win32') assert.equal((await stat(join(root, 'web'))).mode & 0o777, 0o700)
+  if (!isWindows) assert.equal((await stat(join(root, 'web'))).mode & 0o777, 0o700)
 })
 
 test('a name that is no machine, or a root that is no directory, is refused', async () => {
@@ -109,6 +123,45 @@ test('a generation that was voided never comes back, though the disk was open', 
   await withMachine(root, async (machine) => {
     assert.equal(await machine.diskGeneration(base), undefined)
     assert.deepEqual(await readdir(machine.path), ['lock'], 'its room is free')
+  })
+})
+
+/** Counts the syncs of files and directories until it is asked. */
+async function countSyncs(): Promise<() => number> {
+  const file = await open(join(directory, 'base'), 'r')
+  const sync = mock.method(Object.getPrototypeOf(file) as typeof file, 'sync')
+  await file.close()
+  return () => {
+    sync.mock.restore()
+    return sync.mock.callCount()
+  }
+}
+
+test('voiding is durable when it returns, also if the disk was moved away before', {
+  skip: isWindows,
+}, async () => {
+  const root = await newRoot()
+  await createDisk(root)
+  await withMachine(root, async (machine) => {
+    for (let round = 0; round < 2; round++) {
+      const syncs = await countSyncs()
+      await machine.voidGeneration()
+      assert.equal(syncs(), 1)
+    }
+  })
+})
+
+test('what a dead process left in the index is durable when the disk is open', {
+  skip: isWindows,
+}, async () => {
+  const root = await newRoot()
+  await createDisk(root)
+  await withMachine(root, async (machine) => {
+    const syncs = await countSyncs()
+    const disk = await machine.openDisk(base)
+    // The lock, the index, and the directory that has it.
+    assert.equal(syncs(), 3)
+    await disk.close()
   })
 })
 

@@ -310,6 +310,16 @@ test('whoever does not finish the handshake is dropped, at whatever point it sto
   for (const notice of notices) assert.match(notice, /no handshake within 300 ms/)
 })
 
+test('the time for a handshake is none for the channel behind it', async () => {
+  const { listener, accepted } = await listen({ handshakeMs: 2000 })
+  const stream = await opened(listener.port)
+  // Its time runs out after that of the channel would.
+  const silent = await plain(listener.port)
+  await once(silent.resume(), 'close')
+  accepted[0]!.stream.write('still here')
+  assert.equal(await received(stream, 10), 'still here')
+})
+
 test('a crowd that stays silent is bounded, and does not keep a peer out', async () => {
   const { listener, notices } = await listen({ unfinishedMax: 4 })
   const crowd = await Promise.all(Array.from({ length: 12 }, () => plain(listener.port)))
@@ -380,10 +390,14 @@ test('an address that is in use is told with what to do', async () => {
   )
 })
 
+interface Authority {
+  readonly caFile: string
+  /** Credentials of a name, which trust this authority or another one. */
+  open(name: string, trusted?: string): Promise<Credentials>
+}
+
 /** A certificate authority in a folder of its own, and credentials by name: each with the subject and names given. */
-function makeAuthority(
-  names: Readonly<Record<string, readonly string[]>>,
-): (name: string) => Promise<Credentials> {
+function makeAuthority(names: Readonly<Record<string, readonly string[]>>): Authority {
   const directory = mkdtempSync(join(folder, 'authority-'))
   const openssl = (...parameters: string[]): void => {
     const { status, stderr } = spawnSync('openssl', parameters, { cwd: directory, encoding: 'utf8' })
@@ -398,23 +412,25 @@ function makeAuthority(
     const signed = ['-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial', '-extfile', `${name}.ext`]
     openssl('x509', '-req', '-in', `${name}.csr`, '-out', `${name}.pem`, ...signed)
   }
-  return (name) =>
-    openCredentials({
-      caFile: join(directory, 'ca.pem'),
-      certificateFile: join(directory, `${name}.pem`),
-      keyFile: join(directory, `${name}.key`),
-    })
+  const caFile = join(directory, 'ca.pem')
+  return {
+    caFile,
+    open(name, trusted = caFile) {
+      const [certificateFile, keyFile] = [`${name}.pem`, `${name}.key`].map((file) => join(directory, file))
+      return openCredentials({ caFile: trusted, certificateFile: certificateFile!, keyFile: keyFile! })
+    },
+  }
 }
 
 test('with certificates, the names in them are the names of the peers', async () => {
-  const credentialsOf = makeAuthority({
+  const authority = makeAuthority({
     hostA: ['IP:127.0.0.1', 'DNS:hostA'],
     hostB: [],
     // Its common name does not count beside a name in the extension.
     hostC: ['DNS:hostD', 'DNS:*'],
   })
   const [credentials, credentialsB, credentialsC] = await Promise.all(
-    ['hostA', 'hostB', 'hostC'].map(credentialsOf),
+    ['hostA', 'hostB', 'hostC'].map((name) => authority.open(name)),
   )
   const { listener, accepted } = await listen({ credentials: credentials! })
   const stream = await opened(listener.port, { credentials: credentialsB! })
@@ -435,12 +451,16 @@ test('with certificates, the names in them are the names of the peers', async ()
 })
 
 test('a certificate of another authority is refused by both sides, and so is none', async () => {
-  const ours = await makeAuthority({ hostA: [] })('hostA')
-  const theirs = await makeAuthority({ hostB: [] })('hostB')
-  const { listener, notices, accepted } = await listen({ credentials: ours })
-  assert.match(await reasonOf(listener.port, { credentials: theirs }), /certificate.* is not accepted/)
-  await reasonOf(listener.port, { credentials: secret })
-  await until('notices', () => notices.length === 2)
+  const ours = makeAuthority({ hostA: [] })
+  const theirs = makeAuthority({ hostB: [] })
+  const { listener, notices, accepted } = await listen({ credentials: await ours.open('hostA') })
+  const told = (options: Partial<DialOptions>): Promise<string> => reasonOf(listener.port, options)
+  assert.match(await told({ credentials: await theirs.open('hostB') }), /certificate.* is not accepted/)
+  // It would accept this one: the listener must not accept it.
+  const trusting = await theirs.open('hostB', ours.caFile)
+  assert.match(await told({ credentials: trusting }), /hostA at .*(certificate.* not accepted|closed)/)
+  await told({ credentials: secret })
+  await until('notices', () => notices.length === 3)
   assert.equal(accepted.length, 0)
 })
 

@@ -68,6 +68,18 @@ describe('the gateway', () => {
     assert.deepEqual(handler.events, ['open'])
   })
 
+  it('never calls from a port that is in use', () => {
+    const link = new SimulatedLink(6).start()
+    link.filter = () => false
+    const first = link.stack.tcp.call(80, new RecordedHandler())!
+    for (let i = 0; i < 66_000; i++) {
+      const other = link.stack.tcp.call(80, new RecordedHandler())!
+      assert.notEqual(other.endpoints.remotePort, first.endpoints.remotePort)
+      other.abort()
+    }
+    assert.equal(link.stack.tcp.connectionCount, 1)
+  })
+
   it('keeps thousands of connections apart', () => {
     const link = new SimulatedLink(4).start()
     link.guest.services.set(80, (connection) => {

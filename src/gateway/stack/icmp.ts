@@ -1,5 +1,5 @@
 /** ICMP (RFC 792): answers to echo requests, and word that something cannot be reached. Type, code, checksum, rest. */
-import { get16, put16 } from './big_endian.ts'
+import { put16 } from './big_endian.ts'
 import { foldSum, sumWords } from './internet_checksum.ts'
 import { IPV4_BYTES, type Ipv4Packet } from './ipv4.ts'
 import { type Refusal, refuse } from './refusal.ts'
@@ -10,7 +10,7 @@ const DESTINATION_UNREACHABLE = 3
 const ECHO_REQUEST = 8
 
 /** Codes of "destination unreachable" (RFC 1122 and 1812). */
-export const UNREACHABLE = { host: 1, port: 3, prohibited: 13 } as const
+const UNREACHABLE = { host: 1, port: 3, prohibited: 13 } as const
 
 export type UnreachableReason = keyof typeof UNREACHABLE
 
@@ -45,10 +45,4 @@ function seal(message: Uint8Array): Uint8Array {
   put16(message, 2, 0)
   put16(message, 2, foldSum(sumWords(message, 0, message.length, 0)))
   return message
-}
-
-/** For tests: whether a message says that something cannot be reached, and why. */
-export function unreachableCode(message: Uint8Array): number | undefined {
-  const isOne = message.length >= ICMP_BYTES && get16(message, 0) >> 8 === DESTINATION_UNREACHABLE
-  return isOne ? message[1] : undefined
 }

@@ -469,8 +469,6 @@ export class TcpConnection implements Timed {
 
   #onRetransmit(): void {
     const { now } = this.#environment
-    // A guest that has not told its address yet has not even started.
-    if (!this.#environment.canSend) this.#lastHeardAt = now
     const patience = this.#phase === 'calling' || this.#phase === 'opening' ? CALL_MS_MAX : SILENCE_MS_MAX
     if (now - this.#lastHeardAt >= patience) {
       this.#giveUp()

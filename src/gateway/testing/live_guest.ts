@@ -14,7 +14,6 @@ export class LiveGuest {
   #isScheduled = false
   #timer: NodeJS.Timeout | undefined
   #isAttached = false
-  #isPaused = false
 
   private constructor() {
     this.guest = new MemoryGuest((frame) => {
@@ -51,12 +50,6 @@ export class LiveGuest {
     this.#toGuest = []
   }
 
-  /** While paused the guest does nothing, as on a host that is overloaded. */
-  set paused(isPaused: boolean) {
-    this.#isPaused = isPaused
-    this.#schedule()
-  }
-
   async close(): Promise<void> {
     this.#isAttached = false
     clearTimeout(this.#timer)
@@ -71,7 +64,7 @@ export class LiveGuest {
 
   readonly #turn = (): void => {
     this.#isScheduled = false
-    if (!this.#isAttached || this.#isPaused) return
+    if (!this.#isAttached) return
     this.guest.tick(performance.now())
     const toGuest = this.#toGuest
     this.#toGuest = []

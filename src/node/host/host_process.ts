@@ -122,9 +122,9 @@ class Host {
     const { config, options, directory, credentials } = this.#parts
     const past = await directory.arbiterPast()
     const { arbiter } = await openArbiter(config.arbiter, config.machine, { past })
-    const network = openNetwork(config, credentials, options.onNotice)
     const { disk, file, base } = this.#parts
     const { specification, kernel, initramfs } = file.record
+    const network = openNetwork(config, specification, credentials, options.onNotice)
     const settings = settingsOf(config.settings)
     const progress = new MachineProgress()
     const thread = {

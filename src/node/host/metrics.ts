@@ -35,7 +35,7 @@ export function metricsText(status: HostStatus, numbers: HostNumbers): string {
     families.push(`# HELP ${name} ${help}`, `# TYPE ${name} ${kind}`, ...lines)
   }
   const one = (value: number | string | null): Sample[] => (value === null ? [] : [[{}, value]])
-  const seconds = (ms: number | null): number | null => (ms === null ? null : ms / 1000)
+  const seconds = (ms: number | null): number | null => (ms === null ? null : rounded(ms / 1000))
   const { version, build } = numbers
   family('gauge', 'understudy_build_info', 'Which program this is.', [[{ version, build }, 1]])
   family('gauge', 'understudy_role', 'What this copy is: 1 for one of the roles.', roleSamples(status))
@@ -79,9 +79,9 @@ function delayFamily(families: string[], status: HostStatus, numbers: HostNumber
   families.push(
     `# HELP ${name} For how long outputs wait for the backup; quantiles are of the latest thousand.`,
     `# TYPE ${name} summary`,
-    `${series(name, { ...labels, quantile: '0.5' })} ${outputDelayMs.p50 / 1000}`,
-    `${series(name, { ...labels, quantile: '0.99' })} ${outputDelayMs.p99 / 1000}`,
-    `${series(`${name}_sum`, labels)} ${numbers.outputDelaySumMs / 1000}`,
+    `${series(name, { ...labels, quantile: '0.5' })} ${rounded(outputDelayMs.p50 / 1000)}`,
+    `${series(name, { ...labels, quantile: '0.99' })} ${rounded(outputDelayMs.p99 / 1000)}`,
+    `${series(`${name}_sum`, labels)} ${rounded(numbers.outputDelaySumMs / 1000)}`,
     `${series(`${name}_count`, labels)} ${numbers.releasedOutputs}`,
   )
 }
@@ -90,6 +90,9 @@ function series(name: string, labels: Labels): string {
   const pairs = Object.entries(labels).map(([label, value]) => `${label}="${escaped(value)}"`)
   return `${name}{${pairs.join(',')}}`
 }
+
+/** To the microsecond: what a sum of doubles has beyond it means nothing. */
+const rounded = (seconds: number): number => Math.round(seconds * 1e6) / 1e6
 
 const escaped = (value: string): string =>
   value.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n')

@@ -1,11 +1,14 @@
 /** The networks that a machine can be on, as the host of its primary reaches them. */
-import { PORT } from '../../board/computer.ts'
+import { UserError } from '../../base/errors.ts'
+import { type ComputerSpecification, PORT } from '../../board/computer.ts'
 import { LinkClient } from '../../gateway/link_client.ts'
 import type { Credentials } from '../../host/secure_credentials.ts'
 import { dialSecure } from '../../host/secure_dial.ts'
 import type { MachineOutput } from '../../replication/ports.ts'
 import type { Network, NetworkEvents } from '../replica/machine_process.ts'
+import { addressOf } from './announcement.ts'
 import type { HostConfig, NetworkConfig } from './host_config.ts'
+import { StreamNetwork } from './stream_network.ts'
 
 /** A link that is down is tried again after this long. */
 const RETRY_MS = 50
@@ -13,12 +16,18 @@ const RETRY_MS = 50
 /** The network of a configuration; nothing is connected yet. */
 export function openNetwork(
   config: HostConfig,
+  specification: ComputerSpecification,
   credentials: Credentials,
   onNotice: (text: string) => void,
 ): Network {
   const { network } = config
   if (network.kind === 'gateway') return new GatewayNetwork(network, config, credentials, onNotice)
-  return new NoNetwork()
+  const { mac, bootArguments } = specification
+  if (network.kind === 'none' || mac === undefined) return new NoNetwork()
+  if (network.kind === 'tap')
+    throw new UserError('networks by TAP are not there yet: use stream or the gateway')
+  const ipAddress = addressOf(bootArguments)
+  return new StreamNetwork({ address: network.address, mac, ipAddress, onNotice })
 }
 
 /** What leaves is lost, and nothing arrives. */

@@ -33,7 +33,7 @@ describe('a pair that exists', () => {
   it('is the one that is asked for if nothing that is asked for differs', () => {
     const same: WantedPair[] = [
       {},
-      { image: 'debian', ramBytes: RAM_BYTES, harts: 1, hasNetwork: true, append: 'quiet' },
+      { image: 'debian', ramBytes: RAM_BYTES, harts: 1, network: { kind: 'gateway' }, append: 'quiet' },
       { forwards: ['127.0.0.1:6379:6379', '8080:80'], settings: { ack: 'executed', flushMs: undefined } },
       { allowLoopback: false, allowFaults: false, arbiter: `file:${join(root, 'db', 'arbiter')}` },
     ]
@@ -44,7 +44,8 @@ describe('a pair that exists', () => {
     const others: [WantedPair, string][] = [
       [{ image: 'other' }, 'image'],
       [{ forwards: ['8080:80'] }, 'published ports'],
-      [{ hasNetwork: false }, 'network'],
+      [{ network: { kind: 'none' } }, 'network'],
+      [{ network: { kind: 'stream', address: '/run/passt' } }, 'network'],
       [{ ramBytes: 2 * RAM_BYTES }, 'memory'],
       [{ harts: 2 }, 'harts'],
       [{ arbiter: 'etcd:http://127.0.0.1:2379' }, 'arbiter'],

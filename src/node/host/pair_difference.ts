@@ -1,16 +1,19 @@
 /** Whether a machine that exists is the one that somebody asks for. */
 import { canonicalJson, type JsonObject } from '../../base/canonical_json.ts'
 import { parsePortForward, portForwardText } from '../../gateway/port_forward.ts'
-import { type ChosenSettings, hostConfigSchema } from './host_config.ts'
+import { type ChosenSettings, hostConfigSchema, type NetworkConfig } from './host_config.ts'
 import { readMachineFile } from './machine_file.ts'
 import { GATEWAY_NAME, gatewayConfigSchema, HOST_NAMES, type Pair } from './pair.ts'
 import { readStoredJson } from './stored_json.ts'
+
+/** Where the gateway is, is for the machine to choose. */
+export type WantedNetwork = { readonly kind: 'gateway' } | Exclude<NetworkConfig, { kind: 'gateway' }>
 
 /** What is asked for; whatever is left out is welcome as it is. */
 export interface WantedPair {
   readonly image?: string
   readonly forwards?: readonly string[]
-  readonly hasNetwork?: boolean
+  readonly network?: WantedNetwork
   readonly ramBytes?: number
   readonly harts?: number
   readonly arbiter?: string
@@ -30,7 +33,7 @@ export function pairDifference(pair: Pair, wanted: WantedPair): string | undefin
   const has: Record<keyof WantedPair, () => boolean> = {
     image: () => wanted.image === file.image,
     forwards: () => sameForwards(wanted.forwards!, gateway?.forwards ?? []),
-    hasNetwork: () => wanted.hasNetwork === (file.network.kind !== 'none'),
+    network: () => sameNetwork(wanted.network!, file.network),
     ramBytes: () => wanted.ramBytes === specification.ramBytes,
     harts: () => wanted.harts === specification.harts,
     arbiter: () => wanted.arbiter === file.arbiter,
@@ -49,12 +52,17 @@ const NAMES: Readonly<Record<keyof WantedPair, string>> = {
   ...{
     image: 'image',
     forwards: 'published ports',
-    hasNetwork: 'network',
+    network: 'network',
     ramBytes: 'memory',
     harts: 'harts',
   },
   ...{ arbiter: 'arbiter', append: 'kernel parameters', allowLoopback: 'access to the loopback' },
   ...{ allowFaults: 'faults that tests inject', settings: 'settings' },
+}
+
+function sameNetwork(wanted: WantedNetwork, has: NetworkConfig): boolean {
+  if (wanted.kind === 'gateway') return has.kind === 'gateway'
+  return canonicalJson({ ...wanted }) === canonicalJson({ ...has })
 }
 
 function sameForwards(one: readonly string[], other: readonly string[]): boolean {

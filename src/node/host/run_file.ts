@@ -22,8 +22,11 @@ export const runFileSchema = z.strictObject({
     .describe('TCP ports of this computer that stand for ports of the guest, as [HOST:]PORT:GUESTPORT.')
     .optional(),
   net: z
-    .enum(['gateway', 'none'])
-    .describe('How the guest is on a network: gateway (the default), or none.')
+    .string()
+    .regex(/^(gateway|none|stream:.+)$/, 'write gateway, stream:ADDRESS or none')
+    .describe(
+      'How the guest is on a network: gateway (the default), stream:ADDRESS (as QEMU -netdev stream), or none.',
+    )
     .optional(),
   memory: z
     .string()
