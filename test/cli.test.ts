@@ -435,6 +435,7 @@ describe('doctor', () => {
     for (const name of ['Node.js', 'WebAssembly multi-memory', 'WebAssembly branch hints', 'mke2fs']) {
       assert.ok(names.includes(name), name)
     }
+    for (const name of ['loopback ports', 'state directory', 'TAP']) assert.ok(names.includes(name), name)
     for (const finding of findings) assert.equal(finding.ok, finding.remedy === '', finding.name)
   })
 
@@ -458,6 +459,10 @@ describe('every command', () => {
       ['image', 'build', 'debian'],
       ['image', 'rm'],
       ['doctor'],
+      ...['demo', 'run', 'status', 'ls', 'watch', 'failover', 'console', 'stop', 'snapshot', 'schema'].map(
+        (name) => [name],
+      ),
+      ...['host', 'gateway', 'supervise'].map((name) => [name]),
     ]) {
       const { status, stdout, stderr } = await understudy([...command, '--help'])
       assert.equal(status, 0)
