@@ -224,11 +224,12 @@ describe('while no primary is attached', () => {
   it('nothing is sent and nothing ends, for however long; afterwards all that was lost goes at once', () => {
     const { link, gateway, guest } = called(12)
     gateway.connection!.write(new Uint8Array(30_000))
-    link.advance(1.5)
+    // All of the first window is still on its way.
+    link.advance(0.5)
     link.stack.detach(link.now)
     link.loseFramesToGuest()
     const before = guest.received
-    assert.ok(before < 30_000)
+    assert.equal(before, 0)
     const frames = link.frames
     link.advance(24 * 3_600_000)
     gateway.connection!.write(new Uint8Array(500))

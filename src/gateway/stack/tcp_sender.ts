@@ -158,6 +158,7 @@ export class TcpSender {
   /** `outgoing` has been sent. */
   sent(outgoing: Outgoing, now: number): void {
     const { sequence, length, syn, fin, isAside } = outgoing
+    assert(Number.isInteger(length) && length + Number(syn) + Number(fin) > 0, 'nothing is sent')
     const end = add(sequence, length + (syn ? 1 : 0) + (fin ? 1 : 0))
     const isNew = isBefore(this.#max, end)
     if (isAside) this.#repeatFirst = false
@@ -226,7 +227,8 @@ export class TcpSender {
   #room(): number {
     const burst = distance(this.#nxt, this.#burstEnd)
     if (burst > 0) return burst
-    return Math.min(this.#window, this.#congestionWindow) - distance(this.#una, this.#nxt)
+    // The congestion window grows by fractions; half a byte can be sent for ever.
+    return Math.min(this.#window, Math.floor(this.#congestionWindow)) - distance(this.#una, this.#nxt)
   }
 
   /** Against the silly window syndrome (RFC 9293, section 3.8.6.2.1): no small pieces of something larger. */

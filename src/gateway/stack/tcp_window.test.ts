@@ -20,8 +20,10 @@ class HandMade {
   readonly handler = new RecordedHandler()
   readonly answers: TcpSegment[] = []
   connection!: TcpConnection
+  readonly #mss: number
 
-  constructor() {
+  constructor(mss = 1460) {
+    this.#mss = mss
     this.link.filter = (frame, isToGuest) => {
       const packet = isToGuest ? parseIpv4(frame) : undefined
       const segment = packet === undefined || isRefusal(packet) ? undefined : parseTcp(packet)
@@ -43,23 +45,23 @@ class HandMade {
     return this.connection.sender.max
   }
 
-  send(segment: Partial<TcpSegment> & { readonly sequence: number }): void {
+  send(segment: Partial<TcpSegment> & { readonly sequence: number }, server = SERVER_ADDRESS): void {
     const {
       flags = ACK,
       sequence,
       acknowledgment = this.acknowledgment,
       payload = new Uint8Array(0),
     } = segment
-    const options = (flags & SYN) === 0 ? undefined : { mss: 1460, windowScale: 4 }
+    const options = (flags & SYN) === 0 ? undefined : { mss: this.#mss, windowScale: 4 }
     const header = tcpHeaderBytes(options)
     const start = ETHERNET_BYTES + IPV4_BYTES
     const frame = new Uint8Array(start + header + payload.length)
     frame.set(payload, start + header)
     writeEthernet(frame, GATEWAY_MAC, GUEST_MAC, TYPE_IPV4)
-    writeIpv4(frame, GUEST_ADDRESS, SERVER_ADDRESS, PROTOCOL_TCP, header + payload.length)
+    writeIpv4(frame, GUEST_ADDRESS, server, PROTOCOL_TCP, header + payload.length)
     const ports = { sourcePort: 4000, destinationPort: 80, window: 1000 }
     const numbers = { sequence: sequence >>> 0, acknowledgment }
-    writeTcpHeader(frame, GUEST_ADDRESS, SERVER_ADDRESS, { ...ports, flags, ...numbers, options })
+    writeTcpHeader(frame, GUEST_ADDRESS, server, { ...ports, flags, ...numbers, options })
     this.link.stack.receive(frame)
   }
 }
@@ -90,6 +92,36 @@ describe('a connection looks at the window', () => {
     }
     assert.ok(hand.handler.received <= RECEIVE_BYTES_MAX, `${hand.handler.received}`)
     assert.ok(hand.handler.received >= RECEIVE_BYTES_MAX - 1400)
+  })
+
+  it('and at both addresses: equal ports of two servers are two connections', () => {
+    const hand = new HandMade()
+    const other = new RecordedHandler()
+    let call: TcpConnection | undefined
+    hand.link.onCall = (connection) => {
+      call = connection
+      connection.accept(other)
+    }
+    hand.send({ flags: SYN, sequence: 5, acknowledgment: 0 }, SERVER_ADDRESS + 1)
+    assert.equal(call?.endpoints.remoteAddress, SERVER_ADDRESS + 1)
+    hand.send(
+      { sequence: 6, acknowledgment: call.sender.max, payload: Uint8Array.of(1, 2) },
+      SERVER_ADDRESS + 1,
+    )
+    hand.send({ sequence: INITIAL + 1, payload: Uint8Array.of(3) })
+    assert.deepEqual([[...other.content], [...hand.handler.content]], [[1, 2], [3]])
+    hand.send({ flags: RST, sequence: INITIAL + 1 + 1 })
+    assert.deepEqual([call.state, hand.connection.state], ['established', 'closed'])
+    assert.equal(hand.link.stack.tcp.connectionCount, 1)
+  })
+
+  it('and at the size of segments that the guest takes', () => {
+    const hand = new HandMade(500)
+    hand.connection.write(new Uint8Array(4000))
+    assert.deepEqual(
+      hand.answers.map(({ payload }) => payload.length),
+      [500, 500, 500, 500, 500, 500, 500, 500],
+    )
   })
 
   it('and never answers more than a few times a second to what says nothing new', () => {
