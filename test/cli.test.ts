@@ -435,6 +435,7 @@ describe('doctor', () => {
     for (const name of ['Node.js', 'WebAssembly multi-memory', 'WebAssembly branch hints', 'mke2fs']) {
       assert.ok(names.includes(name), name)
     }
+    for (const name of ['loopback ports', 'state directory', 'TAP']) assert.ok(names.includes(name), name)
     for (const finding of findings) assert.equal(finding.ok, finding.remedy === '', finding.name)
   })
 
@@ -447,17 +448,27 @@ describe('doctor', () => {
 
 describe('every command', () => {
   it('has help with an example', async () => {
+    const words = [
+      'exec',
+      'disassemble',
+      'boot',
+      'replay',
+      'image',
+      'doctor',
+      'demo',
+      'run',
+      'status',
+      'ls',
+      'watch',
+    ]
+    words.push('failover', 'console', 'stop', 'snapshot', 'force', 'schema', 'host', 'gateway', 'supervise')
     for (const command of [
-      [],
-      ['exec'],
-      ['disassemble'],
-      ['boot'],
-      ['replay'],
-      ['image'],
-      ['image', 'build'],
-      ['image', 'build', 'debian'],
-      ['image', 'rm'],
-      ['doctor'],
+      ...[[], ...words.map((word) => [word])],
+      ...[
+        ['image', 'build'],
+        ['image', 'build', 'debian'],
+        ['image', 'rm'],
+      ],
     ]) {
       const { status, stdout, stderr } = await understudy([...command, '--help'])
       assert.equal(status, 0)

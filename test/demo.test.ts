@@ -48,7 +48,7 @@ describe('understudy demo', { skip }, () => {
 
   it('kills the primary, and finds every acknowledged write afterwards', async () => {
     const { status, text } = await demo(['--rounds', '1', '--kill-after', '2'])
-    const result = /(\d+) writes acknowledged, 0 lost, 0 wrong .* 1 kills, longest pause \d+ ms\n$/.exec(text)
+    const result = /(\d+) writes acknowledged, 0 lost, 0 wrong .* 1 kill, longest pause \d+ ms\n$/.exec(text)
     assert.ok(result !== null, text)
     assert.ok(Number(result[1]) > 0, text)
     assert.equal(status, 0, text)

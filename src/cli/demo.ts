@@ -4,8 +4,8 @@ import { EXIT_CODE } from './exit_codes.ts'
 
 const HELP = `
 Builds a Debian image with Redis (once), runs it as a protected machine, and appends numbers to a list in it, one after
-another. On a terminal it shows how the machine is; 'k' kills the primary's process with SIGKILL, 'f' hands over in order,
-'q' or Ctrl-C reads the list back, says whether anything acknowledged is missing, and stops the machine in order.
+another. On a terminal it shows how the machine is: 'k' kills the primary's process with SIGKILL, 'f' hands over in
+order, 'q' or Ctrl-C reads the list back, says whether anything acknowledged is missing, and stops the machine in order.
 
 Without a terminal, or with --rounds, it prints lines. With --rounds it kills the primary so many times by itself, each
 time after the machine has been protected for a while, and then ends.

@@ -97,7 +97,7 @@ function conclude(
   const { errors, longestPauseMs } = load.counts()
   writeOutput(
     `${acknowledged} writes acknowledged, ${lost} lost, ${wrong} wrong (${found} read back); ` +
-      `${errors} errors, ${kills} kills, longest pause ${Math.round(longestPauseMs)} ms\n`,
+      `${errors} errors, ${kills} ${kills === 1 ? 'kill' : 'kills'}, longest pause ${Math.round(longestPauseMs)} ms\n`,
   )
   for (const fault of faults) tell(fault)
   if (lost + wrong > 0) process.exitCode = EXIT_CODE.difference

@@ -11,21 +11,10 @@ import { imagesDirectory } from '../image/store.ts'
 import { canReserve, hasBranchHints, hasMultiMemory } from '../node/engine_features.ts'
 import { RAM_BYTES_MAX } from '../node/machine_limits.ts'
 import { formatSize } from './arguments.ts'
+import { type Finding, findingsTable, isMissing } from './doctor_finding.ts'
+import { protectedFindings } from './doctor_protected.ts'
 import { EXIT_CODE } from './exit_codes.ts'
 import { writeOutput } from './standard_streams.ts'
-
-type Purpose = 'running machines' | 'building images'
-
-/** What one look at the machine has found. */
-interface Finding {
-  readonly name: string
-  readonly neededFor: Purpose
-  readonly ok: boolean
-  /** What is there, or what is wrong. */
-  readonly found: string
-  /** What to do; empty if all is well. */
-  readonly remedy: string
-}
 
 const NODE_MAJOR_MIN = 24
 const NEWER_NODE = `use the pinned runtime (npm install, then ./understudy) or Node ${NODE_MAJOR_MIN} or newer`
@@ -33,7 +22,7 @@ const NEWER_NODE = `use the pinned runtime (npm install, then ./understudy) or N
 const BUILD_BYTES = 2 ** 30
 
 const HELP = `
-Ends with ${EXIT_CODE.success} if nothing is missing, with ${EXIT_CODE.failure} otherwise.
+Ends with ${EXIT_CODE.success} if nothing is missing, with ${EXIT_CODE.failure} otherwise. What some can do without is not counted.
 
 Examples:
   understudy doctor
@@ -48,9 +37,9 @@ export function define(command: Command): void {
 }
 
 async function doctor(options: { readonly json?: true }): Promise<void> {
-  const findings = [...runtimeFindings(), ...(await buildFindings())]
-  const ok = findings.every((finding) => finding.ok)
-  writeOutput(options.json ? `${JSON.stringify({ ok, findings }, undefined, 2)}\n` : table(findings))
+  const findings = [...runtimeFindings(), ...(await protectedFindings()), ...(await buildFindings())]
+  const ok = !findings.some(isMissing)
+  writeOutput(options.json ? `${JSON.stringify({ ok, findings }, undefined, 2)}\n` : findingsTable(findings))
   process.exitCode = ok ? EXIT_CODE.success : EXIT_CODE.failure
 }
 
@@ -126,19 +115,4 @@ function spaceFinding(): Finding {
   const remedy = ok ? '' : `free ${formatSize(BUILD_BYTES)}, or name another place in UNDERSTUDY_HOME`
   const found = `${formatSize(bavail * bsize)} free for ${directory}`
   return { name: 'disk space', neededFor: 'building images', ok, found, remedy }
-}
-
-function table(findings: readonly Finding[]): string {
-  const width = Math.max(...findings.map((finding) => finding.name.length))
-  const lines: string[] = []
-  let purpose: Purpose | undefined
-  for (const finding of findings) {
-    if (finding.neededFor !== purpose) lines.push(`For ${finding.neededFor}:`)
-    purpose = finding.neededFor
-    lines.push(`  ${finding.ok ? 'ok     ' : 'MISSING'}  ${finding.name.padEnd(width)}  ${finding.found}`)
-    if (!finding.ok) lines.push(`           ${' '.repeat(width)}  -> ${finding.remedy}`)
-  }
-  const missing = findings.filter((finding) => !finding.ok).length
-  lines.push(missing === 0 ? 'Nothing is missing.' : `${missing} missing.`)
-  return `${lines.join('\n')}\n`
 }

@@ -40,6 +40,11 @@ const commands: readonly CommandEntry[] = [
     summary: 'save a protected machine while it runs',
     load: () => import('./snapshot.ts'),
   },
+  {
+    name: 'force',
+    summary: 'start a machine whose other copy does not come back',
+    load: () => import('./force.ts'),
+  },
   { name: 'stop', summary: 'stop a protected machine in order', load: () => import('./stop.ts') },
   {
     name: 'schema',

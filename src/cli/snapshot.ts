@@ -3,8 +3,8 @@ import { resolve } from 'node:path'
 import type { Command } from 'commander'
 
 const HELP = `
-The machine goes on, and stays protected; it stands still only while its memory is copied. The file and the disk beside it
-(FILE.disk) are what 'understudy boot --load' starts from.
+The machine goes on, and stays protected; it stands still only while its memory is copied. The file and the disk beside
+it (FILE.disk) are what 'understudy boot --load' starts from.
 
 Examples:
   understudy snapshot db before-upgrade.snap

@@ -103,7 +103,7 @@ function combine(pair: Pair, hosts: readonly HostStatus[]): PairStatus {
   return {
     name: pair.name,
     protection: primary?.protection === 'protected' ? 'protected' : isStopped ? 'stopped' : 'not protected',
-    reason: isStopped ? null : primary === undefined ? 'no primary' : primary.reason,
+    reason: isStopped ? null : primary === undefined ? reasonOfNone(hosts) : primary.reason,
     epoch: primary?.epoch ?? null,
     ...{ primary: place(primary), backup: place(backup) },
     position: shown?.position ?? null,
@@ -114,4 +114,12 @@ function combine(pair: Pair, hosts: readonly HostStatus[]): PairStatus {
     metrics: pair.metricsUrls,
     hosts,
   }
+}
+
+/** Reasons for which a machine waits for somebody, and stays without a primary until then. */
+const WAITING: readonly (string | null)[] = ['waiting for the backup host', 'arbiter unreachable']
+
+function reasonOfNone(hosts: readonly HostStatus[]): string {
+  const waiting = hosts.find(({ reason }) => WAITING.includes(reason))
+  return waiting?.reason ?? 'no primary'
 }
