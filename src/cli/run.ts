@@ -41,6 +41,7 @@ export interface RunCommandOptions {
   readonly append?: string
   readonly allowLoopback?: true
   readonly allowFaults?: true
+  readonly record?: true
   readonly build?: true
   readonly detach?: true
 }
@@ -70,6 +71,7 @@ export function define(command: Command): void {
     )
     .option('--append <ARGS>', 'more kernel parameters')
     .option('--allow-loopback', "the guest may reach this computer's own loopback at 10.0.2.2")
+    .option('--record', "keep the log of each life in the machine's directory, for `understudy replay`")
     .option('--allow-faults', 'tests may inject faults')
     .option('--build', 'build the image first if there is none of this name')
     .option('--detach', 'go on in the background')

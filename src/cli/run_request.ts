@@ -34,6 +34,7 @@ export function runRequest(image: string | undefined, options: RunCommandOptions
       ...{ image: wantedImage, forwards, ramBytes, settings, network: networkOf(rest.net) },
       ...{ harts: rest.harts, arbiter: rest.arbiter, append: rest.append },
       ...{ allowLoopback: rest.allowLoopback, allowFaults: rest.allowFaults },
+      isRecorded: rest.record,
     }),
   }
 }

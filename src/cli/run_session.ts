@@ -53,6 +53,7 @@ async function findOrCreate(request: RunRequest): Promise<Pair> {
     ...(network === undefined || network.kind === 'gateway' ? {} : { network }),
     ...(arbiter === undefined ? {} : { arbiter }),
     ...{ allowLoopback: wanted.allowLoopback === true, allowFaults: wanted.allowFaults === true },
+    isRecorded: wanted.isRecorded === true,
   })
 }
 

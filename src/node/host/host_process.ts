@@ -126,6 +126,7 @@ class Host {
     const { specification, kernel, initramfs } = file.record
     const network = openNetwork(config, specification, credentials, options.onNotice)
     const settings = settingsOf(config.settings)
+    const { recordingDirectory } = config
     const progress = new MachineProgress()
     const thread = {
       ...{ specification, image, kernelDigest: kernel, initramfsDigest: initramfs },
@@ -145,6 +146,9 @@ class Host {
       heardFrom: (name) => this.#heartbeat?.peer(name),
       replica: {
         ...{ thread, directory, base, disk, onNotice: options.onNotice },
+        ...(recordingDirectory === undefined
+          ? {}
+          : { recording: { directory: recordingDirectory, machine: file.record } }),
         onFailed: (message) => this.#onEnd({ isStopped: false, reason: message }),
       },
       onHalted: (reason) => this.#onHalted(reason),

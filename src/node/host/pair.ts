@@ -90,6 +90,8 @@ export interface PairOptions {
   readonly arbiter?: string
   readonly settings: ChosenSettings
   readonly allowFaults?: boolean
+  /** Whether the log of each life is kept, in `recordings/HOST`. */
+  readonly isRecorded?: boolean
 }
 
 export class Pair {
@@ -154,7 +156,7 @@ export class Pair {
     }
     const pair = new Pair(directory, file)
     for (const host of HOST_NAMES)
-      await writeStoredJson(pair.configPath(host), pair.#hostConfig(host, options.allowFaults))
+      await writeStoredJson(pair.configPath(host), pair.#hostConfig(host, options))
     if (isGateway) await writeStoredJson(pair.configPath(GATEWAY_NAME), pair.#gatewayConfig(options))
     await writeStoredJson(join(directory, 'pair.json'), file)
     return pair
@@ -206,7 +208,10 @@ export class Pair {
     return [...(this.file.gateway === undefined ? [] : [GATEWAY_NAME]), ...HOST_NAMES]
   }
 
-  #hostConfig(host: (typeof HOST_NAMES)[number], allowFaults = false): HostConfig {
+  #hostConfig(
+    host: (typeof HOST_NAMES)[number],
+    { allowFaults = false, isRecorded = false }: PairOptions,
+  ): HostConfig {
     const { name, hosts, arbiter, network, settings, metricsPorts } = this.file
     const peers = Object.fromEntries(Object.entries(hosts).filter(([peer]) => peer !== host))
     return {
@@ -215,6 +220,7 @@ export class Pair {
       ...{ listen: hosts[host]!, peers, arbiter, credentials: { secretFile: this.secretFile } },
       ...{ network, mayCreate: host === HOST_NAMES[0], settings, metricsPort: metricsPorts?.[host] ?? 0 },
       ...(allowFaults ? { allowFaults } : {}),
+      ...(isRecorded ? { recordingDirectory: join(this.directory, 'recordings', host) } : {}),
     }
   }
 

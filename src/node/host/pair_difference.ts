@@ -21,6 +21,7 @@ export interface WantedPair {
   readonly append?: string
   readonly allowLoopback?: boolean
   readonly allowFaults?: boolean
+  readonly isRecorded?: boolean
   readonly settings?: ChosenSettings
 }
 
@@ -40,6 +41,7 @@ export function pairDifference(pair: Pair, wanted: WantedPair): string | undefin
     append: () => specification.bootArguments.endsWith(wanted.append!),
     allowLoopback: () => wanted.allowLoopback === (gateway?.allowLoopback ?? false),
     allowFaults: () => wanted.allowFaults === (host.allowFaults ?? false),
+    isRecorded: () => wanted.isRecorded === (host.recordingDirectory !== undefined),
     settings: () => canonicalJson(given(wanted.settings!)) === canonicalJson(given(file.settings)),
   }
   const differs = (Object.keys(has) as (keyof WantedPair)[]).find(
@@ -57,7 +59,7 @@ const NAMES: Readonly<Record<keyof WantedPair, string>> = {
     harts: 'harts',
   },
   ...{ arbiter: 'arbiter', append: 'kernel parameters', allowLoopback: 'access to the loopback' },
-  ...{ allowFaults: 'faults that tests inject', settings: 'settings' },
+  ...{ allowFaults: 'faults that tests inject', isRecorded: 'recordings', settings: 'settings' },
 }
 
 function sameNetwork(wanted: WantedNetwork, has: NetworkConfig): boolean {

@@ -47,6 +47,7 @@ export const runFileSchema = z.strictObject({
     .describe("Whether the guest may reach this computer's own loopback at 10.0.2.2.")
     .optional(),
   allowFaults: z.boolean().describe('Whether tests may inject faults.').optional(),
+  record: z.boolean().describe('Whether the log of each life is kept, for understudy replay.').optional(),
   build: z.boolean().describe('Whether to build the image first if there is none of this name.').optional(),
   detach: z.boolean().describe('Whether to go on in the background.').optional(),
   settings: settingsSchema.describe('Settings of the protocol; those left out are the default.').optional(),

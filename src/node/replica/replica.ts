@@ -16,6 +16,7 @@ import type { OverlayDisk } from '../../host/overlay_disk.ts'
 import { ReplicaDisk } from '../../host/replica_disk.ts'
 import type { ExecutionState } from '../../replication/message.ts'
 import type { Effect, Frontier, Input } from '../../replication/ports.ts'
+import { LifeRecording, type RecordingOptions } from './life_recording.ts'
 import { MachineHandle, type MachineThreadOptions } from './machine_handle.ts'
 import { StateReceiver, type StateSink, StateSource } from './state_transfer.ts'
 import type { MachineCommand, MachineReport, ThreadEffect } from './thread_messages.ts'
@@ -33,6 +34,8 @@ export interface ReplicaOptions {
   readonly disk: OverlayDisk | undefined
   /** The generation that the disk gets when this process joins. */
   readonly joinGeneration: string
+  /** Where the logs of lives that begin here are kept; nowhere if absent. */
+  readonly recording?: RecordingOptions
   give(input: Input): void
   /** Tells people about something. */
   onNotice(text: string): void
@@ -55,6 +58,7 @@ export interface TakenState {
 export class Replica {
   readonly #options: ReplicaOptions
   readonly #machine: MachineHandle
+  #recording: LifeRecording | undefined
   #overlay: OverlayDisk | undefined
   #disk: ReplicaDisk | undefined
   #isPrimary = false
@@ -136,6 +140,7 @@ export class Replica {
   async end(): Promise<void> {
     this.#isOver = true
     await this.#machine.end()
+    this.#recording?.finish()
     this.#kept?.source.release()
     await this.#disk?.close()
   }
@@ -145,11 +150,18 @@ export class Replica {
     assert(overlay !== undefined, 'a cold start without a disk')
     this.#isPrimary = true
     this.#disk = this.#openDisk(overlay)
-    // What a crash has left unsynced is read by the guest, and must not be lost any more.
-    overlay.flush().then(
-      () => this.#machine.send(effect),
-      (error: Error) => this.#options.onFailed(`the disk cannot be synced: ${error.message}`),
+    this.#start(overlay, effect).catch((error: Error) =>
+      this.#options.onFailed(`the disk cannot be synced: ${error.message}`),
     )
+  }
+
+  async #start(overlay: OverlayDisk, effect: ThreadEffect & { kind: 'boot' }): Promise<void> {
+    // What a crash has left unsynced is read by the guest, and must not be lost any more.
+    await overlay.flush()
+    const { recording, onNotice } = this.#options
+    if (recording !== undefined)
+      this.#recording = await LifeRecording.begin(recording, effect.life, overlay, onNotice)
+    this.#machine.send(effect)
   }
 
   #openDisk(overlay: OverlayDisk): ReplicaDisk {
@@ -323,6 +335,9 @@ export class Replica {
         return
       case 'failed':
         return this.#options.onFailed(report.message)
+      case 'appended':
+        this.#recording?.append(report.bytes, report.frontier)
+        return this.#options.give(report)
       default:
         return this.#options.give(report)
     }
