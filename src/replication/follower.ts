@@ -89,6 +89,11 @@ export class Follower {
     return this.#log?.acked ?? 0n
   }
 
+  /** For how long it has been making up for what happened during its transfer. */
+  get catchingUpMs(): number {
+    return this.#context.nowMs - this.#installedMs
+  }
+
   get lagMs(): number {
     return this.#log?.lagMs(this.#context.nowMs) ?? 0
   }

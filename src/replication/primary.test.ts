@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { DEFAULT_SETTINGS } from './settings.ts'
 import { A, ALONE, ack, alone, B, joining, PAIR, pair } from './testing/primary.ts'
-import { appended, configuration, holding, output, quiet, Subject } from './testing/subject.ts'
+import { appended, configuration, frontier, holding, output, quiet, Subject } from './testing/subject.ts'
 
 test('a new machine is proposed, booted and attached, in this order', () => {
   const subject = new Subject('a', { mayCreate: true })
@@ -238,6 +238,48 @@ test('a backup that falls behind slows the primary, and is dropped in the end', 
     paces,
     paces.toSorted((a, b) => b - a),
   )
+})
+
+/** A copy whose state has all been sent, while the machine went on for longer than the lag target. */
+function transferring(): Subject {
+  const subject = alone()
+  subject.step(appended(0, 10))
+  subject.accept(2, B)
+  subject.receive(2, { kind: 'join', member: B, baseGeneration: undefined, resume: undefined })
+  subject.step({ kind: 'snapshotTaken', join: 1, frontier: frontier(10) })
+  subject.step({ kind: 'chunkRead', join: 1, number: 0, isLast: true, bytes: new Uint8Array(3) })
+  subject.receive(2, { kind: 'chunkAck', join: 1, next: 1 })
+  subject.step(appended(10, 20))
+  subject.wait(200)
+  return subject
+}
+
+test('the primary gives way to a copy that makes up for its transfer, more with time', () => {
+  const subject = transferring()
+  subject.receive(2, { kind: 'installed', join: 1 })
+  ack(subject, 30, 11, 1)
+  const paces: number[] = []
+  // It executes, but no faster than the primary, so its lag does not shrink.
+  for (let ms = 0; ms < 10_000; ms += 50) {
+    const beat = { kind: 'heartbeat', state: 'running', position: BigInt(ms) } as const
+    const lines = [...subject.receive(2, beat), ...subject.wait(50)]
+    for (const text of lines) if (text.startsWith('execution')) paces.push(Number(text.split(' ')[1]))
+  }
+  assert.deepEqual(paces, [3 / 4, 1 / 2, 1 / 4])
+  ack(subject, 30, 30, 1)
+  assert.ok(subject.wait(50).includes('execution 1 taken'), 'full speed again once it has caught up')
+})
+
+test('a copy whose state is on its way does not slow the machine', () => {
+  const subject = transferring()
+  for (let ms = 0; ms < 3000; ms += 50) {
+    const beat = { kind: 'heartbeat', state: 'idle', position: 0n } as const
+    const lines = [...subject.receive(2, beat), ...subject.wait(50)]
+    assert.deepEqual(
+      lines.filter((text) => text.startsWith('execution')),
+      [],
+    )
+  }
 })
 
 test('what waits to leave holds inputs at the bound, and execution at twice the bound', () => {
