@@ -23,6 +23,7 @@ export function define(command: Command): void {
       const { UserError } = await import('../base/errors.ts')
       const { writeOutput } = await import('./standard_streams.ts')
       const { summary } = await import('./run_session.ts')
+      const { isSupervised } = await import('../node/host/pair_run.ts')
       const pair = openPair(name)
       const control = await PairControl.open(pair)
       const client = await control.connectToPrimary()
@@ -30,7 +31,10 @@ export function define(command: Command): void {
       client.close()
       for (const end = performance.now() + WAIT_MS; performance.now() < end; ) {
         const status = await control.status()
-        if (status.protection === 'stopped') return writeOutput(`${pair.name}: stopped\n`)
+        // Until its supervisor is gone, the machine cannot be started again.
+        if (status.protection === 'stopped' && !(await isSupervised(pair))) {
+          return writeOutput(`${pair.name}: stopped\n`)
+        }
         await new Promise((resolve) => setTimeout(resolve, LOOK_MS))
       }
       throw new UserError(`machine ${pair.name} has not stopped: ${summary(await control.status())}`)

@@ -6,7 +6,16 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -133,6 +142,27 @@ export class ProtectedPair {
     )
     assert.ok(found !== undefined, `there is no process ${process}${this.logs()}`)
     return found.pid
+  }
+
+  /** The port on which a process of the pair listens for the others. */
+  listenPort(name: string): number {
+    const path = join(this.directory, `${name}.json`)
+    return (JSON.parse(readFileSync(path, 'utf8')) as { listen: { port: number } }).listen.port
+  }
+
+  /**
+   * What `understudy status` says in a home where this machine has another secret, its standard error included.
+   */
+  async statusWithWrongSecret(): Promise<string> {
+    const home = join(this.home, 'stranger')
+    cpSync(this.directory, join(home, 'machines', NAME), {
+      recursive: true,
+      filter: (path) => !/\/(a|b|arbiter)$|\/lock$|\.log$/.test(path),
+    })
+    writeFileSync(join(home, 'machines', NAME, 'secret'), `${'0'.repeat(64)}\n`, { mode: 0o600 })
+    const environment = { ...process.env, UNDERSTUDY_HOME: home }
+    const { stdout, stderr } = await understudy(['status', NAME], { environment })
+    return `${stdout}${stderr}`
   }
 
   /** The ends of all logs, for failures. */

@@ -70,26 +70,21 @@ export class Workload {
     return this.#connectionErrors
   }
 
-  /** The longest time so far that an operation took, or takes; begins again at zero when asked for. */
-  takeLongestPauseMs(): number {
-    const now = performance.now()
-    const waiting = this.#clients.map(({ oldestCallMs }) => now - (oldestCallMs ?? now))
-    const longest = Math.max(this.#longestPauseMs, ...waiting)
-    this.#longestPauseMs = 0
-    return longest
-  }
-
   /**
    * Lets every connection finish what it has asked, reads every list to the end, and closes. What has no answer by
    * then, because it does not come within `patienceMs`, is open in the history.
    */
   async finish(patienceMs: number): Promise<WorkloadResult> {
     this.#isStopping = true
-    const timer = setTimeout(() => this.#close(), patienceMs)
+    let isGivenUp = false
+    const timer = setTimeout(() => {
+      isGivenUp = true
+      this.#close()
+    }, patienceMs)
     try {
       await this.#running
       const reader = this.#clients.find(({ connectionError }) => connectionError === undefined)
-      if (reader !== undefined) await this.#readAll(reader)
+      if (reader !== undefined && !isGivenUp) await this.#readAll(reader)
     } finally {
       clearTimeout(timer)
       this.#close()

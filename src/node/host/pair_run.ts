@@ -78,9 +78,23 @@ export class PairRun {
 /** The process that supervises a pair, for whoever has to signal it. */
 export const pidPath = (pair: Pair): string => join(pair.directory, 'supervisor.pid')
 
+/** Whether a process supervises a pair: then nobody else can start it. */
+export async function isSupervised(pair: Pair): Promise<boolean> {
+  try {
+    const lock = await LockFile.acquire(lockPath(pair), `machine ${pair.name}`)
+    await lock.release()
+    return false
+  } catch (error) {
+    if (error instanceof InUseError) return true
+    throw error
+  }
+}
+
+const lockPath = (pair: Pair): string => join(pair.directory, 'lock')
+
 async function lockPair(pair: Pair): Promise<LockFile> {
   try {
-    return await LockFile.acquire(join(pair.directory, 'lock'), `machine ${pair.name}`)
+    return await LockFile.acquire(lockPath(pair), `machine ${pair.name}`)
   } catch (error) {
     if (!(error instanceof InUseError)) throw error
     throw new UserError(`machine ${pair.name} runs already: see understudy status ${pair.name}`)

@@ -123,8 +123,8 @@ export class Supervisor {
     if (entry.child !== child) return
     entry.child = undefined
     entry.isDone = isDone
-    this.#events.onEnded?.(entry.spec.name, how, isDone)
     if (this.#isStopping) return this.#checkAllEnded()
+    this.#events.onEnded?.(entry.spec.name, how, isDone)
     if (isDone) return
     const hasSettled = performance.now() - entry.startedMs >= SETTLED_MS
     entry.pauseMs = hasSettled ? PAUSE_MIN_MS : Math.min(PAUSE_MAX_MS, entry.pauseMs * 2)
