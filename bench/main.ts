@@ -15,7 +15,7 @@ ensurePinnedNode()
 const USAGE = `npm run bench -- [options]
 
   --only PART     one of: programs, bare, boot, idle, snapshot, exec, log,
-                  core, simulator, arbiter; may be given again
+                  core, simulator, arbiter, protected; may be given again
   --peer NAME     qemu: needs qemu-system-riscv64 (the default is to use it if it is there); none: without
   --repeat N      measurements of each, 3 by default
   --json FILE     where the figures go, build/bench.json by default
@@ -33,6 +33,7 @@ const PARTS: Readonly<Record<string, (options: BenchOptions) => Promise<Figure[]
   programs: async (options) => (await import('./guest_parts.ts')).measurePrograms(options),
   snapshot: async (options) => (await import('./guest_parts.ts')).measureSnapshots(options),
   idle: async (options) => (await import('./guest_parts.ts')).measureIdle(options),
+  protected: async (options) => (await import('./protected_parts.ts')).measureProtected(options),
 }
 
 interface Request {

@@ -304,3 +304,20 @@ test('an output that has left but was never produced here ends this copy', () =>
 test('after a divergence this copy says what it had', () => {
   assert.equal(pair().receive(2, { kind: 'diverged', index: 11n, report: 'x10' })[0], 'explain')
 })
+
+test('a copy that comes back with a join that was given up is sent away, and costs the machine no snapshot', () => {
+  const subject = joining()
+  // It cannot have record 98: the join is given up.
+  assert.deepEqual(ack(subject, 99, 99, 1), ['close 2'])
+  subject.wait(2000)
+  subject.accept(4, B)
+  const resume = { join: 1, nextChunk: 1, nextIndex: 10n }
+  const again = { kind: 'join', member: B, baseGeneration: undefined, resume } as const
+  assert.deepEqual(subject.receive(4, again), ['send 4 joinStart 2 at 10'])
+  const late = { kind: 'ack', epoch: 1, incarnation: 'b1', received: 10n, executed: 10n } as const
+  assert.deepEqual(subject.receive(4, late), [])
+  const anew = { ...B, incarnation: 'b2' }
+  subject.accept(6, anew)
+  const join = { kind: 'join', member: anew, baseGeneration: undefined, resume: undefined } as const
+  assert.deepEqual(subject.receive(6, join), ['snapshot'])
+})

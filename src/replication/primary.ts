@@ -275,6 +275,9 @@ export class Primary implements Role {
     if (!isFree || !isSettled || context.nowMs < this.#joinAfterMs) {
       return this.#refuse(channel, 'there is a backup, or a change is under way')
     }
+    // What it has stored is of a join that was given up, and its acknowledgements are of that one's log. Told of another
+    // join it ends, and a new process asks; to take its state first would stop the machine for nothing.
+    if (join.resume !== undefined) return this.#sendStart(channel, ++this.#joins, this.#frontier, false)
     this.#follower = new Follower(context, join.member, ++this.#joins, channel)
     context.emit({ kind: 'snapshot', join: this.#joins, baseGeneration: join.baseGeneration })
   }
