@@ -6,10 +6,10 @@ const WAIT_MS = 30_000
 const LOOK_MS = 100
 
 const HELP = `
-After both copies were lost, the host that had the primary starts the machine from its disk, but only when the host that
-had the backup says that its copy is dead: a copy that lives has more. If that host does not come back, the machine waits.
-This command is your word that no other copy lives. Given to the host that had the primary, nothing that the guest had
-flushed to its disk is lost. Given to the one that had the backup, the latest of it may be.
+After both copies were lost, the host that had the primary starts the machine from its disk, but only when the host
+that had the backup says that its copy is dead: a copy that lives has more. If that host does not come back, the
+machine waits. This command is your word that no other copy lives. Given to the host that had the primary, nothing
+that the guest had flushed to its disk is lost. Given to the one that had the backup, the latest of it may be.
 
 Exit codes:
   0      the machine has a primary again

@@ -5,7 +5,7 @@ import { ControlClient, type ControlClientEvents } from '../../host/control_clie
 import { type Credentials, openCredentials } from '../../host/secure_credentials.ts'
 import { dialSecure } from '../../host/secure_dial.ts'
 import type { HostStatus } from './control_methods.ts'
-import { HOST_NAMES, OPERATOR_NAME, type Pair } from './pair.ts'
+import { GATEWAY_NAME, HOST_NAMES, OPERATOR_NAME, type Pair } from './pair.ts'
 
 const DIAL_MS = 2000
 
@@ -42,9 +42,10 @@ export class PairControl {
     return new PairControl(pair, await openCredentials({ secretFile: pair.secretFile }))
   }
 
-  /** A control connection to a host's process; undefined if none listens. */
+  /** A control connection to a host's process, or to the gateway; undefined if none listens. */
   connect(host: string, events: ControlClientEvents = {}): Promise<ControlClient | undefined> {
-    const address = this.#pair.file.hosts[host]
+    const { hosts, gateway } = this.#pair.file
+    const address = host === GATEWAY_NAME ? gateway?.listen : hosts[host]
     if (address === undefined) return Promise.resolve(undefined)
     return new Promise((resolve) => {
       dialSecure(
@@ -70,6 +71,13 @@ export class PairControl {
     } finally {
       client?.close()
     }
+  }
+
+  /** The process of a host or of the gateway that answers; undefined if none does. */
+  async pid(name: string): Promise<number | undefined> {
+    const answer = await this.ask(name, 'status')
+    const { pid } = (typeof answer === 'object' ? answer : {}) as { readonly pid?: number }
+    return Number.isSafeInteger(pid) && pid! > 1 ? pid : undefined
   }
 
   async status(): Promise<PairStatus> {

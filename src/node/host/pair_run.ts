@@ -17,6 +17,7 @@ export interface ProgramStart {
 /** A stop in order takes the outputs' time, and that of the arbiter. */
 const STOP_MS = 20_000
 const LOOK_MS = 100
+const LEFT_OVER_MS = 5000
 
 export class PairRun {
   readonly pair: Pair
@@ -70,8 +71,31 @@ export class PairRun {
   /** Ends all processes as they are. */
   async end(): Promise<void> {
     await this.supervisor.stop()
+    await this.#endLeftOver()
     await rm(pidPath(this.pair), { force: true })
     await this.#lock.release()
+  }
+
+  /** A supervisor that was killed has left processes to nobody. */
+  async #endLeftOver(): Promise<void> {
+    const end = performance.now() + LEFT_OVER_MS
+    for (const name of this.pair.processes) {
+      let pid = await this.control.pid(name)
+      if (pid !== undefined) signal(pid, 'SIGTERM')
+      while (pid !== undefined && performance.now() < end) {
+        await sleep(LOOK_MS)
+        pid = await this.control.pid(name)
+      }
+    }
+  }
+}
+
+function signal(pid: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(pid, name)
+  } catch (error) {
+    // It has ended meanwhile.
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
   }
 }
 
