@@ -25,6 +25,7 @@ Exit codes:
 Examples:
   understudy run debian -p 6379:6379
   understudy run debian --name db --memory 1G -p 127.0.0.1:6379:6379 --detach
+  understudy run --name copy --load before-upgrade.snap
   understudy run debian --arbiter etcd:http://10.0.0.1:2379
   understudy run --file machine.yaml`
 
@@ -42,6 +43,7 @@ export interface RunCommandOptions {
   readonly allowLoopback?: true
   readonly allowFaults?: true
   readonly record?: true
+  readonly load?: string
   readonly build?: true
   readonly detach?: true
 }
@@ -71,6 +73,7 @@ export function define(command: Command): void {
     )
     .option('--append <ARGS>', 'more kernel parameters')
     .option('--allow-loopback', "the guest may reach this computer's own loopback at 10.0.2.2")
+    .option('--load <FILE>', 'make the machine from a snapshot: what it was then, in a life of its own')
     .option('--record', "keep the log of each life in the machine's directory, for `understudy replay`")
     .option('--allow-faults', 'tests may inject faults')
     .option('--build', 'build the image first if there is none of this name')

@@ -1,4 +1,5 @@
 /** What a user asks of `understudy run`: the command line, over the file if there is one. */
+import { resolve } from 'node:path'
 import type { ChosenSettings } from '../node/host/host_config.ts'
 import type { WantedNetwork, WantedPair } from '../node/host/pair_difference.ts'
 import { type RunFile, readRunFile } from '../node/host/run_file.ts'
@@ -34,7 +35,7 @@ export function runRequest(image: string | undefined, options: RunCommandOptions
       ...{ image: wantedImage, forwards, ramBytes, settings, network: networkOf(rest.net) },
       ...{ harts: rest.harts, arbiter: rest.arbiter, append: rest.append },
       ...{ allowLoopback: rest.allowLoopback, allowFaults: rest.allowFaults },
-      isRecorded: rest.record,
+      ...{ isRecorded: rest.record, firstSnapshot: firstSnapshotOf(options) },
     }),
   }
 }
@@ -52,6 +53,16 @@ function memoryOf({ memory }: RunFile, path: string | undefined): number | undef
   } catch (error) {
     throw new CommandError(`${path}: memory: ${(error as Error).message}`, EXIT_CODE.file)
   }
+}
+
+/** A snapshot brings its machine with it. */
+function firstSnapshotOf({ load, memory, harts, append }: RunCommandOptions): string | undefined {
+  if (load === undefined) return undefined
+  for (const [option, value] of Object.entries({ memory, harts, append })) {
+    if (value === undefined) continue
+    throw new CommandError(`--${option} is in the snapshot: leave it out with --load`, EXIT_CODE.usage)
+  }
+  return resolve(load)
 }
 
 function settingsOf({ settings }: RunFile, { ack }: RunCommandOptions): ChosenSettings | undefined {

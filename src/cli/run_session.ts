@@ -7,6 +7,7 @@ import { Pair } from '../node/host/pair.ts'
 import { PairControl, type PairStatus } from '../node/host/pair_control.ts'
 import { pairDifference } from '../node/host/pair_difference.ts'
 import { PairRun } from '../node/host/pair_run.ts'
+import { readHeader } from '../node/session.ts'
 import { EXIT_CODE } from './exit_codes.ts'
 import { CommandError, tell } from './failure.ts'
 import { imageFiles } from './image_files.ts'
@@ -44,7 +45,7 @@ async function findOrCreate(request: RunRequest): Promise<Pair> {
       EXIT_CODE.usage,
     )
   }
-  const image = await findOrBuild(request)
+  const image = await findOrBuild(await withImageOf(request))
   const { forwards = [], network, arbiter, append = '', settings = {} } = wanted
   return Pair.create(machinesDirectory(), {
     ...{ name, image: imageFiles(image), forwards, settings },
@@ -53,8 +54,16 @@ async function findOrCreate(request: RunRequest): Promise<Pair> {
     ...(network === undefined || network.kind === 'gateway' ? {} : { network }),
     ...(arbiter === undefined ? {} : { arbiter }),
     ...{ allowLoopback: wanted.allowLoopback === true, allowFaults: wanted.allowFaults === true },
+    ...(wanted.firstSnapshot === undefined ? {} : { firstSnapshot: wanted.firstSnapshot }),
     isRecorded: wanted.isRecorded === true,
   })
+}
+
+/** A snapshot says of which image its machine is, unless the user does. */
+async function withImageOf(request: RunRequest): Promise<RunRequest> {
+  const { firstSnapshot, image } = request.wanted
+  if (firstSnapshot === undefined || image !== undefined) return request
+  return { ...request, image: (await readHeader(firstSnapshot)).machine.image }
 }
 
 async function findOrBuild({ image: name, build }: RunRequest): Promise<StoredImage> {

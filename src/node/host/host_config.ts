@@ -81,6 +81,8 @@ export const hostConfigSchema = z.strictObject({
   settings: settingsSchema,
   /** Where metrics are served, on the loopback; 0 for nowhere. */
   metricsPort: z.int().min(0).max(65_535).optional(),
+  /** A snapshot from which the machine is made, if this host creates it. */
+  firstSnapshot: z.string().min(1).optional(),
   /** Where the log of each life that begins at this host is kept, for `understudy replay`. */
   recordingDirectory: z.string().min(1).optional(),
   /** Lets tests inject faults over the control connection. */

@@ -21,7 +21,9 @@ import { checkSettings } from '../../replication/settings.ts'
 import { digestsOf, type ImageFiles } from '../boot_files.ts'
 import { requireSameFiles } from '../machine_record.ts'
 import { type DialEvents, MachineProcess } from '../replica/machine_process.ts'
+import type { FirstState } from '../replica/replica.ts'
 import { controlMethods } from './control_methods.ts'
+import { createFromSnapshot, dropFirstState, firstState, loadState } from './first_state.ts'
 import { type HostConfig, settingsOf } from './host_config.ts'
 import { hostMetrics } from './host_metrics.ts'
 import { type MachineFile, machineDigest, readMachineFile } from './machine_file.ts'
@@ -99,7 +101,8 @@ class Host {
     let generation = await directory.diskGeneration(base)
     if (generation === undefined && config.mayCreate) {
       generation = randomIdentity()
-      await (await directory.createDisk(base, generation)).close()
+      if (config.firstSnapshot === undefined) await (await directory.createDisk(base, generation)).close()
+      else await createFromSnapshot(directory, base, config.firstSnapshot, generation)
     }
     const disk = generation === undefined ? undefined : await directory.openDisk(base)
     const host = new Host({ config, options, file, base, directory, disk, credentials })
@@ -127,6 +130,7 @@ class Host {
     const network = openNetwork(config, specification, credentials, options.onNotice)
     const settings = settingsOf(config.settings)
     const { recordingDirectory } = config
+    const snapshot = disk && firstState(directory, disk.generation)
     const progress = new MachineProgress()
     const thread = {
       ...{ specification, image, kernelDigest: kernel, initramfsDigest: initramfs },
@@ -146,6 +150,7 @@ class Host {
       heardFrom: (name) => this.#heartbeat?.peer(name),
       replica: {
         ...{ thread, directory, base, disk, onNotice: options.onNotice },
+        ...(snapshot === undefined ? {} : { first: this.#firstState(snapshot) }),
         ...(recordingDirectory === undefined
           ? {}
           : { recording: { directory: recordingDirectory, machine: file.record } }),
@@ -160,6 +165,14 @@ class Host {
     if (config.metricsPort !== undefined && config.metricsPort !== 0)
       this.#metrics = await serveMetrics(config.metricsPort, hostMetrics(controlled), options.onNotice)
     this.#looking = setInterval(() => this.#lookForEnd(), LOOK_MS)
+  }
+
+  #firstState(snapshot: string): FirstState {
+    const { directory } = this.#parts
+    return {
+      load: (onPage) => loadState(snapshot, onPage),
+      drop: () => dropFirstState(directory),
+    }
   }
 
   #listen(): Promise<SecureListener> {

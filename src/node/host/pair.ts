@@ -23,6 +23,8 @@ import { fileError } from '../../host/file_error.ts'
 import { openArbiter } from '../../host/open_arbiter.ts'
 import { checkSettings } from '../../replication/settings.ts'
 import { digestsOf, type ImageFiles } from '../boot_files.ts'
+import { requireSameFiles } from '../machine_record.ts'
+import { readHeader } from '../session.ts'
 import {
   addressSchema,
   type ChosenSettings,
@@ -90,6 +92,8 @@ export interface PairOptions {
   readonly arbiter?: string
   readonly settings: ChosenSettings
   readonly allowFaults?: boolean
+  /** A snapshot that the machine is made from: it is what that was, in a new life. */
+  readonly firstSnapshot?: string
   /** Whether the log of each life is kept, in `recordings/HOST`. */
   readonly isRecorded?: boolean
 }
@@ -210,7 +214,7 @@ export class Pair {
 
   #hostConfig(
     host: (typeof HOST_NAMES)[number],
-    { allowFaults = false, isRecorded = false }: PairOptions,
+    { allowFaults = false, isRecorded = false, firstSnapshot }: PairOptions,
   ): HostConfig {
     const { name, hosts, arbiter, network, settings, metricsPorts } = this.file
     const peers = Object.fromEntries(Object.entries(hosts).filter(([peer]) => peer !== host))
@@ -220,6 +224,7 @@ export class Pair {
       ...{ listen: hosts[host]!, peers, arbiter, credentials: { secretFile: this.secretFile } },
       ...{ network, mayCreate: host === HOST_NAMES[0], settings, metricsPort: metricsPorts?.[host] ?? 0 },
       ...(allowFaults ? { allowFaults } : {}),
+      ...(firstSnapshot === undefined || host !== HOST_NAMES[0] ? {} : { firstSnapshot }),
       ...(isRecorded ? { recordingDirectory: join(this.directory, 'recordings', host) } : {}),
     }
   }
@@ -236,6 +241,12 @@ async function writeMachine(path: string, options: PairOptions): Promise<void> {
   const { name, image, commandLine, harts, ramBytes } = options
   const base = await BaseImage.open(image.disk)
   try {
+    const { firstSnapshot } = options
+    if (firstSnapshot !== undefined) {
+      const { machine } = await readHeader(firstSnapshot)
+      requireSameFiles(machine, digestsOf(image, base), `snapshot ${firstSnapshot}`)
+      return await writeMachineFile(path, { name, record: { ...machine, image: image.name } })
+    }
     const bootArguments = `console=ttyS0,115200n8r earlycon=sbi ${GUEST_NETWORK} ${commandLine}`
     const rngSeed = Uint8Array.from(randomBytes(32))
     const specification = {

@@ -22,6 +22,8 @@ export interface WantedPair {
   readonly allowLoopback?: boolean
   readonly allowFaults?: boolean
   readonly isRecorded?: boolean
+  /** A snapshot to make it from: no machine that exists is that. */
+  readonly firstSnapshot?: string
   readonly settings?: ChosenSettings
 }
 
@@ -42,6 +44,7 @@ export function pairDifference(pair: Pair, wanted: WantedPair): string | undefin
     allowLoopback: () => wanted.allowLoopback === (gateway?.allowLoopback ?? false),
     allowFaults: () => wanted.allowFaults === (host.allowFaults ?? false),
     isRecorded: () => wanted.isRecorded === (host.recordingDirectory !== undefined),
+    firstSnapshot: () => false,
     settings: () => canonicalJson(given(wanted.settings!)) === canonicalJson(given(file.settings)),
   }
   const differs = (Object.keys(has) as (keyof WantedPair)[]).find(
@@ -60,6 +63,7 @@ const NAMES: Readonly<Record<keyof WantedPair, string>> = {
   },
   ...{ arbiter: 'arbiter', append: 'kernel parameters', allowLoopback: 'access to the loopback' },
   ...{ allowFaults: 'faults that tests inject', isRecorded: 'recordings', settings: 'settings' },
+  firstSnapshot: 'beginnings than this snapshot',
 }
 
 function sameNetwork(wanted: WantedNetwork, has: NetworkConfig): boolean {

@@ -70,6 +70,8 @@ class MachineThread {
     switch (command.kind) {
       case 'boot':
         return this.#boot(command.life)
+      case 'bootFrom':
+        return this.#bootFrom(command.life, command.state)
       case 'append':
         return this.#primary?.append(command.record)
       case 'execution':
@@ -165,6 +167,15 @@ class MachineThread {
     computer.start()
     this.#computer = computer
     this.#primary = this.#newPrimary(computer, life, 0n, computer.position)
+    this.#primary.announceLife()
+    collectGarbage()
+  }
+
+  #bootFrom(life: number, state: Uint8Array): void {
+    const computer = this.#computer!
+    computer.loadState(state)
+    this.#primary = this.#newPrimary(computer, life, 0n, computer.position)
+    this.#primary.resubmit()
     this.#primary.announceLife()
     collectGarbage()
   }

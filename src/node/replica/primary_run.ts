@@ -116,6 +116,13 @@ export class PrimaryRun {
     this.flush()
   }
 
+  /** Hands the disk what a snapshot has left in flight. */
+  resubmit(): void {
+    const requests = this.#computer.diskRequestsInFlight
+    for (const request of requests) this.#count(request)
+    if (requests.length > 0) this.#ports.report({ kind: 'disk', requests })
+  }
+
   /** Tells the guest that this is another life, so that no two share their random numbers. */
   announceLife(): void {
     this.deliver({

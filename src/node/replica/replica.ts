@@ -18,6 +18,7 @@ import type { ExecutionState } from '../../replication/message.ts'
 import type { Effect, Frontier, Input } from '../../replication/ports.ts'
 import { LifeRecording, type RecordingOptions } from './life_recording.ts'
 import { MachineHandle, type MachineThreadOptions } from './machine_handle.ts'
+import { PACK_PAGES, packPages } from './packed_pages.ts'
 import { StateReceiver, type StateSink, StateSource } from './state_transfer.ts'
 import type { MachineCommand, MachineReport, ThreadEffect } from './thread_messages.ts'
 
@@ -34,6 +35,8 @@ export interface ReplicaOptions {
   readonly disk: OverlayDisk | undefined
   /** The generation that the disk gets when this process joins. */
   readonly joinGeneration: string
+  /** The state from which the machine starts, if not from power-on. */
+  readonly first?: FirstState
   /** Where the logs of lives that begin here are kept; nowhere if absent. */
   readonly recording?: RecordingOptions
   give(input: Input): void
@@ -41,6 +44,14 @@ export interface ReplicaOptions {
   onNotice(text: string): void
   /** This process cannot go on. */
   onFailed(message: string): void
+}
+
+/** A state to start from, once. */
+export interface FirstState {
+  /** Loads it page by page; resolves with the state of the computer without RAM. */
+  load(onPage: (page: number, bytes: Uint8Array) => void): Promise<Uint8Array>
+  /** No later start is from this state, durably. */
+  drop(): Promise<void>
 }
 
 /** A machine's whole state at one position. */
@@ -62,6 +73,8 @@ export class Replica {
   #overlay: OverlayDisk | undefined
   #disk: ReplicaDisk | undefined
   #isPrimary = false
+  /** What is for the machine's thread while the machine's start is being prepared. */
+  #waiting: MachineCommand[] | undefined
   /** The state that a joining copy gets, and the join for which it is. */
   #kept: { readonly join: number; readonly source: StateSource } | undefined
   #wantedJoin: number | undefined
@@ -94,8 +107,10 @@ export class Replica {
     return this.#machine.progress.read().position
   }
 
+  /** To the machine's thread; behind the start of the machine, while that is being prepared (duty 3). */
   send(command: MachineCommand): void {
-    this.#machine.send(command)
+    if (this.#waiting === undefined) this.#machine.send(command)
+    else this.#waiting.push(command)
   }
 
   /** Position and digest of the machine at a moment when it stands still. */
@@ -103,7 +118,7 @@ export class Replica {
     const request = ++this.#inspected
     return new Promise((resolve) => {
       this.#inspections.set(request, resolve)
-      this.#machine.send({ kind: 'inspect', request })
+      this.send({ kind: 'inspect', request })
     })
   }
 
@@ -116,7 +131,7 @@ export class Replica {
       case 'snapshot':
         this.#wantedJoin = effect.join
         // Else it is sent when the disk is not held for something else any more.
-        if (!this.#isHeld) this.#machine.send(effect)
+        if (!this.#isHeld) this.send(effect)
         return
       case 'dropSnapshot':
         return this.#dropSnapshot(effect)
@@ -130,9 +145,9 @@ export class Replica {
         return
       case 'takeOver':
         this.#isPrimary = true
-        return this.#machine.send(effect)
+        return this.send(effect)
       default:
-        return this.#machine.send(effect)
+        return this.send(effect)
     }
   }
 
@@ -150,8 +165,14 @@ export class Replica {
     assert(overlay !== undefined, 'a cold start without a disk')
     this.#isPrimary = true
     this.#disk = this.#openDisk(overlay)
-    this.#start(overlay, effect).catch((error: Error) =>
-      this.#options.onFailed(`the disk cannot be synced: ${error.message}`),
+    const waiting: MachineCommand[] = []
+    this.#waiting = waiting
+    this.#start(overlay, effect).then(
+      () => {
+        this.#waiting = undefined
+        for (const command of waiting) this.#machine.send(command)
+      },
+      (error: Error) => this.#options.onFailed(`the machine cannot start: ${error.message}`),
     )
   }
 
@@ -161,7 +182,25 @@ export class Replica {
     const { recording, onNotice } = this.#options
     if (recording !== undefined)
       this.#recording = await LifeRecording.begin(recording, effect.life, overlay, onNotice)
-    this.#machine.send(effect)
+    const { first } = this.#options
+    if (first === undefined) this.#machine.send(effect)
+    else await this.#startFrom(first, effect.life)
+  }
+
+  async #startFrom(first: FirstState, life: number): Promise<void> {
+    this.#machine.send({ kind: 'beginInstall' })
+    let group: { page: number; bytes: Uint8Array }[] = []
+    const send = (): void => {
+      for (const pages of packPages(group)) this.#machine.send({ kind: 'installPages', pages })
+      group = []
+    }
+    const state = await first.load((page, bytes) => {
+      group.push({ page, bytes: bytes.slice() })
+      if (group.length === PACK_PAGES) send()
+    })
+    send()
+    await first.drop()
+    this.#machine.send({ kind: 'bootFrom', life, state })
   }
 
   #openDisk(overlay: OverlayDisk): ReplicaDisk {
@@ -213,7 +252,7 @@ export class Replica {
       throw new UserError('the state is on its way to a new copy: try again when the machine is protected')
     this.#isHeld = true
     const number = --this.#states
-    this.#machine.send({ kind: 'snapshot', join: number, baseGeneration: undefined })
+    this.send({ kind: 'snapshot', join: number, baseGeneration: undefined })
     return new Promise((resolve) => this.#takers.set(number, resolve))
   }
 
@@ -247,7 +286,7 @@ export class Replica {
       this.#kept.source.release()
       this.#kept = undefined
     }
-    this.#machine.send(effect)
+    this.send(effect)
   }
 
   /** Several are read at a time, and handed on in order. */

@@ -58,6 +58,8 @@ export type MachineCommand =
       readonly life: number
       readonly frontier: Frontier
     }
+  /** The machine starts as the primary of a life from the state whose pages have arrived. */
+  | { readonly kind: 'bootFrom'; readonly life: number; readonly state: Uint8Array }
   /** Makes the state of now known (`digest`), for tests and for people. */
   | { readonly kind: 'inspect'; readonly request: number }
   /** Names what differs at the digest of record `index`, where the other copy has what `evidence` says. */
