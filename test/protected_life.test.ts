@@ -9,7 +9,7 @@ import { after, before, describe, it } from 'node:test'
 import { setTimeout } from 'node:timers/promises'
 import { GuestConsole } from './guest_console.ts'
 import { checkHistory } from './protected/check_history.ts'
-import { ProtectedPair, signal } from './protected/pair.ts'
+import { hasEnded, ProtectedPair, signal } from './protected/pair.ts'
 import { RedisClient } from './protected/redis_client.ts'
 import { describeRound, type Fault, failOver, killBackup, killPrimary, runRound } from './protected/rounds.ts'
 import { Workload } from './protected/workload.ts'
@@ -30,22 +30,13 @@ async function until(what: string, isSo: () => boolean | Promise<boolean>): Prom
   }
 }
 
-function lives(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch {
-    return false
-  }
-}
-
 /** The primary stands still until it has been replaced, and then goes on where it was: it has to find out, and end. */
 const freezePrimary: Fault = async (pair, before) => {
   const { pid } = before.primary!
   signal(pid, 'SIGSTOP')
   await pair.until('served by the other host', ({ primary }) => primary !== null && primary.pid !== pid)
   signal(pid, 'SIGCONT')
-  await until('the old primary ends', () => !lives(pid))
+  await until('the old primary ends', () => hasEnded(pid))
 }
 
 /** Asks once; the connection is good or this rejects. */

@@ -59,6 +59,31 @@ test('the lock of a process that was killed is taken over', async () => {
   await lock.release()
 })
 
+test('the lock of a process that was killed, and whose parent does not ask for its status, is taken over', {
+  skip: process.platform !== 'linux',
+}, async () => {
+  const path = newPath()
+  const module = new URL('./lock_file.ts', import.meta.url).href
+  const program = `
+    const { LockFile } = await import(${JSON.stringify(module)})
+    await LockFile.acquire(${JSON.stringify(path)}, 'disk')
+    process.kill(process.pid, 'SIGKILL')`
+  const script = '"$0" --input-type=module -e "$1" </dev/null & echo $!; exec sleep 600'
+  const parent = spawn('sh', ['-c', script, process.execPath, program], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  try {
+    const [bytes] = (await once(parent.stdout!, 'data')) as [Buffer]
+    const stat = `/proc/${Number(bytes.toString())}/stat`
+    while (!(await readFile(stat, 'utf8')).includes(') Z '))
+      await new Promise((resolve) => setImmediate(resolve))
+    const lock = await LockFile.acquire(path, 'disk')
+    await lock.release()
+  } finally {
+    parent.kill('SIGKILL')
+  }
+})
+
 test('a process cannot take a lock twice', async () => {
   const path = newPath()
   const lock = await LockFile.acquire(path, 'disk')

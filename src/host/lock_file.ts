@@ -12,7 +12,7 @@
  * the claim is held and the token is still there, nobody else can have replaced the lock.
  */
 import { randomBytes } from 'node:crypto'
-import { readFileSync, readlinkSync } from 'node:fs'
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { link, open, readFile, unlink } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { canonicalJson } from '../base/canonical_json.ts'
@@ -104,6 +104,7 @@ function judge(holder: Holder, self: Holder, path: string): string | undefined {
     return `${name} in another container: stop it there, or remove ${path} if that container is gone`
   }
   if (!isAlive(holder.pid) || startTimeOf(holder.pid) !== holder.startTime) return undefined
+  if (isZombie(holder.pid)) return undefined
   return holder.pid === self.pid ? 'this process already' : `${name}: stop it first, or name another place`
 }
 
@@ -129,11 +130,25 @@ function currentProcess(): Holder {
 
 /** Clock ticks from boot to the process's start (proc(5), field 22 of stat); empty where there is no /proc. */
 function startTimeOf(pid: number): string {
-  return textOr(() => {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-    // The second field, the program's name in parentheses, may hold spaces and parentheses itself.
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? ''
-  })
+  return textOr(() => statOf(pid)[19] ?? '')
+}
+
+/**
+ * Whether a process has ended and nobody has asked for its status, as in a container whose first process does not ask.
+ * Until its last thread is gone, one of them may be in the middle of a write.
+ */
+function isZombie(pid: number): boolean {
+  const state = textOr(() => statOf(pid)[0] ?? '')
+  return (
+    (state === 'Z' || state === 'X') && textOr(() => `${readdirSync(`/proc/${pid}/task`).length}`) === '1'
+  )
+}
+
+/** The fields of proc(5)'s stat from the third on, which is the state. */
+function statOf(pid: number): string[] {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+  // The second field, the program's name in parentheses, may hold spaces and parentheses itself.
+  return stat.slice(stat.lastIndexOf(')') + 2).split(' ')
 }
 
 /** What `read` finds, or nothing on systems that do not have it. */

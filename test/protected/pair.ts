@@ -190,7 +190,12 @@ export class ProtectedPair {
 
   /** The power fails: every process is killed at once, and is gone when this resolves. */
   async killEverything(): Promise<void> {
-    while (this.#processes().length > 0) {
+    const killed = new Set<number>()
+    for (;;) {
+      const living = this.#processes()
+      for (const { pid } of living) killed.add(pid)
+      // A dying process loses its environment some time before it is gone.
+      if (living.length === 0 && [...killed].every(hasEnded)) return
       this.#killAll()
       await setTimeout(POLL_MS / 4)
     }
@@ -235,6 +240,17 @@ function wordsOf(path: string): string[] {
     return readFileSync(path, 'latin1').split('\0')
   } catch {
     return []
+  }
+}
+
+/** Whether nothing of a process runs any more. Its parent may not have asked for its status. */
+export function hasEnded(pid: number): boolean {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
+    const isZombie = stat.slice(stat.lastIndexOf(')') + 2).startsWith('Z')
+    return isZombie && readdirSync(`/proc/${pid}/task`).length <= 1
+  } catch {
+    return true
   }
 }
 
