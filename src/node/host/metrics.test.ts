@@ -82,6 +82,11 @@ describe('the metrics of a host', () => {
     assert.deepEqual(roles.sort(), ['0', '0', '0', '1'])
   })
 
+  it('do not take what a halted copy says for the reason of another state', () => {
+    const text = metricsText({ ...STATUS, protection: 'halted', reason: 'backup lost' }, NUMBERS)
+    assert.match(text, /state="not protected",reason="backup lost"\} 0\n/)
+  })
+
   it('leave out what this copy cannot know', () => {
     const backup = metricsText({ ...STATUS, role: 'backup', epoch: null, life: null, lagMs: null }, NUMBERS)
     assert.doesNotMatch(backup, /epoch|life|lag/)

@@ -101,7 +101,8 @@ export class PairControl {
   }
 }
 
-function combine(pair: Pair, hosts: readonly HostStatus[]): PairStatus {
+/** What the hosts that answer say together. */
+export function combine(pair: Pair, hosts: readonly HostStatus[]): PairStatus {
   const byEpoch = [...hosts].sort((one, other) => (other.epoch ?? 0) - (one.epoch ?? 0))
   const primary = byEpoch.find(({ role }) => role === 'primary')
   const backup = hosts.find(({ role }) => role === 'backup')
