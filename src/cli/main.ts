@@ -24,6 +24,11 @@ interface CommandEntry {
 }
 
 const commands: readonly CommandEntry[] = [
+  {
+    name: 'demo',
+    summary: 'kill half of a machine that runs Redis, and lose nothing',
+    load: () => import('./demo.ts'),
+  },
   { name: 'run', summary: 'run a protected machine', load: () => import('./run.ts') },
   { name: 'status', summary: 'say how a protected machine is', load: () => import('./status.ts') },
   { name: 'ls', summary: 'list protected machines', load: () => import('./ls.ts') },
@@ -36,6 +41,11 @@ const commands: readonly CommandEntry[] = [
     load: () => import('./snapshot.ts'),
   },
   { name: 'stop', summary: 'stop a protected machine in order', load: () => import('./stop.ts') },
+  {
+    name: 'schema',
+    summary: "print the JSON Schema of a machine's file",
+    load: () => import('./schema.ts'),
+  },
   { name: 'host', summary: "run one host's part of a machine", load: () => import('./host.ts') },
   { name: 'gateway', summary: "run a machine's gateway", load: () => import('./gateway.ts') },
   {
@@ -56,6 +66,7 @@ Exit codes: that of the program in the guest, or ${EXIT_CODE.usage} to ${EXIT_CO
 UNDERSTUDY_DEBUG=1 shows where errors come from.
 
 Examples:
+  understudy demo
   understudy doctor
   understudy image build debian
   understudy run debian -p 6379:6379

@@ -14,7 +14,8 @@ at the ports given with -p; it listens on 127.0.0.1 unless told otherwise.
 In the foreground it shows what happens until Ctrl-C, which stops the machine in order. With --detach it goes on in the
 background: see understudy status, watch, console, failover and stop.
 
-A name that exists already starts that machine again, as it was.
+A name that exists already starts that machine again, as it was. With --file, what is not on the command line comes from
+a YAML file, which may set the protocol's settings as well: see docs/machine.example.yaml and understudy schema.
 
 Exit codes:
   0      the machine was stopped in order, or runs in the background
@@ -24,10 +25,12 @@ Exit codes:
 Examples:
   understudy run debian -p 6379:6379
   understudy run debian --name db --memory 1G -p 127.0.0.1:6379:6379 --detach
-  understudy run debian --arbiter etcd:http://10.0.0.1:2379`
+  understudy run debian --arbiter etcd:http://10.0.0.1:2379
+  understudy run --file machine.yaml`
 
 /** What the user asked for. */
 export interface RunCommandOptions {
+  readonly file?: string
   readonly name?: string
   readonly publish: readonly string[]
   readonly net?: string
@@ -45,7 +48,8 @@ export interface RunCommandOptions {
 export function define(command: Command): void {
   command
     .description('Runs a protected machine.')
-    .argument('[IMAGE]', 'the image, by its name', 'debian')
+    .argument('[IMAGE]', 'the image, by its name (default: debian)')
+    .option('--file <FILE>', 'a YAML file that describes the machine')
     .option('--name <NAME>', "the machine's name (default: the image's)")
     .option(
       '-p, --publish <[HOST:]PORT:GUEST>',
@@ -55,8 +59,7 @@ export function define(command: Command): void {
     )
     .option(
       '--net <NETWORK>',
-      'gateway, none, or stream:ADDRESS (a peer as of QEMU -netdev stream)',
-      'gateway',
+      'gateway, none, or stream:ADDRESS, a peer as of QEMU -netdev stream (default: gateway)',
     )
     .option('--memory <SIZE>', `RAM (default: ${MEMORY_DEFAULT})`, (text) => parseMemory(text, RAM_BYTES_MIN))
     .option('--harts <N>', 'number of harts (default: 1)', parseHarts)
@@ -71,7 +74,7 @@ export function define(command: Command): void {
     .option('--build', 'build the image first if there is none of this name')
     .option('--detach', 'go on in the background')
     .addHelpText('after', HELP)
-    .action(async (image: string, options: RunCommandOptions) => {
+    .action(async (image: string | undefined, options: RunCommandOptions) => {
       const { run } = await import('./run_session.ts')
       await run(image, options)
     })

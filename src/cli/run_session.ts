@@ -3,14 +3,16 @@ import { spawn } from 'node:child_process'
 import { closeSync, openSync } from 'node:fs'
 import { UserError } from '../base/errors.ts'
 import { imageNames, openImage, type StoredImage } from '../image/store.ts'
-import { Pair, type PairOptions } from '../node/host/pair.ts'
+import { Pair } from '../node/host/pair.ts'
 import { PairControl, type PairStatus } from '../node/host/pair_control.ts'
+import { pairDifference } from '../node/host/pair_difference.ts'
 import { PairRun } from '../node/host/pair_run.ts'
 import { EXIT_CODE } from './exit_codes.ts'
 import { CommandError, tell } from './failure.ts'
 import { imageFiles } from './image_files.ts'
 import { logLine, machinesDirectory, openPair, programStart } from './machines.ts'
 import type { RunCommandOptions } from './run.ts'
+import { type RunRequest, runRequest } from './run_request.ts'
 import { writeOutput } from './standard_streams.ts'
 import { StopSignals } from './stop_signals.ts'
 
@@ -19,9 +21,10 @@ const LOOK_MS = 200
 /** A machine that is not there by then has a problem that its logs tell. */
 const START_MS_MAX = 60_000
 
-export async function run(imageName: string, options: RunCommandOptions): Promise<void> {
-  const pair = await findOrCreate(imageName, options)
-  if (options.detach === true) await runDetached(pair)
+export async function run(image: string | undefined, options: RunCommandOptions): Promise<void> {
+  const request = runRequest(image, options)
+  const pair = await findOrCreate(request)
+  if (request.detach) await runDetached(pair)
   else await runAttached(pair, true)
 }
 
@@ -30,41 +33,31 @@ export async function superviseUntilStopped(name: string): Promise<void> {
   await runAttached(openPair(name), false)
 }
 
-async function findOrCreate(imageName: string, options: RunCommandOptions): Promise<Pair> {
-  const name = options.name ?? imageName
+async function findOrCreate(request: RunRequest): Promise<Pair> {
+  const { name, wanted } = request
   if (Pair.exists(machinesDirectory(), name)) {
-    const isPlain =
-      options.publish.length === 0 && options.memory === undefined && options.harts === undefined
-    if (!isPlain || options.arbiter !== undefined || options.append !== undefined) {
-      throw new CommandError(
-        `machine ${name} exists, and starts as it was made: leave the options out, or give another --name`,
-        EXIT_CODE.usage,
-      )
-    }
-    return openPair(name)
+    const pair = openPair(name)
+    const difference = pairDifference(pair, wanted)
+    if (difference === undefined) return pair
+    throw new CommandError(
+      `machine ${name} exists and was made with other ${difference}: leave that out, or give another --name`,
+      EXIT_CODE.usage,
+    )
   }
-  const image = await findOrBuild(imageName, options)
+  const image = await findOrBuild(request)
+  const { forwards = [], network, arbiter, append = '', settings = {} } = wanted
   return Pair.create(machinesDirectory(), {
-    ...{ name, image: imageFiles(image), forwards: options.publish },
-    commandLine: [image.manifest.commandLine, options.append ?? ''].filter((text) => text !== '').join(' '),
-    ...{ ramBytes: options.memory ?? RAM_BYTES_DEFAULT, harts: options.harts ?? 1 },
-    ...networkOf(options.net ?? 'gateway'),
-    ...(options.arbiter === undefined ? {} : { arbiter: options.arbiter }),
-    ...{ allowLoopback: options.allowLoopback === true, allowFaults: options.allowFaults === true },
-    settings: options.ack === undefined ? {} : { ack: options.ack },
+    ...{ name, image: imageFiles(image), forwards, settings },
+    commandLine: [image.manifest.commandLine, append].filter((text) => text !== '').join(' '),
+    ...{ ramBytes: wanted.ramBytes ?? RAM_BYTES_DEFAULT, harts: wanted.harts ?? 1 },
+    ...(network === undefined || network.kind === 'gateway' ? {} : { network }),
+    ...(arbiter === undefined ? {} : { arbiter }),
+    ...{ allowLoopback: wanted.allowLoopback === true, allowFaults: wanted.allowFaults === true },
   })
 }
 
-function networkOf(net: string): Pick<PairOptions, 'network'> {
-  if (net === 'gateway') return {}
-  if (net === 'none') return { network: { kind: 'none' } }
-  const [, address] = /^stream:(.+)$/.exec(net) ?? []
-  if (address !== undefined) return { network: { kind: 'stream', address } }
-  throw new CommandError(`--net ${net}: write gateway, stream:ADDRESS or none`, EXIT_CODE.usage)
-}
-
-async function findOrBuild(name: string, { build }: RunCommandOptions): Promise<StoredImage> {
-  if (build === true && !imageNames().includes(name)) {
+async function findOrBuild({ image: name, build }: RunRequest): Promise<StoredImage> {
+  if (build && !imageNames().includes(name)) {
     tell(`building image ${name} (once; this takes a minute)`)
     const { buildWithProgress } = await import('./image.ts')
     return buildWithProgress({ name })

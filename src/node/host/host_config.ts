@@ -17,17 +17,25 @@ const positive = z.number().positive()
 
 /** The settings of the protocol that may be chosen; those left out are the default. */
 export const settingsSchema = z.strictObject({
-  ack: z.enum(['received', 'executed']).optional(),
-  flushMs: positive.optional(),
-  heartbeatMs: positive.optional(),
-  suspicionMs: positive.optional(),
-  stallMs: positive.optional(),
-  lagTargetMs: positive.optional(),
-  lagLimitMs: positive.optional(),
-  slowBackupMs: positive.optional(),
-  boundBytes: positive.optional(),
-  digestMs: positive.optional(),
-  onDivergence: z.enum(['primary', 'stop']).optional(),
+  ack: z
+    .enum(['received', 'executed'])
+    .describe('Whether an output waits until the backup has the log, or until it has executed it.')
+    .optional(),
+  flushMs: positive.describe('Records wait this long for others to travel with.').optional(),
+  heartbeatMs: positive.describe('How often a copy says that it lives.').optional(),
+  suspicionMs: positive.describe('A copy that is silent for this long is taken for dead.').optional(),
+  stallMs: positive.describe('A copy that gets nowhere for this long is taken for dead.').optional(),
+  lagTargetMs: positive.describe('How far behind the backup may be before the primary is slowed.').optional(),
+  lagLimitMs: positive.describe('The lag at which the primary is slowed as much as it can be.').optional(),
+  slowBackupMs: positive
+    .describe('A backup whose lag stays above the limit for this long is dropped.')
+    .optional(),
+  boundBytes: positive.describe('Bytes that may wait for the backup before inputs are held.').optional(),
+  digestMs: positive.describe('How often the copies are compared.').optional(),
+  onDivergence: z
+    .enum(['primary', 'stop'])
+    .describe('Who goes on if the copies differ and neither is convicted.')
+    .optional(),
 })
 export type ChosenSettings = z.infer<typeof settingsSchema>
 
@@ -71,6 +79,8 @@ export const hostConfigSchema = z.strictObject({
   /** Whether this host may create the machine if the arbiter has never heard of it. */
   mayCreate: z.boolean(),
   settings: settingsSchema,
+  /** Where metrics are served, on the loopback; 0 for nowhere. */
+  metricsPort: z.int().min(0).max(65_535).optional(),
   /** Lets tests inject faults over the control connection. */
   allowFaults: z.boolean().optional(),
 })

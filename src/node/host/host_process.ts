@@ -23,7 +23,9 @@ import { requireSameFiles } from '../machine_record.ts'
 import { type DialEvents, MachineProcess } from '../replica/machine_process.ts'
 import { controlMethods } from './control_methods.ts'
 import { type HostConfig, settingsOf } from './host_config.ts'
+import { hostMetrics } from './host_metrics.ts'
 import { type MachineFile, machineDigest, readMachineFile } from './machine_file.ts'
+import { type MetricsServer, serveMetrics } from './metrics_server.ts'
 import { openNetwork } from './networks.ts'
 import { softwareBuild } from './software_build.ts'
 
@@ -75,6 +77,7 @@ class Host {
   #process: MachineProcess | undefined
   #listener: SecureListener | undefined
   #control: ControlServer | undefined
+  #metrics: MetricsServer | undefined
   #heartbeat: Heartbeat | undefined
   #looking: NodeJS.Timeout | undefined
 
@@ -107,6 +110,7 @@ class Host {
   async close(): Promise<void> {
     clearInterval(this.#looking)
     this.#control?.close()
+    await this.#metrics?.close()
     await this.#heartbeat?.close()
     await this.#process?.end()
     await this.#listener?.close()
@@ -145,9 +149,12 @@ class Host {
       },
       onHalted: (reason) => this.#onHalted(reason),
     })
-    const methods = controlMethods({ process: this.#process, config, record: file.record })
+    const controlled = { process: this.#process, config, record: file.record }
+    const methods = controlMethods(controlled)
     this.#control = new ControlServer(methods, options.onNotice)
     this.#listener = await this.#listen()
+    if (config.metricsPort !== undefined && config.metricsPort !== 0)
+      this.#metrics = await serveMetrics(config.metricsPort, hostMetrics(controlled), options.onNotice)
     this.#looking = setInterval(() => this.#lookForEnd(), LOOK_MS)
   }
 

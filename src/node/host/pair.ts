@@ -12,14 +12,16 @@
  *         *.log                what the processes say
  */
 import { randomBytes } from 'node:crypto'
-import { once } from 'node:events'
 import { existsSync, mkdirSync, readdirSync } from 'node:fs'
-import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { z } from 'zod'
+import { assert } from '../../base/assert.ts'
 import { UserError } from '../../base/errors.ts'
+import { parsePortForward } from '../../gateway/port_forward.ts'
 import { BaseImage } from '../../host/base_image.ts'
 import { fileError } from '../../host/file_error.ts'
+import { openArbiter } from '../../host/open_arbiter.ts'
+import { checkSettings } from '../../replication/settings.ts'
 import { digestsOf, type ImageFiles } from '../boot_files.ts'
 import {
   addressSchema,
@@ -27,8 +29,10 @@ import {
   type HostConfig,
   type NetworkConfig,
   networkSchema,
+  settingsOf,
   settingsSchema,
 } from './host_config.ts'
+import { freePorts } from './loopback_ports.ts'
 import { randomMac, writeMachineFile } from './machine_file.ts'
 import { readStoredJson, writeStoredJson } from './stored_json.ts'
 
@@ -37,6 +41,8 @@ export const HOST_NAMES = ['a', 'b'] as const
 export const GATEWAY_NAME = 'gateway'
 /** How command lines are known to the processes of a pair. */
 export const OPERATOR_NAME = 'operator'
+
+const MACHINE_FILE = 'machine.json'
 
 /** What the guest is on its network, and who else is there. */
 export const GUEST_NETWORK = 'understudy.net=10.0.2.15/24,10.0.2.2,10.0.2.3'
@@ -52,6 +58,8 @@ const pairSchema = z.strictObject({
   network: networkSchema,
   arbiter: z.string(),
   settings: settingsSchema,
+  /** Where each host serves its metrics; absent where it does not. */
+  metricsPorts: z.record(z.string(), z.int()).optional(),
 })
 export type PairFile = z.infer<typeof pairSchema>
 
@@ -86,11 +94,11 @@ export interface PairOptions {
 
 export class Pair {
   readonly directory: string
-  readonly file: PairFile
+  #file: PairFile
 
   private constructor(directory: string, file: PairFile) {
     this.directory = directory
-    this.file = file
+    this.#file = file
   }
 
   /** The names of all machines below `root`. */
@@ -120,13 +128,17 @@ export class Pair {
   /** Makes a new one; nothing is started. Throws a UserError if that cannot be. */
   static async create(root: string, options: PairOptions): Promise<Pair> {
     const { name, image } = options
+    // What its processes would refuse is refused here, where somebody reads it.
+    for (const text of options.forwards) parsePortForward(text)
+    checkSettings(settingsOf(options.settings))
+    await checkArbiter(options.arbiter, name)
     const directory = join(root, name)
     makeDirectory(directory)
     for (const host of HOST_NAMES) makeDirectory(join(directory, host))
-    await writeMachine(join(directory, 'machine.json'), options)
+    await writeMachine(join(directory, MACHINE_FILE), options)
     const arbiter = options.arbiter ?? `file:${join(directory, 'arbiter')}`
     if (options.arbiter === undefined) makeDirectory(join(directory, 'arbiter'))
-    const [a, b, link] = await freePorts(3)
+    const [a, b, link, metricsOfA, metricsOfB] = await freePorts(5)
     const hosts = { a: loopback(a!), b: loopback(b!) }
     const isGateway = options.network === undefined
     const network: NetworkConfig = options.network ?? {
@@ -138,6 +150,7 @@ export class Pair {
     const file: PairFile = {
       ...{ kind: 'understudy-pair', version: 1, name, image: image.name, hosts },
       ...{ ...gateway, network, arbiter, settings: options.settings },
+      metricsPorts: { a: metricsOfA!, b: metricsOfB! },
     }
     const pair = new Pair(directory, file)
     for (const host of HOST_NAMES)
@@ -147,12 +160,37 @@ export class Pair {
     return pair
   }
 
+  get file(): PairFile {
+    return this.#file
+  }
+
+  /** Has the gateway listen at other ports from its next start on. */
+  async changeForwards(forwards: readonly string[]): Promise<void> {
+    assert(this.file.gateway !== undefined, 'no gateway to change')
+    const path = this.configPath(GATEWAY_NAME)
+    const config = readStoredJson(path, gatewayConfigSchema)
+    await writeStoredJson(path, { ...config, forwards: [...forwards] })
+    this.#file = { ...this.file, gateway: { ...this.file.gateway, forwards: [...forwards] } }
+    await writeStoredJson(join(this.directory, 'pair.json'), this.file)
+  }
+
   get name(): string {
     return this.file.name
   }
 
   get secretFile(): string {
     return join(this.directory, 'secret')
+  }
+
+  /** Where each host's metrics are, by the host's name. */
+  get metricsUrls(): Record<string, string> {
+    const ports = Object.entries(this.file.metricsPorts ?? {})
+    return Object.fromEntries(ports.map(([host, port]) => [host, `http://127.0.0.1:${port}/metrics`]))
+  }
+
+  /** Of the file that says what the machine is. */
+  get machinePath(): string {
+    return join(this.directory, MACHINE_FILE)
   }
 
   configPath(process: string): string {
@@ -169,13 +207,13 @@ export class Pair {
   }
 
   #hostConfig(host: (typeof HOST_NAMES)[number], allowFaults = false): HostConfig {
-    const { name, hosts, arbiter, network, settings } = this.file
+    const { name, hosts, arbiter, network, settings, metricsPorts } = this.file
     const peers = Object.fromEntries(Object.entries(hosts).filter(([peer]) => peer !== host))
     return {
       ...{ kind: 'understudy-host', version: 1, machine: name, host },
-      ...{ directory: join(this.directory, host), machineFile: join(this.directory, 'machine.json') },
+      ...{ directory: join(this.directory, host), machineFile: this.machinePath },
       ...{ listen: hosts[host]!, peers, arbiter, credentials: { secretFile: this.secretFile } },
-      ...{ network, mayCreate: host === HOST_NAMES[0], settings },
+      ...{ network, mayCreate: host === HOST_NAMES[0], settings, metricsPort: metricsPorts?.[host] ?? 0 },
       ...(allowFaults ? { allowFaults } : {}),
     }
   }
@@ -209,6 +247,12 @@ async function writeMachine(path: string, options: PairOptions): Promise<void> {
   }
 }
 
+async function checkArbiter(text: string | undefined, machine: string): Promise<void> {
+  if (text === undefined) return
+  const { arbiter } = await openArbiter(text, machine)
+  arbiter.close()
+}
+
 const loopback = (port: number): { host: string; port: number } => ({ host: '127.0.0.1', port })
 
 function makeDirectory(path: string): void {
@@ -217,13 +261,4 @@ function makeDirectory(path: string): void {
   } catch (error) {
     throw fileError(error, 'make', path)
   }
-}
-
-/** Ports of the loopback that nobody uses at the moment. */
-async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'))
-  await Promise.all(servers.map((server) => once(server, 'listening')))
-  const ports = servers.map((server) => (server.address() as AddressInfo).port)
-  await Promise.all(servers.map((server) => once(server.close(), 'close')))
-  return ports
 }

@@ -23,6 +23,8 @@ export interface PairStatus {
   readonly logBytesPerSecond: number | null
   readonly outputDelayMs: { readonly p50: number; readonly p99: number } | null
   readonly forwards: readonly string[]
+  /** Where each host's metrics are, by the host's name. */
+  readonly metrics: Readonly<Record<string, string>>
   /** Every process that answers. */
   readonly hosts: readonly HostStatus[]
 }
@@ -109,6 +111,7 @@ function combine(pair: Pair, hosts: readonly HostStatus[]): PairStatus {
     logBytesPerSecond: primary?.logBytesPerSecond ?? null,
     outputDelayMs: primary?.outputDelayMs ?? null,
     forwards: pair.file.gateway?.forwards ?? [],
+    metrics: pair.metricsUrls,
     hosts,
   }
 }

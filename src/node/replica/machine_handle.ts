@@ -20,7 +20,7 @@ export class MachineHandle {
 
   /** `onReport` hears of everything in order; an assertion that fails in the thread ends the process. */
   constructor({ progress, ...options }: MachineThreadOptions, onReport: (report: MachineReport) => void) {
-    this.#shared = new SharedProgress({ bell: new SharedArrayBuffer(4), progress: progress.memory })
+    this.#shared = new SharedProgress({ bell: new SharedArrayBuffer(8), progress: progress.memory })
     const { port1, port2 } = new MessageChannel()
     this.#port = port1
     port1.on('message', onReport)

@@ -12,10 +12,11 @@ import type { PeerHeartbeat } from '../../host/heartbeat_memory.ts'
 import type { Arbiter, Decision } from '../../replication/arbiter.ts'
 import { Member } from '../../replication/member.ts'
 import type { Message, PortOrdinal } from '../../replication/message.ts'
-import { encodeMessage, MessageDecoder } from '../../replication/message_codec.ts'
+import { MessageDecoder } from '../../replication/message_codec.ts'
 import type { Effect, Input, MachineOutput, MemberOptions, OperatorCommand } from '../../replication/ports.ts'
 import { ConsoleHub } from './console_hub.ts'
 import { Measurements } from './measurements.ts'
+import { Outgoing } from './outgoing.ts'
 import { Replica, type ReplicaOptions } from './replica.ts'
 
 /** The network that the machine is on, from the primary's side. */
@@ -53,7 +54,7 @@ export interface ProcessOptions extends MemberOptions {
 }
 
 interface OpenChannel {
-  readonly stream: Duplex
+  readonly outgoing: Outgoing
   /** The host at the other end. */
   readonly host: string
   /** Whether it has said hello: before, nothing else counts. */
@@ -107,7 +108,7 @@ export class MachineProcess {
     clearInterval(this.#ticker)
     this.#options.network.close()
     this.#options.arbiter.close()
-    for (const { stream } of this.#channels.values()) stream.end()
+    for (const { outgoing } of this.#channels.values()) outgoing.end()
     await this.replica.end()
   }
 
@@ -131,7 +132,8 @@ export class MachineProcess {
   #open(number: number, stream: Duplex, host: string): void {
     const decoder = new MessageDecoder(`channel ${number}`)
     const beats = this.#options.heardFrom(host)?.beats ?? 0n
-    this.#channels.set(number, { stream, host, isGreeted: false, beats })
+    const outgoing = new Outgoing(stream, this.#options.settings.ack === 'received')
+    this.#channels.set(number, { outgoing, host, isGreeted: false, beats })
     stream.on('data', (bytes: Uint8Array) => this.#onBytes(number, decoder, bytes))
     stream.on('error', () => {})
     stream.on('close', () => this.#onClosed(number))
@@ -165,13 +167,12 @@ export class MachineProcess {
     this.#dialing.delete(number)
     const channel = this.#channels.get(number)
     this.#channels.delete(number)
-    channel?.stream.end()
+    channel?.outgoing.end()
   }
 
   #send(number: number, message: Message): void {
-    const bytes = encodeMessage(message)
     if (message.kind === 'batch') this.measurements.onLogged(message.bytes.length)
-    this.#channels.get(number)?.stream.write(bytes)
+    this.#channels.get(number)?.outgoing.send(message)
   }
 
   // Inputs and effects

@@ -11,6 +11,8 @@ export class Measurements {
   readonly #delays: number[] = []
   #nextDelay = 0
   #logBytes = 0
+  #released = 0
+  #delaySumMs = 0
   /** Totals of `#logBytes` in the past, oldest first. */
   readonly #samples: { readonly ms: number; readonly bytes: number }[] = []
 
@@ -26,12 +28,19 @@ export class Measurements {
       if (since === undefined) continue
       this.#producedMs.delete(index)
       this.#delays[this.#nextDelay] = now - since
+      this.#released++
+      this.#delaySumMs += now - since
       this.#nextDelay = (this.#nextDelay + 1) % DELAYS_KEPT
     }
   }
 
   onLogged(bytes: number): void {
     this.#logBytes += bytes
+  }
+
+  /** Outputs that have left so far, and for how long they have waited together. */
+  get released(): { readonly outputs: number; readonly delaySumMs: number } {
+    return { outputs: this.#released, delaySumMs: this.#delaySumMs }
   }
 
   get logBytes(): number {

@@ -126,12 +126,15 @@ export class SharedProgress {
 
   ring(): void {
     Atomics.add(this.#bell, 0, 1)
-    Atomics.notify(this.#bell, 0)
+    // Whoever falls asleep after this sees that the counter has changed.
+    if (Atomics.load(this.#bell, 1) === 1) Atomics.notify(this.#bell, 0)
   }
 
   /** Sleeps until more commands have been sent than when `rung` was read, at most `ms`. */
   sleep(rung: number, ms: number): void {
+    Atomics.store(this.#bell, 1, 1)
     Atomics.wait(this.#bell, 0, rung, ms)
+    Atomics.store(this.#bell, 1, 0)
   }
 
   /** What the machine is doing; also the thread of the heartbeats reads it. */
@@ -141,6 +144,7 @@ export class SharedProgress {
 }
 
 export interface SharedMemory {
+  /** The counter, and whether the machine's thread sleeps: two times i32. */
   readonly bell: SharedArrayBuffer
   readonly progress: SharedArrayBuffer
 }
