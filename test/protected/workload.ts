@@ -9,6 +9,7 @@ import { ConnectionError, RedisClient } from './redis_client.ts'
 import type { Reply } from './resp.ts'
 
 export interface WorkloadOptions {
+  readonly host?: string
   readonly port: number
   /** Makes the keys of this workload its own. */
   readonly name: string
@@ -56,8 +57,8 @@ export class Workload {
 
   /** Rejects with a ConnectionError if it cannot connect. */
   static async start(options: WorkloadOptions): Promise<Workload> {
-    const count = options.connections ?? CONNECTIONS_DEFAULT
-    const clients = await Promise.all(Array.from({ length: count }, () => RedisClient.connect(options.port)))
+    const { host, port, connections: count = CONNECTIONS_DEFAULT } = options
+    const clients = await Promise.all(Array.from({ length: count }, () => RedisClient.connect(port, host)))
     return new Workload(options, clients)
   }
 
