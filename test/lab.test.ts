@@ -4,15 +4,19 @@
  */
 import assert from 'node:assert/strict'
 import { after, before, describe, it, type TestContext } from 'node:test'
+import { setTimeout } from 'node:timers/promises'
 import { EXIT_CODE } from '../src/cli/exit_codes.ts'
-import type { ClientReport } from './lab/client_program.ts'
 import { lateFrames, SeenStreams } from './lab/capture.ts'
-import { type HostName, HOSTS, Lab, otherHost } from './lab/lab.ts'
+import type { ClientReport } from './lab/client_program.ts'
+import { HOSTS, type HostName, Lab, otherHost } from './lab/lab.ts'
 import { lacksNamespaces } from './lab/namespaces.ts'
 import { systemImage } from './system_image.ts'
 
 /** Answers after which it is believed that the service goes on. */
 const SERVED = 40
+/** For so long a backup without an arbiter is watched, while it must not go live. */
+const LOOKS = 20
+const LOOK_MS = 100
 
 async function reasonToSkip(): Promise<string | false> {
   const reason = lacksNamespaces()
@@ -84,19 +88,22 @@ describe('a machine on two hosts', { skip }, () => {
     return (await lab.status(primary))?.epoch
   }
 
-  scenario('goes on as if nothing had happened when first one and then both lose the arbiter', async (context) => {
-    const before = await epoch()
-    for (const host of [primary, otherHost(primary)]) {
-      lab.cutArbiter(host)
-      await lab.untilServed(3 * SERVED)
-      assert.equal(await epoch(), before)
-    }
-    for (const host of HOSTS) lab.healArbiter(host)
-    await lab.untilServed(SERVED)
-    assert.equal((await lab.untilPrimary(primary, 'protected')).epoch, before)
-    for (const host of HOSTS) assert.ok(lab.isRunning(host))
-    await tellOutage(context)
-  })
+  scenario(
+    'goes on as if nothing had happened when first one and then both lose the arbiter',
+    async (context) => {
+      const before = await epoch()
+      for (const host of [primary, otherHost(primary)]) {
+        lab.cutArbiter(host)
+        await lab.untilServed(3 * SERVED)
+        assert.equal(await epoch(), before)
+      }
+      for (const host of HOSTS) lab.healArbiter(host)
+      await lab.untilServed(SERVED)
+      assert.equal((await lab.untilPrimary(primary, 'protected')).epoch, before)
+      for (const host of HOSTS) assert.ok(lab.isRunning(host))
+      await tellOutage(context)
+    },
+  )
 
   scenario('goes on at the other host when the power of the primary fails', async (context) => {
     const old = primary
@@ -128,34 +135,43 @@ describe('a machine on two hosts', { skip }, () => {
     await restore(loser)
   })
 
-  scenario('goes on at the other host when the primary stands still, which then says nothing new', async (context) => {
-    const old = primary
-    lab.signal(old, 'SIGSTOP')
-    const sinceMs = await takenOver(context)
-    lab.signal(old, 'SIGCONT')
-    assert.equal(await lab.ended(old), EXIT_CODE.halted)
-    await lab.untilServed(SERVED)
-    requireNothingStrange(context, old, sinceMs)
-    await restore(old)
-  })
+  scenario(
+    'goes on at the other host when the primary stands still, which then says nothing new',
+    async (context) => {
+      const old = primary
+      lab.signal(old, 'SIGSTOP')
+      const sinceMs = await takenOver(context)
+      lab.signal(old, 'SIGCONT')
+      assert.equal(await lab.ended(old), EXIT_CODE.halted)
+      await lab.untilServed(SERVED)
+      requireNothingStrange(context, old, sinceMs)
+      await restore(old)
+    },
+  )
 
-  scenario('waits for the arbiter when that is away as the primary dies, says so, and goes on when it is back', async (context) => {
-    const old = primary
-    const successor = otherHost(old)
-    for (const host of HOSTS) lab.cutArbiter(host)
-    lab.signal(old, 'SIGKILL')
-    await lab.ended(old)
-    const waits = async (): Promise<true | undefined> => {
-      const status = await lab.status(successor)
-      assert.notEqual(status?.role, 'primary')
-      return status?.reason === 'arbiter unreachable' || undefined
-    }
-    await lab.until('the backup says that the arbiter is away', waits)
-    for (let looks = 0; looks < 10; looks++) assert.ok(await waits())
-    for (const host of HOSTS) lab.healArbiter(host)
-    await takenOver(context)
-    await restore(old)
-  })
+  scenario(
+    'waits for the arbiter when that is away as the primary dies, says so, and goes on when it is back',
+    async (context) => {
+      const old = primary
+      const successor = otherHost(old)
+      for (const host of HOSTS) lab.cutArbiter(host)
+      lab.signal(old, 'SIGKILL')
+      await lab.ended(old)
+      const waits = async (): Promise<true | undefined> => {
+        const status = await lab.status(successor)
+        assert.notEqual(status?.role, 'primary')
+        return status?.reason === 'arbiter unreachable' || undefined
+      }
+      await lab.until('the backup says that the arbiter is away', waits)
+      for (let looks = 0; looks < LOOKS; looks++) {
+        assert.ok(await waits())
+        await setTimeout(LOOK_MS)
+      }
+      for (const host of HOSTS) lab.healArbiter(host)
+      await takenOver(context)
+      await restore(old)
+    },
+  )
 
   it('loses no connection and no answered write, and never says two things at one place', async () => {
     assert.ok(isIntact, 'an earlier scenario has failed')

@@ -114,5 +114,8 @@ export function lateFrames(frames: readonly SeenFrame[], old: string, sinceMs: n
   const known = new SeenStreams()
   for (const frame of frames) if (!isLate(frame)) known.add(frame)
   const late = frames.filter(isLate)
-  return { frames: late.length, unknownBytes: late.reduce((sum, frame) => sum + known.unknownBytes(frame), 0) }
+  return {
+    frames: late.length,
+    unknownBytes: late.reduce((sum, frame) => sum + known.unknownBytes(frame), 0),
+  }
 }

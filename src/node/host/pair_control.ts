@@ -93,6 +93,11 @@ export class PairControl {
   }
 }
 
+/** Why nobody acts, as far as the copy that could tells. */
+function noPrimary(copy: HostStatus | undefined): string {
+  return copy?.reason ? `no primary: ${copy.reason}` : 'no primary'
+}
+
 function combine(pair: Pair, hosts: readonly HostStatus[]): PairStatus {
   const byEpoch = [...hosts].sort((one, other) => (other.epoch ?? 0) - (one.epoch ?? 0))
   const primary = byEpoch.find(({ role }) => role === 'primary')
@@ -103,7 +108,7 @@ function combine(pair: Pair, hosts: readonly HostStatus[]): PairStatus {
   return {
     name: pair.name,
     protection: primary?.protection === 'protected' ? 'protected' : isStopped ? 'stopped' : 'not protected',
-    reason: isStopped ? null : primary === undefined ? 'no primary' : primary.reason,
+    reason: isStopped ? null : primary === undefined ? noPrimary(shown) : primary.reason,
     epoch: primary?.epoch ?? null,
     ...{ primary: place(primary), backup: place(backup) },
     position: shown?.position ?? null,
