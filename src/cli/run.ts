@@ -62,7 +62,7 @@ export function define(command: Command): void {
     )
     .option(
       '--net <NETWORK>',
-      'gateway, none, or stream:ADDRESS, a peer as of QEMU -netdev stream (default: gateway)',
+      'gateway, none, stream:ADDRESS, a peer as of QEMU -netdev stream, or tap:INTERFACE (default: gateway)',
     )
     .option('--memory <SIZE>', `RAM (default: ${MEMORY_DEFAULT})`, (text) => parseMemory(text, RAM_BYTES_MIN))
     .option('--harts <N>', 'number of harts (default: 1)', parseHarts)

@@ -75,5 +75,10 @@ function networkOf(net: string | undefined): WantedNetwork | undefined {
   if (net === 'gateway' || net === 'none') return { kind: net }
   const [, address] = /^stream:(.+)$/.exec(net) ?? []
   if (address !== undefined) return { kind: 'stream', address }
-  throw new CommandError(`--net ${net}: write gateway, stream:ADDRESS or none`, EXIT_CODE.usage)
+  const [, name] = /^tap:(.{1,15})$/.exec(net) ?? []
+  if (name !== undefined) return { kind: 'tap', interface: name }
+  throw new CommandError(
+    `--net ${net}: write gateway, stream:ADDRESS, tap:INTERFACE or none`,
+    EXIT_CODE.usage,
+  )
 }

@@ -9,6 +9,7 @@ import { ConnectionError, RedisClient } from './redis_client.ts'
 import type { Reply } from './resp.ts'
 
 export interface WorkloadOptions {
+  readonly host?: string
   readonly port: number
   /** Makes the keys of this workload its own. */
   readonly name: string
@@ -56,8 +57,8 @@ export class Workload {
 
   /** Rejects with a ConnectionError if it cannot connect. */
   static async start(options: WorkloadOptions): Promise<Workload> {
-    const count = options.connections ?? CONNECTIONS_DEFAULT
-    const clients = await Promise.all(Array.from({ length: count }, () => RedisClient.connect(options.port)))
+    const { host, port, connections: count = CONNECTIONS_DEFAULT } = options
+    const clients = await Promise.all(Array.from({ length: count }, () => RedisClient.connect(port, host)))
     return new Workload(options, clients)
   }
 
@@ -68,6 +69,15 @@ export class Workload {
 
   get connectionErrors(): readonly string[] {
     return this.#connectionErrors
+  }
+
+  /** The longest time so far that an operation took, or takes; begins again at zero when asked for. */
+  takeLongestPauseMs(): number {
+    const now = performance.now()
+    const waiting = this.#clients.map(({ oldestCallMs }) => now - (oldestCallMs ?? now))
+    const longest = Math.max(this.#longestPauseMs, ...waiting)
+    this.#longestPauseMs = 0
+    return longest
   }
 
   /**

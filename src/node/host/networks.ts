@@ -1,5 +1,4 @@
 /** The networks that a machine can be on, as the host of its primary reaches them. */
-import { UserError } from '../../base/errors.ts'
 import { type ComputerSpecification, PORT } from '../../board/computer.ts'
 import { LinkClient } from '../../gateway/link_client.ts'
 import type { Credentials } from '../../host/secure_credentials.ts'
@@ -9,11 +8,12 @@ import type { Network, NetworkEvents } from '../replica/machine_process.ts'
 import { addressOf } from './announcement.ts'
 import type { HostConfig, NetworkConfig } from './host_config.ts'
 import { StreamNetwork } from './stream_network.ts'
+import { TapNetwork } from './tap_network.ts'
 
 /** A link that is down is tried again after this long. */
 const RETRY_MS = 50
 
-/** The network of a configuration; nothing is connected yet. */
+/** The network of a configuration; nothing is connected yet. Throws a UserError if it cannot be had. */
 export function openNetwork(
   config: HostConfig,
   specification: ComputerSpecification,
@@ -24,9 +24,9 @@ export function openNetwork(
   if (network.kind === 'gateway') return new GatewayNetwork(network, config, credentials, onNotice)
   const { mac, bootArguments } = specification
   if (network.kind === 'none' || mac === undefined) return new NoNetwork()
-  if (network.kind === 'tap')
-    throw new UserError('networks by TAP are not there yet: use stream or the gateway')
   const ipAddress = addressOf(bootArguments)
+  if (network.kind === 'tap')
+    return new TapNetwork({ interface: network.interface, mac, ipAddress, onNotice })
   return new StreamNetwork({ address: network.address, mac, ipAddress, onNotice })
 }
 

@@ -21,6 +21,7 @@ import { parsePortForward } from '../../gateway/port_forward.ts'
 import { BaseImage } from '../../host/base_image.ts'
 import { fileError } from '../../host/file_error.ts'
 import { openArbiter } from '../../host/open_arbiter.ts'
+import { checkTap } from '../../host/tap_device.ts'
 import { checkSettings } from '../../replication/settings.ts'
 import { digestsOf, type ImageFiles } from '../boot_files.ts'
 import { requireSameFiles } from '../machine_record.ts'
@@ -138,6 +139,7 @@ export class Pair {
     for (const text of options.forwards) parsePortForward(text)
     checkSettings(settingsOf(options.settings))
     await checkArbiter(options.arbiter, name)
+    if (options.network?.kind === 'tap') checkTap(options.network.interface)
     const directory = join(root, name)
     makeDirectory(directory)
     for (const host of HOST_NAMES) makeDirectory(join(directory, host))

@@ -112,7 +112,7 @@ export function combine(pair: Pair, hosts: readonly HostStatus[]): PairStatus {
   return {
     name: pair.name,
     protection: primary?.protection === 'protected' ? 'protected' : isStopped ? 'stopped' : 'not protected',
-    reason: isStopped ? null : primary === undefined ? reasonOfNone(hosts) : primary.reason,
+    reason: isStopped ? null : primary === undefined ? reasonOfNone(hosts, shown) : primary.reason,
     epoch: primary?.epoch ?? null,
     ...{ primary: place(primary), backup: place(backup) },
     position: shown?.position ?? null,
@@ -128,7 +128,9 @@ export function combine(pair: Pair, hosts: readonly HostStatus[]): PairStatus {
 /** Reasons for which a machine waits for somebody, and stays without a primary until then. */
 const WAITING: readonly (string | null)[] = ['waiting for the backup host', 'arbiter unreachable']
 
-function reasonOfNone(hosts: readonly HostStatus[]): string {
+/** Why nobody acts, as far as the copies tell. */
+function reasonOfNone(hosts: readonly HostStatus[], shown: HostStatus | undefined): string {
   const waiting = hosts.find(({ reason }) => WAITING.includes(reason))
-  return waiting?.reason ?? 'no primary'
+  if (waiting?.reason) return waiting.reason
+  return shown?.reason ? `no primary: ${shown.reason}` : 'no primary'
 }

@@ -23,9 +23,9 @@ export const runFileSchema = z.strictObject({
     .optional(),
   net: z
     .string()
-    .regex(/^(gateway|none|stream:.+)$/, 'write gateway, stream:ADDRESS or none')
+    .regex(/^(gateway|none|stream:.+|tap:.{1,15})$/, 'write gateway, stream:ADDRESS, tap:INTERFACE or none')
     .describe(
-      'How the guest is on a network: gateway (the default), stream:ADDRESS (as QEMU -netdev stream), or none.',
+      'How the guest is on a network: gateway (the default), stream:ADDRESS (as QEMU -netdev stream), tap:INTERFACE (Linux), or none.',
     )
     .optional(),
   memory: z

@@ -11,7 +11,7 @@ import { ByteQueue } from '../../base/bytes.ts'
 import { PORT } from '../../board/computer.ts'
 import type { MachineOutput } from '../../replication/ports.ts'
 import type { Network, NetworkEvents } from '../replica/machine_process.ts'
-import { ANNOUNCE_AT_MS, announcement } from './announcement.ts'
+import { Announcer } from './announcement.ts'
 
 const RETRY_MS = 100
 const HEADER_BYTES = 4
@@ -32,20 +32,26 @@ export interface StreamNetworkOptions {
 
 export class StreamNetwork implements Network {
   readonly #options: StreamNetworkOptions
+  #epoch = 0
   #events: NetworkEvents | undefined
   #socket: Socket | undefined
   #isUp = false
   #isHeld = false
   #problem = ''
-  #timers: NodeJS.Timeout[] = []
+  #timer: NodeJS.Timeout | undefined
+  readonly #announcer: Announcer
   /** Ordinals that have been written and not told. */
   readonly #written = new Map<number, bigint>()
 
   constructor(options: StreamNetworkOptions) {
     this.#options = options
+    this.#announcer = new Announcer(options.mac, options.ipAddress, (frame) => {
+      if (this.#socket !== undefined && this.#isUp) this.#send(this.#socket, frame)
+    })
   }
 
-  attach(_place: { readonly epoch: number; readonly life: number }, events: NetworkEvents): void {
+  attach({ epoch }: { readonly epoch: number; readonly life: number }, events: NetworkEvents): void {
+    this.#epoch = epoch
     this.#events = events
     this.#connect()
   }
@@ -66,7 +72,8 @@ export class StreamNetwork implements Network {
 
   close(): void {
     this.#events = undefined
-    for (const timer of this.#timers) clearTimeout(timer)
+    clearTimeout(this.#timer)
+    this.#announcer.stop()
     this.#socket?.destroy()
   }
 
@@ -103,9 +110,7 @@ export class StreamNetwork implements Network {
     this.#problem = ''
     this.#isUp = true
     if (this.#isHeld) socket.pause()
-    const { mac, ipAddress } = this.#options
-    const frame = announcement(mac, ipAddress)
-    this.#timers = ANNOUNCE_AT_MS.map((ms) => setTimeout(() => this.#send(socket, frame), ms))
+    this.#announcer.start(this.#epoch)
     this.#events.onUp([])
   }
 
@@ -121,7 +126,9 @@ export class StreamNetwork implements Network {
       }
       const whole = queue.peek(HEADER_BYTES + length)
       if (whole === undefined) return
-      this.#events?.onInput(PORT.net, whole.slice(HEADER_BYTES))
+      const frame = whole.slice(HEADER_BYTES)
+      this.#announcer.onFrame(frame)
+      this.#events?.onInput(PORT.net, frame)
       queue.skip(HEADER_BYTES + length)
     }
   }
@@ -129,9 +136,9 @@ export class StreamNetwork implements Network {
   #onClosed(socket: Socket): void {
     if (this.#socket !== socket) return
     this.#isUp = false
-    for (const timer of this.#timers) clearTimeout(timer)
+    this.#announcer.stop()
     if (this.#events === undefined) return
-    this.#timers = [setTimeout(() => this.#connect(), RETRY_MS)]
+    this.#timer = setTimeout(() => this.#connect(), RETRY_MS)
   }
 
   #tell(problem: string): void {
