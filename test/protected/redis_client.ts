@@ -58,6 +58,11 @@ export class RedisClient {
     return this.#error
   }
 
+  /** When the oldest command was called whose answer has not come. */
+  get oldestCallMs(): number | undefined {
+    return this.#waiting[0]?.callMs
+  }
+
   /**
    * Resolves with the answer; rejects with a RedisError that the server has answered with, or with a ConnectionError.
    * Callers who want no pipelining await each answer before the next command.
