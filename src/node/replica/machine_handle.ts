@@ -20,6 +20,8 @@ export class MachineHandle {
 
   /** `onReport` hears of everything in order; an assertion that fails in the thread ends the process. */
   constructor({ progress, ...options }: MachineThreadOptions, onReport: (report: MachineReport) => void) {
+    // Before there is a machine nothing runs, and that is no stall.
+    progress.write('idle', 0n)
     this.#shared = new SharedProgress({ bell: new SharedArrayBuffer(8), progress: progress.memory })
     const { port1, port2 } = new MessageChannel()
     this.#port = port1

@@ -32,6 +32,8 @@ class MachineThread {
   /** Commands have been sent up to here when they were last looked for. */
   #rung = 0
   #isOver = false
+  /** The disk is full. A backup that learns it goes on, and is held when it takes over. */
+  #isPaused = false
   /** What is to be done when the computer stands still. */
   #later: (() => void)[] = []
 
@@ -95,6 +97,7 @@ class MachineThread {
       case 'diskDone':
         return this.#diskDone(command)
       case 'pause':
+        this.#isPaused = command.isPaused
         return this.#primary?.pause(command.isPaused)
       case 'beginInstall':
         this.#computer = this.#newComputer()
@@ -104,15 +107,8 @@ class MachineThread {
         return this.#installPages(command.pages)
       case 'finishInstall':
         return this.#install(command)
-      case 'inspect': {
-        const { position } = this.#computer!
-        return this.#report({
-          kind: 'inspected',
-          request: command.request,
-          position,
-          digest: this.#computer!.digest(),
-        })
-      }
+      case 'inspect':
+        return this.#inspect(command.request)
       case 'explain':
         return this.#explain(command.index, command.evidence)
       case 'flipBit':
@@ -120,6 +116,12 @@ class MachineThread {
       case 'end':
         this.#isOver = true
     }
+  }
+
+  #inspect(request: number): void {
+    const computer = this.#primary === undefined && this.#backup === undefined ? undefined : this.#computer
+    const found = computer && { position: computer.position, digest: computer.digest() }
+    this.#report({ kind: 'inspected', request, found })
   }
 
   /** A fault that tests inject. */
@@ -151,7 +153,7 @@ class MachineThread {
   }
 
   #newPrimary(computer: Computer, life: number, nextIndex: bigint, position: bigint): PrimaryRun {
-    return new PrimaryRun(
+    const primary = new PrimaryRun(
       computer,
       { life, nextIndex, position },
       {
@@ -160,6 +162,8 @@ class MachineThread {
         flushMs: this.#data.flushMs,
       },
     )
+    primary.pause(this.#isPaused)
+    return primary
   }
 
   #boot(life: number): void {
@@ -237,7 +241,9 @@ class MachineThread {
   #publish(): void {
     if (this.#computer === undefined) return
     const state = this.#primary?.state ?? (this.#backup?.isIdle === false ? 'running' : 'idle')
-    this.#shared.progress.write(state, this.#computer.position)
+    // A backup's is that of its member's own heartbeats: two that alternate would look like progress.
+    const { position } = this.#backup?.frontier ?? this.#computer
+    this.#shared.progress.write(state, position)
   }
 }
 

@@ -20,7 +20,7 @@ import { LifeRecording, type RecordingOptions } from './life_recording.ts'
 import { MachineHandle, type MachineThreadOptions } from './machine_handle.ts'
 import { PACK_PAGES, packPages } from './packed_pages.ts'
 import { StateReceiver, type StateSink, StateSource } from './state_transfer.ts'
-import type { MachineCommand, MachineReport, ThreadEffect } from './thread_messages.ts'
+import type { Inspection, MachineCommand, MachineReport, ThreadEffect } from './thread_messages.ts'
 
 /** Those effects that are the machine's. */
 export type MachineEffect =
@@ -73,8 +73,8 @@ export class Replica {
   #overlay: OverlayDisk | undefined
   #disk: ReplicaDisk | undefined
   #isPrimary = false
-  /** What is for the machine's thread while the machine's start is being prepared. */
-  #waiting: MachineCommand[] | undefined
+  /** What came for the machine while the disk is synced for its cold start: it goes behind the boot (duty 3). */
+  #behindBoot: MachineCommand[] | undefined
   /** The state that a joining copy gets, and the join for which it is. */
   #kept: { readonly join: number; readonly source: StateSource } | undefined
   #wantedJoin: number | undefined
@@ -85,7 +85,7 @@ export class Replica {
   #reading: Promise<void> = Promise.resolve()
   #joining: { readonly receiver: StateReceiver; disk: JoiningDisk | undefined } | undefined
   #storing: Promise<void> = Promise.resolve()
-  readonly #inspections = new Map<number, (found: { position: bigint; digest: bigint }) => void>()
+  readonly #inspections = new Map<number, (found: Inspection | undefined) => void>()
   #inspected = 0
   #isOver = false
   /** For how long the machine stood still for the last state that was taken. */
@@ -107,19 +107,20 @@ export class Replica {
     return this.#machine.progress.read().position
   }
 
-  /** To the machine's thread; behind the start of the machine, while that is being prepared (duty 3). */
+  /** What arrives from outside; lost while there is no machine. */
   send(command: MachineCommand): void {
-    if (this.#waiting === undefined) this.#machine.send(command)
-    else this.#waiting.push(command)
+    this.#machine.send(command)
   }
 
-  /** Position and digest of the machine at a moment when it stands still. */
-  inspect(): Promise<{ readonly position: bigint; readonly digest: bigint }> {
+  /** Position and digest of the machine at a moment when it stands still. Rejects with a UserError if there is none. */
+  async inspect(): Promise<Inspection> {
     const request = ++this.#inspected
-    return new Promise((resolve) => {
+    const found = await new Promise<Inspection | undefined>((resolve) => {
       this.#inspections.set(request, resolve)
-      this.send({ kind: 'inspect', request })
+      this.#machine.send({ kind: 'inspect', request })
     })
+    if (found === undefined) throw new UserError('this copy has no machine yet')
+    return found
   }
 
   perform(effect: MachineEffect): void {
@@ -131,7 +132,7 @@ export class Replica {
       case 'snapshot':
         this.#wantedJoin = effect.join
         // Else it is sent when the disk is not held for something else any more.
-        if (!this.#isHeld) this.send(effect)
+        if (!this.#isHeld) this.#order(effect)
         return
       case 'dropSnapshot':
         return this.#dropSnapshot(effect)
@@ -145,10 +146,16 @@ export class Replica {
         return
       case 'takeOver':
         this.#isPrimary = true
-        return this.send(effect)
+        return this.#order(effect)
       default:
-        return this.send(effect)
+        return this.#order(effect)
     }
+  }
+
+  /** Sends what has to reach the machine in the order of the effects. */
+  #order(command: MachineCommand): void {
+    if (this.#behindBoot === undefined) this.#machine.send(command)
+    else this.#behindBoot.push(command)
   }
 
   /** Gives up what the disk waits for, and frees everything. */
@@ -157,7 +164,10 @@ export class Replica {
     await this.#machine.end()
     this.#recording?.finish()
     this.#kept?.source.release()
-    await this.#disk?.close()
+    // A piece of a state that is being written: the lock of the directory must not be given back before.
+    await this.#storing
+    await this.#joining?.disk?.abandon()
+    await (this.#disk ?? this.#overlay)?.close()
   }
 
   #boot(effect: ThreadEffect & { kind: 'boot' }): void {
@@ -165,29 +175,28 @@ export class Replica {
     assert(overlay !== undefined, 'a cold start without a disk')
     this.#isPrimary = true
     this.#disk = this.#openDisk(overlay)
-    const waiting: MachineCommand[] = []
-    this.#waiting = waiting
-    this.#start(overlay, effect).then(
-      () => {
-        this.#waiting = undefined
-        for (const command of waiting) this.#machine.send(command)
-      },
-      (error: Error) => this.#options.onFailed(`the machine cannot start: ${error.message}`),
-    )
+    this.#behindBoot = []
+    this.#start(overlay, effect).catch((error: unknown) => {
+      if (!isOutside(error)) throw error
+      this.#options.onFailed(`the machine cannot start: ${error.message}`)
+    })
   }
 
   async #start(overlay: OverlayDisk, effect: ThreadEffect & { kind: 'boot' }): Promise<void> {
     // What a crash has left unsynced is read by the guest, and must not be lost any more.
     await overlay.flush()
     const { recording, onNotice } = this.#options
-    if (recording !== undefined)
+    if (recording !== undefined && !this.#isOver)
       this.#recording = await LifeRecording.begin(recording, effect.life, overlay, onNotice)
     const { first } = this.#options
-    if (first === undefined) this.#machine.send(effect)
-    else await this.#startFrom(first, effect.life)
+    const start = first === undefined ? effect : await this.#load(first, effect.life)
+    const waiting = this.#behindBoot!
+    this.#behindBoot = undefined
+    for (const command of [start, ...waiting]) this.#machine.send(command)
   }
 
-  async #startFrom(first: FirstState, life: number): Promise<void> {
+  /** Brings the pages of a state to the machine; returns the command that starts it. */
+  async #load(first: FirstState, life: number): Promise<MachineCommand> {
     this.#machine.send({ kind: 'beginInstall' })
     let group: { page: number; bytes: Uint8Array }[] = []
     const send = (): void => {
@@ -200,7 +209,7 @@ export class Replica {
     })
     send()
     await first.drop()
-    this.#machine.send({ kind: 'bootFrom', life, state })
+    return { kind: 'bootFrom', life, state }
   }
 
   #openDisk(overlay: OverlayDisk): ReplicaDisk {
@@ -252,7 +261,7 @@ export class Replica {
       throw new UserError('the state is on its way to a new copy: try again when the machine is protected')
     this.#isHeld = true
     const number = --this.#states
-    this.send({ kind: 'snapshot', join: number, baseGeneration: undefined })
+    this.#order({ kind: 'snapshot', join: number, baseGeneration: undefined })
     return new Promise((resolve) => this.#takers.set(number, resolve))
   }
 
@@ -277,7 +286,7 @@ export class Replica {
 
   #beginWaitingJoin(): void {
     if (this.#wantedJoin === undefined || this.#kept !== undefined) return
-    this.#machine.send({ kind: 'snapshot', join: this.#wantedJoin, baseGeneration: undefined })
+    this.#order({ kind: 'snapshot', join: this.#wantedJoin, baseGeneration: undefined })
   }
 
   #dropSnapshot(effect: ThreadEffect & { kind: 'dropSnapshot' }): void {
@@ -286,7 +295,7 @@ export class Replica {
       this.#kept.source.release()
       this.#kept = undefined
     }
-    this.send(effect)
+    this.#order(effect)
   }
 
   /** Several are read at a time, and handed on in order. */
@@ -348,10 +357,9 @@ export class Replica {
     try {
       await action()
     } catch (error) {
-      const isOutside = error instanceof UserError || systemErrorCode(error) !== undefined
-      if (!isOutside) throw error
+      if (!isOutside(error)) throw error
       this.#isOver = true
-      this.#options.give({ kind: 'diskFailed', reason: (error as Error).message })
+      this.#options.give({ kind: 'diskFailed', reason: error.message })
     }
   }
 
@@ -369,7 +377,7 @@ export class Replica {
       case 'restarted':
         return this.#options.onNotice('the guest starts anew')
       case 'inspected':
-        this.#inspections.get(report.request)?.(report)
+        this.#inspections.get(report.request)?.(report.found)
         this.#inspections.delete(report.request)
         return
       case 'failed':
@@ -381,4 +389,9 @@ export class Replica {
         return this.#options.give(report)
     }
   }
+}
+
+/** Whether it is an error of the outside, and no mistake of ours. */
+function isOutside(error: unknown): error is Error {
+  return error instanceof UserError || systemErrorCode(error) !== undefined
 }

@@ -88,14 +88,16 @@ export type MachineReport =
   | { readonly kind: 'explained'; readonly text: string }
   | { readonly kind: 'flipped'; readonly page: number }
   | { readonly kind: 'restarted' }
-  | {
-      readonly kind: 'inspected'
-      readonly request: number
-      readonly position: bigint
-      readonly digest: bigint
-    }
+  /** `found` is undefined where there is no machine yet. */
+  | { readonly kind: 'inspected'; readonly request: number; readonly found: Inspection | undefined }
   /** An error of the outside (a file that cannot be read, say): the process cannot go on. */
   | { readonly kind: 'failed'; readonly message: string }
+
+/** A machine at one moment. */
+export interface Inspection {
+  readonly position: bigint
+  readonly digest: bigint
+}
 
 /** What a machine's thread starts with. */
 export interface MachineThreadData {
