@@ -63,7 +63,12 @@ export class ProtectedPair {
     symlinkSync(join(testHome, 'images'), join(home, 'images'))
     const pair = new ProtectedPair(image.name, home, await freePort())
     try {
-      await pair.#run(['-p', `127.0.0.1:${pair.port}:${REDIS_PORT}`, '--append', 'quiet', ...options])
+      await pair.#run([
+        '-p',
+        `127.0.0.1:${pair.port}:${REDIS_PORT}`,
+        ...(options.includes('--load') ? [] : ['--append', 'quiet']),
+        ...options,
+      ])
     } catch (error) {
       await pair.end()
       throw error
