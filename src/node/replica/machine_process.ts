@@ -77,6 +77,8 @@ export class MachineProcess {
   #isDraining = false
   /** What the other copy has said of its divergence. */
   #divergence = ''
+  /** Ports for which the network has sent something, though they are not its. */
+  readonly #strangePorts = new Set<number>()
   #ticker: NodeJS.Timeout
 
   constructor(options: ProcessOptions) {
@@ -152,7 +154,7 @@ export class MachineProcess {
         const message = decoder.next()
         const channel = this.#channels.get(number)
         if (message === undefined || channel === undefined) return
-        if (message.kind === 'hello') channel.isGreeted = true
+        if (message.kind === 'hello') this.#checkName(channel, message.host)
         this.#give({ kind: 'message', channel: number, message })
       }
     } catch (error) {
@@ -161,6 +163,12 @@ export class MachineProcess {
       this.#close(number)
       this.#give({ kind: 'closed', channel: number, isRefused: false })
     }
+  }
+
+  /** Who says hello must be who has proved to be there (duty 9 of replication/ports.ts). */
+  #checkName(channel: OpenChannel, host: string): void {
+    if (host !== channel.host) throw new FormatError(`${channel.host} says that it is ${host}`)
+    channel.isGreeted = true
   }
 
   #close(number: number): void {
@@ -172,7 +180,10 @@ export class MachineProcess {
 
   #send(number: number, message: Message): void {
     if (message.kind === 'batch') this.measurements.onLogged(message.bytes.length)
-    this.#channels.get(number)?.outgoing.send(message)
+    const send = (): void => this.#channels.get(number)?.outgoing.send(message)
+    // A chunk makes room for another one when it is stored, else a slow disk would let them pile up here.
+    if (message.kind === 'chunkAck') void this.replica.stored().then(send)
+    else send()
   }
 
   // Inputs and effects
@@ -216,6 +227,8 @@ export class MachineProcess {
         return this.#explain(effect.index)
       case 'halt':
         clearInterval(this.#ticker)
+        // What is queued there does not leave any more; messages may.
+        this.#options.network.close()
         return this.#options.onHalted(effect.reason)
       case 'execution':
         this.#options.network.holdInput(effect.inputs === 'held')
@@ -246,9 +259,17 @@ export class MachineProcess {
       {
         onUp: (left) => this.#give({ kind: 'linkUp', left }),
         onLeft: (port, ordinal) => this.#give({ kind: 'left', port, ordinal }),
-        onInput: (port, bytes) => this.replica.send({ kind: 'input', port, bytes }),
+        onInput: (port, bytes) => this.#onInput(port, bytes),
       },
     )
+  }
+
+  /** A network brings frames. Entropy and the like are not for it to choose. */
+  #onInput(port: number, bytes: Uint8Array): void {
+    if (port === PORT.net) return this.replica.send({ kind: 'input', port, bytes })
+    if (!this.#strangePorts.has(port))
+      this.#options.onNotice(`the network sends what is for port ${port}: refused`)
+    this.#strangePorts.add(port)
   }
 
   #release(outputs: readonly MachineOutput[]): void {

@@ -4,12 +4,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, afterEach, before, test } from 'node:test'
 import { BaseImage } from '../../host/base_image.ts'
-import { MachineProgress } from '../../host/heartbeat_memory.ts'
-import { MachineDirectory } from '../../host/machine_directory.ts'
 import { randomIdentity } from '../../host/overlay_files.ts'
 import type { Input } from '../../replication/ports.ts'
-import { digestsOf, type ImageFiles } from '../boot_files.ts'
+import type { ImageFiles } from '../boot_files.ts'
 import { smallImage } from '../testing/small_image.ts'
+import { smallReplica } from '../testing/small_replica.ts'
 import { Replica } from './replica.ts'
 
 const PATIENT_MS = 60_000
@@ -40,31 +39,19 @@ interface Setting {
   until(kind: Input['kind']): Promise<Input>
 }
 
-let machines = 0
-
 async function newReplica(): Promise<Setting> {
   const given: Input[] = []
-  const machine = `small${machines++}`
-  const directory = await MachineDirectory.open(folder, machine, () => {})
-  const disk = await directory.createDisk(base, randomIdentity())
-  const { kernel, initramfs } = digestsOf(image, base)
-  const specification = {
-    ...{ harts: 1, ramBytes: 64 * 2 ** 20, bootArguments: '', rngSeed: new Uint8Array(32) },
-    diskSectors: base.sectors,
-  }
+  const parts = await smallReplica(folder, image, base)
   const replica = new Replica({
-    thread: {
-      ...{ specification, image, kernelDigest: kernel, initramfsDigest: initramfs },
-      ...{ flushMs: 1, progress: new MachineProgress() },
-    },
-    ...{ directory, base, disk, joinGeneration: randomIdentity() },
+    ...parts,
+    joinGeneration: randomIdentity(),
     give: (input) => given.push(input),
     onNotice: () => {},
     onFailed: (message) => assert.fail(message),
   })
   closers.push(async () => {
     await replica.end()
-    await directory.close()
+    await parts.directory.close()
   })
   const until = async (kind: Input['kind']): Promise<Input> => {
     for (const end = performance.now() + PATIENT_MS; performance.now() < end; ) {

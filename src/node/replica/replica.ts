@@ -158,6 +158,11 @@ export class Replica {
     else this.#behindBoot.push(command)
   }
 
+  /** Resolves when all chunks that have come so far are stored. */
+  stored(): Promise<void> {
+    return this.#storing
+  }
+
   /** Gives up what the disk waits for, and frees everything. */
   async end(): Promise<void> {
     this.#isOver = true
