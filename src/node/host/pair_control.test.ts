@@ -47,7 +47,7 @@ describe('the status of a pair', () => {
     assert.equal(reason(joining, waiting('waiting for the backup host')), 'waiting for the backup host')
     assert.equal(reason(waiting('arbiter unreachable')), 'arbiter unreachable')
     assert.equal(reason(BACKUP), 'no primary')
-    assert.equal(reason(waiting('starting')), 'no primary')
+    assert.equal(reason(waiting('starting')), 'no primary: starting')
   })
 
   it('is stopped if nobody answers, and names where the metrics are all the same', () => {
