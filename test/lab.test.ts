@@ -37,8 +37,7 @@ describe('a machine on two hosts', { skip }, () => {
     lab = await Lab.build(image)
     await lab.start('a')
     await lab.untilPrimary('a')
-    await lab.start('b')
-    await lab.untilPrimary('a', 'protected')
+    await lab.untilProtected('a')
     await lab.untilServed(SERVED)
   })
   after(async () => lab?.end())
@@ -79,8 +78,7 @@ describe('a machine on two hosts', { skip }, () => {
   /** A host's process is started anew, and the machine is protected again. */
   async function restore(host: HostName): Promise<void> {
     primary = otherHost(host)
-    await lab.start(host)
-    await lab.untilPrimary(primary, 'protected')
+    await lab.untilProtected(primary)
     await lab.untilServed(SERVED)
   }
 
@@ -99,7 +97,7 @@ describe('a machine on two hosts', { skip }, () => {
       }
       for (const host of HOSTS) lab.healArbiter(host)
       await lab.untilServed(SERVED)
-      assert.equal((await lab.untilPrimary(primary, 'protected')).epoch, before)
+      assert.equal((await lab.untilProtected(primary)).epoch, before)
       for (const host of HOSTS) assert.ok(lab.isRunning(host))
       await tellOutage(context)
     },

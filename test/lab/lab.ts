@@ -157,12 +157,23 @@ export class Lab {
     }
   }
 
-  /** Waits until a host is the primary, protected or not as wanted. */
-  untilPrimary(host: HostName, protection?: HostStatus['protection']): Promise<HostStatus> {
-    return this.until(`${host} is the primary, ${protection ?? 'in whatever state'}`, async () => {
+  untilPrimary(host: HostName): Promise<HostStatus> {
+    return this.until(`${host} is the primary`, async () => {
       const status = await this.status(host)
-      const isWanted = protection === undefined || status?.protection === protection
-      return status?.role === 'primary' && isWanted ? status : undefined
+      return status?.role === 'primary' ? status : undefined
+    })
+  }
+
+  /**
+   * Waits until a host is a primary that is protected by the other one. A copy whose join was given up ends, and whatever
+   * runs a host starts it again.
+   */
+  untilProtected(primary: HostName): Promise<HostStatus> {
+    const backup = otherHost(primary)
+    return this.until(`${primary} is protected`, async () => {
+      if (!this.isRunning(backup)) await this.start(backup)
+      const status = await this.status(primary)
+      return status?.role === 'primary' && status.protection === 'protected' ? status : undefined
     })
   }
 
