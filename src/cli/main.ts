@@ -128,5 +128,6 @@ process.on('uncaughtException', (error) => process.exit(reportFailure(error)))
 try {
   await main(process.argv.slice(2))
 } catch (error) {
-  process.exitCode = reportFailure(error)
+  // At once: what a command had begun before it failed, a listener or a thread, must not go on without it.
+  process.exit(reportFailure(error))
 }

@@ -42,12 +42,16 @@ export async function startGateway(
     async () => ({ machine, pid: process.pid, forwards: [...forwards], isAttached: links.isAttached }),
   )
   const control = new ControlServer({ status }, onNotice)
-  const listener: SecureListener = await listenSecure({
+  const listening = listenSecure({
     ...{ credentials, name: GATEWAY_NAME, ...listen, onNotice },
     services: {
       gateway: { terms: () => ({ machine }), accept: (stream, peer) => links.accept(stream, peer.name) },
       control: { terms: () => ({ machine }), accept: (stream, peer) => control.accept(stream, peer.name) },
     },
+  })
+  const listener: SecureListener = await listening.catch(async (error: unknown) => {
+    await network.close()
+    throw error
   })
   return {
     close: async () => {

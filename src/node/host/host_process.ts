@@ -106,7 +106,12 @@ class Host {
     }
     const disk = generation === undefined ? undefined : await directory.openDisk(base)
     const host = new Host({ config, options, file, base, directory, disk, credentials })
-    await host.#start(image)
+    try {
+      await host.#start(image)
+    } catch (error) {
+      await host.close()
+      throw error
+    }
     return host
   }
 
@@ -141,6 +146,8 @@ class Host {
       ...{ port: config.heartbeatPort ?? 0, terms: { machine: config.machine } },
       ...{ heartbeatMs: settings.heartbeatMs, progress, onNotice: options.onNotice },
     })
+    // Whoever cannot be reached must not take part.
+    this.#listener = await this.#listen()
     this.#process = new MachineProcess({
       ...{ machine: config.machine, host: config.host, incarnation: randomBytes(16).toString('hex') },
       ...{ diskGeneration: disk?.generation, joinGeneration: randomIdentity(), settings },
@@ -161,7 +168,6 @@ class Host {
     const controlled = { process: this.#process, config, record: file.record }
     const methods = controlMethods(controlled)
     this.#control = new ControlServer(methods, options.onNotice)
-    this.#listener = await this.#listen()
     if (config.metricsPort !== undefined && config.metricsPort !== 0)
       this.#metrics = await serveMetrics(config.metricsPort, hostMetrics(controlled), options.onNotice)
     this.#looking = setInterval(() => this.#lookForEnd(), LOOK_MS)
@@ -183,14 +189,25 @@ class Host {
         replication: {
           terms: () => this.#terms(),
           info: () => ({ heartbeatPort: `${this.#heartbeat!.port}` }),
-          accept: (stream: Duplex, peer) => this.#process!.accept(stream, peer.name),
+          accept: (stream: Duplex, peer) => this.#accept(stream, peer.name),
         },
         control: {
           terms: () => ({ machine: config.machine }),
-          accept: (stream: Duplex, peer) => this.#control!.accept(stream, peer.name),
+          // While the process starts, there is nobody to ask.
+          accept: (stream: Duplex, peer) =>
+            void (this.#control?.accept(stream, peer.name) ?? stream.destroy()),
         },
       },
     })
+  }
+
+  /** Only hosts that may have a copy get a channel; to know the secret is not enough. */
+  #accept(stream: Duplex, name: string): void {
+    const { config, options } = this.#parts
+    const isPeer = Object.hasOwn(config.peers, name)
+    if (isPeer && this.#process !== undefined) return this.#process.accept(stream, name)
+    if (!isPeer) options.onNotice(`${name} is none of the hosts of this machine`)
+    stream.destroy()
   }
 
   /** What both copies must have alike. */
