@@ -266,6 +266,22 @@ describe('a failover', () => {
     assert.equal(handlers[0]!.content.toString(), 'kept')
     assert.deepEqual([known.events, late.events], [[], []])
   })
+
+  it('to a guest that has started anew ends what that knows nothing of, and no call that waits', async () => {
+    await attached()
+    const handlers = listen()
+    const known = client()
+    await until(() => handlers.length === 1, 'a connection')
+    live.detach()
+    const late = client()
+    await until(() => live.network.stats().connections === 2, 'the new client')
+    live.network.guestRestarted()
+    await until(() => known.events.includes('close'), 'the reset')
+    assert.deepEqual(known.events, ['ECONNRESET', 'close'])
+    live.attach()
+    await until(() => handlers.length === 2, 'the new connection')
+    assert.deepEqual(late.events, [])
+  })
 })
 
 describe('a connection of the guest', () => {

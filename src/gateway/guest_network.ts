@@ -105,6 +105,11 @@ export class GuestNetwork {
     if (!this.#isClosed) this.#stack.attach(performance.now())
   }
 
+  /** The guest that is attached next has started anew: connections of the one before end with a reset. */
+  guestRestarted(): void {
+    if (!this.#isClosed) this.#stack.tcp.onGuestRestart()
+  }
+
   /** No primary is attached: nothing is transmitted, and time stands still. */
   detached(): void {
     this.#stack.detach(performance.now())

@@ -111,6 +111,11 @@ export class Tcp implements TcpEnvironment {
     for (const connection of this.all()) connection.attach()
   }
 
+  /** The guest has started anew. */
+  onGuestRestart(): void {
+    for (const connection of this.all()) connection.onGuestRestart()
+  }
+
   all(): TcpConnection[] {
     const all: TcpConnection[] = []
     for (const first of this.#connections.values()) {

@@ -336,6 +336,11 @@ export class TcpConnection implements Timed {
     this.#output()
   }
 
+  /** The guest has started anew, and knows nothing of what was: only a call that it has not answered goes on. */
+  onGuestRestart(): void {
+    if (this.#phase !== 'calling') this.#onGuestReset()
+  }
+
   #onGuestReset(): void {
     const { handler } = this
     this.#close()

@@ -23,12 +23,16 @@ export async function startGateway(
     ...{ forwards: forwards.map(parsePortForward), allowLoopback, onNotice },
     transmit: (frame) => links.input(PORT.net, frame),
   })
+  let life: number | undefined
   const links: LinkServer = new LinkServer(machine, {
     onNotice,
     onFrame: (port, bytes) => {
       if (port === PORT.net) network.receive(bytes)
     },
-    onAttached: ({ peerName, epoch }) => {
+    onAttached: ({ peerName, epoch, life: attached }) => {
+      // A cold start: the machine that the clients were connected to is gone with its memory.
+      if (life !== undefined && attached !== life) network.guestRestarted()
+      life = attached
       onNotice(`the primary is at ${peerName}, epoch ${epoch}`)
       network.attached()
     },
