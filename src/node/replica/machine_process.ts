@@ -295,6 +295,7 @@ export class MachineProcess {
   }
 
   #tick(): void {
+    this.replica.tick()
     const { progress } = this.replica
     if (progress !== undefined) this.#give({ kind: 'progress', ...progress })
     this.#giveHeartbeats()
