@@ -140,9 +140,12 @@ function recordOf(event: ExternalEvent, position: bigint): NewRecord {
   }
 }
 
+/** The longest output of a console. Longer ones would not fit into a message or an event of those who pass them on. */
+const STREAM_OUTPUT_BYTES_MAX = 64 * 1024
+
 /**
- * One output for all bytes of a console; frames stay what they are. Where a console's bytes were cut into pieces
- * depends on where `run` was cut, and must not show in the log.
+ * One output for all bytes of a console, or several where they are many; frames stay what they are. Where a console's
+ * bytes were cut into pieces depends on where `run` was cut, and must not show in the log.
  */
 export function joinStreams(outputs: readonly Output[]): Output[] {
   const joined: Output[] = []
@@ -152,11 +155,17 @@ export function joinStreams(outputs: readonly Output[]): Output[] {
     else streams.set(output.port, [...(streams.get(output.port) ?? []), output])
   }
   for (const [port, pieces] of [...streams].sort(([a], [b]) => a - b)) {
-    joined.push({
-      port,
-      ordinal: pieces.at(-1)!.ordinal,
-      bytes: concatenate(pieces.map(({ bytes }) => bytes)),
-    })
+    const bytes = concatenate(pieces.map((piece) => piece.bytes))
+    joined.push(...cut(port, pieces.at(-1)!.ordinal, bytes))
   }
   return joined
+}
+
+/** Cut from the first byte on, so that what is left of a stream is cut as it was with what came before it. */
+function* cut(port: number, last: bigint, bytes: Uint8Array): Generator<Output> {
+  const first = last - BigInt(bytes.length)
+  for (let at = 0; at < bytes.length; at += STREAM_OUTPUT_BYTES_MAX) {
+    const piece = bytes.slice(at, at + STREAM_OUTPUT_BYTES_MAX)
+    yield { port, ordinal: first + BigInt(at + piece.length), bytes: piece }
+  }
 }

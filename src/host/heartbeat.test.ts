@@ -79,6 +79,27 @@ test('two processes hear of each other over one channel what their machines are 
   assert.deepEqual([...a.notices, ...b.notices], [])
 })
 
+test('a main thread that hangs for too long is not vouched for, until it is at work again', async () => {
+  const [a, b] = [await start('hostA', { stallMs: 200 }), await start('hostB')]
+  b.heartbeat.connect(reach('hostA', a))
+  const beats = (): bigint => b.heartbeat.peer('hostA')?.beats ?? 0n
+  await until('a beat', () => {
+    a.progress.tick()
+    return beats() > 0n
+  })
+  let last = -1n
+  let sinceMs = performance.now()
+  await until('silence', () => {
+    if (beats() !== last) sinceMs = performance.now()
+    last = beats()
+    return performance.now() - sinceMs > 500
+  })
+  await until('a beat again', () => {
+    a.progress.tick()
+    return beats() > last
+  })
+})
+
 test('a main thread that does nothing else neither delays what is sent nor what is heard', async () => {
   const [a, b] = [await start('hostA'), await start('hostB')]
   b.heartbeat.connect(reach('hostA', a))

@@ -17,6 +17,8 @@ export interface HeartbeatOptions {
   /** What a peer must have equal. */
   readonly terms: Terms
   readonly heartbeatMs: number
+  /** If given, a main thread that has not ticked (MachineProgress.tick) for so long is not vouched for any more. */
+  readonly stallMs?: number
   /** What the machine is doing. */
   readonly progress: MachineProgress
   readonly onNotice: (line: string) => void

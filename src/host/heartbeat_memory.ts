@@ -1,9 +1,9 @@
 /**
  * What the heartbeat thread shares with the other threads of its process, all of it read and written by Atomics.
  *
- * The machine's thread says what it is doing (MachineProgress, 16 bytes):
+ * The machine's thread says what it is doing, and the main thread that it does its work (MachineProgress, 16 bytes):
  *
- *     0 state i32   4 -   8 position i64
+ *     0 state i32   4 ticks of the main thread i32   8 position i64
  *
  * The heartbeat thread says what it has heard of peers (PeerTable, slots of 128 bytes, never given back):
  *
@@ -28,13 +28,23 @@ export class MachineProgress {
 
   constructor(memory = new SharedArrayBuffer(16)) {
     this.memory = memory
-    this.#states = new Int32Array(memory, 0, 1)
+    this.#states = new Int32Array(memory, 0, 2)
     this.#positions = new BigInt64Array(memory, 8, 1)
   }
 
   write(state: ExecutionState, position: bigint): void {
     Atomics.store(this.#positions, 0, position)
     Atomics.store(this.#states, 0, HEARTBEAT_STATES.indexOf(state))
+  }
+
+  /** The main thread is at work. */
+  tick(): void {
+    Atomics.add(this.#states, 1, 1)
+  }
+
+  /** How often it has said so, modulo 2^32. */
+  get ticks(): number {
+    return Atomics.load(this.#states, 1)
   }
 
   read(): { readonly state: ExecutionState; readonly position: bigint } {

@@ -2,6 +2,9 @@
  * The thread that sends and hears heartbeats, so that neither a busy main thread nor a collection of its garbage makes a
  * host look dead. It has its own port, since a TLS socket cannot be handed from thread to thread. A channel carries
  * beats both ways, whoever has opened it; a peer may have several, and each that is heard counts.
+ *
+ * A main thread that hangs (in a call to a file system that does not answer, say) lets nothing out and acknowledges
+ * nothing, however well its machine runs. So after `stallMs` without a tick of it this thread falls silent.
  */
 import { parentPort, workerData } from 'node:worker_threads'
 import { assert } from '../base/assert.ts'
@@ -22,6 +25,7 @@ export interface HeartbeatSetting {
   readonly port: number
   readonly terms: Terms
   readonly heartbeatMs: number
+  readonly stallMs?: number
   readonly progress: SharedArrayBuffer
   readonly peers: SharedArrayBuffer
 }
@@ -57,6 +61,8 @@ class HeartbeatThread {
   /** Those to whom a channel is to be kept open, and how to stop that. */
   readonly #dials = new Map<string, () => void>()
   readonly #notices: NoticeLimit
+  #ticks = 0
+  #tickedMs = performance.now()
 
   constructor(
     setting: HeartbeatSetting,
@@ -96,10 +102,18 @@ class HeartbeatThread {
 
   #beat(): void {
     const silenceMs = Math.max(SILENT_BEATS * this.#setting.heartbeatMs, SILENT_MS_MIN)
+    const isAtWork = this.#isMainAtWork()
     for (const stream of this.#streams) {
-      stream.send(this.#progress)
+      if (isAtWork) stream.send(this.#progress)
       stream.closeIfSilent(silenceMs)
     }
+  }
+
+  #isMainAtWork(): boolean {
+    const { ticks } = this.#progress
+    if (ticks !== this.#ticks) this.#tickedMs = performance.now()
+    this.#ticks = ticks
+    return performance.now() - this.#tickedMs < (this.#setting.stallMs ?? Number.POSITIVE_INFINITY)
   }
 
   /** Opens a channel to a peer, and another one whenever it is gone. Returns how to stop that. */
@@ -154,7 +168,7 @@ class HeartbeatThread {
       },
     )
     this.#streams.add(beats)
-    beats.send(this.#progress)
+    if (this.#isMainAtWork()) beats.send(this.#progress)
   }
 }
 

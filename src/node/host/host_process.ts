@@ -144,7 +144,8 @@ class Host {
     this.#heartbeat = await startHeartbeat({
       ...{ credentials: config.credentials, name: config.host, host: config.listen.host },
       ...{ port: config.heartbeatPort ?? 0, terms: { machine: config.machine } },
-      ...{ heartbeatMs: settings.heartbeatMs, progress, onNotice: options.onNotice },
+      ...{ heartbeatMs: settings.heartbeatMs, stallMs: settings.stallMs },
+      ...{ progress, onNotice: options.onNotice },
     })
     // Whoever cannot be reached must not take part.
     this.#listener = await this.#listen()

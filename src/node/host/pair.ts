@@ -19,6 +19,7 @@ import { assert } from '../../base/assert.ts'
 import { UserError } from '../../base/errors.ts'
 import { parsePortForward } from '../../gateway/port_forward.ts'
 import { BaseImage } from '../../host/base_image.ts'
+import { checkMachineName } from '../../host/decision_record.ts'
 import { fileError } from '../../host/file_error.ts'
 import { openArbiter } from '../../host/open_arbiter.ts'
 import { checkTap } from '../../host/tap_device.ts'
@@ -136,6 +137,7 @@ export class Pair {
   static async create(root: string, options: PairOptions): Promise<Pair> {
     const { name, image } = options
     // What its processes would refuse is refused here, where somebody reads it.
+    checkMachineName(name)
     for (const text of options.forwards) parsePortForward(text)
     checkSettings(settingsOf(options.settings))
     await checkArbiter(options.arbiter, name)

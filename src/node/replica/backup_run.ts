@@ -8,6 +8,7 @@ import type { Computer } from '../../board/computer.ts'
 import { encodeEvidence, gatherEvidence } from '../../board/evidence.ts'
 import type { RecordedOutput } from '../../board/recorder.ts'
 import { type CompletedRead, type Divergence, Replayer } from '../../board/replayer.ts'
+import type { DiskRequest } from '../../devices/virtio_block.ts'
 import type { LogRecord } from '../../log/record.ts'
 import type { Frontier } from '../../replication/ports.ts'
 import type { MachineReport } from './thread_messages.ts'
@@ -16,6 +17,8 @@ import type { MachineReport } from './thread_messages.ts'
 const PIECE_STEPS = 500_000n
 /** How long a turn executes. */
 const TURN_MS = 4
+
+type FoundDivergence = Omit<Divergence, 'equalAt'>
 
 export class BackupRun {
   readonly #computer: Computer
@@ -26,6 +29,8 @@ export class BackupRun {
   #frontier: Frontier
   #reported: bigint
   #verified: RecordedOutput[] = []
+  /** Requests that the disk has got and whose end the log has not told; the guest may have forgotten some of them. */
+  readonly #submitted = new Map<number, DiskRequest>()
   /** Requests that this copy's disk has done and whose end the log has not told. */
   readonly #done = new Map<number, CompletedRead>()
   /** The hash of each page at the last digest that was equal. */
@@ -75,13 +80,17 @@ export class BackupRun {
     return isMore && !this.#isOver ? 0 : Infinity
   }
 
-  /** What a primary has to log and tell first: outputs that no record has announced, and requests that are done. */
+  /**
+   * What a primary has to log and tell first: outputs that no record has announced; all requests that the disk has got
+   * and the log has not, and those of them that are done.
+   */
   end(): {
     readonly outputs: ReturnType<Replayer['takeUnannounced']>
-    readonly done: Map<number, CompletedRead>
+    readonly submitted: ReadonlyMap<number, DiskRequest>
+    readonly done: ReadonlyMap<number, CompletedRead>
   } {
     this.#isOver = true
-    return { outputs: this.#replayer.takeUnannounced(), done: this.#done }
+    return { outputs: this.#replayer.takeUnannounced(), submitted: this.#submitted, done: this.#done }
   }
 
   /** One piece of execution, or one record; false if there is nothing to do now. */
@@ -94,9 +103,12 @@ export class BackupRun {
     if (!reached) return true
     let read: CompletedRead | undefined
     if (record.kind === 'completion') {
-      read = this.#done.get(record.request)
+      const { request, index } = record
+      if (!this.#submitted.has(request)) return this.#diverge(this.#neverMade(request, index))
+      read = this.#done.get(request)
       if (read === undefined) return false
-      this.#done.delete(record.request)
+      this.#submitted.delete(request)
+      this.#done.delete(request)
     }
     const divergence = this.#replayer.apply(record, read)
     this.#submit()
@@ -109,7 +121,15 @@ export class BackupRun {
 
   #submit(): void {
     const requests = this.#computer.takeDiskRequests()
+    for (const request of requests) this.#submitted.set(request.id, request)
     if (requests.length > 0) this.#report({ kind: 'disk', requests })
+  }
+
+  #neverMade(request: number, index: bigint): FoundDivergence {
+    const { position, machine } = this.#computer
+    const pc = machine.harts[0]!.get64('pc')
+    const found = { recorded: 'it done', replayed: 'never made it', convicts: false }
+    return { position, index, pc, what: `disk request ${request}`, ...found }
   }
 
   #tellExecuted(): void {
@@ -121,7 +141,7 @@ export class BackupRun {
   }
 
   /** Gives up; at a digest it says all that the other copy needs to name the difference, in a second line. */
-  #diverge(divergence: Divergence, isDigest = false): false {
+  #diverge(divergence: FoundDivergence, isDigest = false): false {
     const { index, position, pc, what, recorded, replayed, convicts } = divergence
     this.#isOver = true
     const at = `position ${position}, pc 0x${pc.toString(16)}, record ${index}`

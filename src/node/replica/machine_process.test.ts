@@ -15,7 +15,7 @@ import { DEFAULT_SETTINGS } from '../../replication/settings.ts'
 import type { ImageFiles } from '../boot_files.ts'
 import { smallImage } from '../testing/small_image.ts'
 import { smallReplica } from '../testing/small_replica.ts'
-import { MachineProcess, type Network, type NetworkEvents } from './machine_process.ts'
+import { type DialEvents, MachineProcess, type Network, type NetworkEvents } from './machine_process.ts'
 import { StateSource } from './state_transfer.ts'
 
 const PATIENT_MS = 60_000
@@ -89,7 +89,11 @@ interface Setting {
 }
 
 /** A process at host b, which creates the machine if it has a disk and the arbiter knows of none. */
-async function start(arbiter: MemoryArbiter, hasDisk: boolean): Promise<Setting> {
+async function start(
+  arbiter: MemoryArbiter,
+  hasDisk: boolean,
+  settle?: (events: DialEvents) => void,
+): Promise<Setting> {
   const network = new TestNetwork()
   const [notices, halts, dialled]: [string[], string[], Duplex[]] = [[], [], []]
   const replica = await smallReplica(folder, image, base, hasDisk)
@@ -98,10 +102,10 @@ async function start(arbiter: MemoryArbiter, hasDisk: boolean): Promise<Setting>
     ...{ machine: 'small', host: 'b', incarnation: 'beef', diskGeneration: replica.disk?.generation },
     ...{ joinGeneration: randomIdentity(), mayCreate: true, mayRestart: true, force: false },
     ...{ settings: DEFAULT_SETTINGS, arbiter, network, onNotice },
-    dial: (_host, { opened }) => {
+    dial: (_host, events) => {
       const [near, far] = duplexPair()
       dialled.push(far)
-      setImmediate(() => opened(near))
+      setImmediate(() => (settle === undefined ? events.opened(near) : settle(events)))
     },
     heardFrom: () => undefined,
     replica: { ...replica, onNotice, onFailed: (message) => assert.fail(message) },
@@ -191,4 +195,16 @@ test('a chunk of a state is acknowledged when it is stored', async () => {
   assert.equal(has('chunkAck')(), false)
   storing.resolve()
   await until('acknowledged', has('chunkAck'))
+})
+
+test('a channel that cannot be opened is told once for each reason, however often it is tried', async () => {
+  const arbiter = new MemoryArbiter()
+  const primary = { host: 'a', incarnation: 'cafe', diskGeneration: randomIdentity() }
+  arbiter.decision = encodeConfiguration(startCold(undefined, primary))
+  const { dialled, notices } = await start(arbiter, false, ({ failed }) => failed(false, 'another build'))
+  await until('dials', () => dialled.length >= 4)
+  assert.deepEqual(
+    notices.filter((line) => line.startsWith('no channel')),
+    ['no channel to a: another build'],
+  )
 })

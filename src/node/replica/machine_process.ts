@@ -72,6 +72,8 @@ export class MachineProcess {
   readonly #channels = new Map<number, OpenChannel>()
   /** Dials that have no outcome so far, and that nobody has closed. */
   readonly #dialing = new Set<number>()
+  /** Why the last dial failed. */
+  #dialProblem = ''
   #accepted = 0
   #inputs: Input[] = []
   #isDraining = false
@@ -121,11 +123,15 @@ export class MachineProcess {
     this.#options.dial(host, {
       opened: (stream) => {
         if (!this.#dialing.delete(number)) return void stream.end()
+        this.#dialProblem = ''
         this.#open(number, stream, host)
         this.#give({ kind: 'opened', channel: number, host })
       },
       failed: (isRefused, reason) => {
-        if (!isRefused) this.#options.onNotice(`no channel to ${host}: ${reason}`)
+        // It is tried again many times a second, maybe for days.
+        if (!isRefused && reason !== this.#dialProblem)
+          this.#options.onNotice(`no channel to ${host}: ${reason}`)
+        this.#dialProblem = reason
         if (this.#dialing.delete(number)) this.#give({ kind: 'closed', channel: number, isRefused })
       },
     })
@@ -295,6 +301,7 @@ export class MachineProcess {
   }
 
   #tick(): void {
+    this.replica.tick()
     const { progress } = this.replica
     if (progress !== undefined) this.#give({ kind: 'progress', ...progress })
     this.#giveHeartbeats()

@@ -87,7 +87,7 @@ export class PrimaryRun {
   /** What this copy was at the latest digests, oldest first. */
   readonly #witnesses: (Witness & { readonly index: bigint })[] = []
 
-  /** Goes on at `place`, where the computer stands. `submitted` are requests that the disk has already. */
+  /** Goes on at `place`, where the computer stands. */
   constructor(computer: Computer, place: LogPlace, ports: PrimaryRunPorts) {
     this.#computer = computer
     this.#ports = ports
@@ -103,14 +103,18 @@ export class PrimaryRun {
     computer.stopsAtFrames = true
   }
 
-  /** What a backup had at its end: outputs that no record announces, requests that its disk runs or has done. */
+  /**
+   * What a backup had at its end: outputs that no record announces, requests that its disk has got, and those of them
+   * that are done. The guest may have forgotten some, by a reset of the device; the disk works on them all the same.
+   */
   carryOn(left: {
     readonly outputs: readonly Output[]
+    readonly submitted: ReadonlyMap<number, DiskRequest>
     readonly done: ReadonlyMap<number, CompletedRead>
     readonly isOff: boolean
   }): void {
     this.#announce(this.#recorder.recordOutputs(left.outputs))
-    for (const request of this.#computer.diskRequestsInFlight) this.#count(request)
+    for (const request of left.submitted.values()) this.#count(request)
     for (const [request, { status, data }] of left.done) this.diskDone(request, status, data)
     if (left.isOff) this.#onOff()
     this.flush()

@@ -102,6 +102,11 @@ export class Replica {
     return this.#isPrimary ? this.#machine.progress.read() : undefined
   }
 
+  /** Has the thread of the heartbeats know that this one is at work. */
+  tick(): void {
+    this.#machine.progress.tick()
+  }
+
   /** Where this copy's machine is. */
   get position(): bigint {
     return this.#machine.progress.read().position
