@@ -47,7 +47,7 @@ test('of what an old primary puts out late, what its successor never says, or sa
     frame('a', 32, 18, ''),
   ]
   assert.deepEqual(lateFrames(frames, 'a', 10), { frames: 3, strangeBytes: 3 })
-  assert.deepEqual(lateFrames(frames, 'a', 0), { frames: 4, strangeBytes: 6 })
+  assert.deepEqual(lateFrames(frames, 'a', 0), { frames: 4, strangeBytes: 7 })
   assert.deepEqual(lateFrames(frames, 'b', 40), { frames: 0, strangeBytes: 0 })
 })
 
