@@ -35,20 +35,20 @@ test('another byte at the same place is one', () => {
   const streams = new SeenStreams()
   streams.add(frame('a', 1, 10, ':12'))
   streams.add(frame('b', 2, 11, '13'))
-  assert.match(streams.contradictions.join('\n'), /:40000 12: 50 from a, 51 from b/)
+  assert.match(streams.contradictions.join('\n'), /:40000 12: 50, and 51 from b/)
 })
 
-test('of what an old primary puts out late, only what its successor never says counts as unknown', () => {
+test('of what an old primary puts out late, what its successor never says, or says otherwise, is strange', () => {
   const frames = [
     frame('a', 1, 10, 'abc'),
     frame('b', 20, 13, 'def'),
-    frame('a', 30, 12, 'cde'),
+    frame('a', 30, 12, 'cdX'),
     frame('a', 31, 16, 'gh'),
     frame('a', 32, 18, ''),
   ]
-  assert.deepEqual(lateFrames(frames, 'a', 10), { frames: 3, unknownBytes: 2 })
-  assert.deepEqual(lateFrames(frames, 'a', 0), { frames: 4, unknownBytes: 5 })
-  assert.deepEqual(lateFrames(frames, 'b', 40), { frames: 0, unknownBytes: 0 })
+  assert.deepEqual(lateFrames(frames, 'a', 10), { frames: 3, strangeBytes: 3 })
+  assert.deepEqual(lateFrames(frames, 'a', 0), { frames: 4, strangeBytes: 7 })
+  assert.deepEqual(lateFrames(frames, 'b', 40), { frames: 0, strangeBytes: 0 })
 })
 
 test('a file of tcpdump is read in either byte order, up to the record that is cut off', () => {

@@ -10,6 +10,7 @@ const MAGIC_MICROSECONDS = 0xa1b2c3d4
 const ETHERNET_BYTES = 14
 const TYPE_IPV4 = 0x0800
 const PROTOCOL_TCP = 6
+const CONTRADICTIONS_MAX = 10
 
 /** A frame that has come into a port of the bridge. */
 export interface SeenFrame {
@@ -62,60 +63,56 @@ function segmentOf({ bytes }: SeenFrame): Segment | undefined {
   return { connection, sequence: view.getUint32(tcp + 4), payload }
 }
 
-/** One byte of a connection, as it has been seen first. */
-interface SeenByte {
-  readonly value: number
-  readonly port: string
-}
-
-/** The bytes of all connections, by their place. */
+/** The bytes of all connections, by their places, as they have been seen first. */
 export class SeenStreams {
-  readonly #bytes = new Map<string, SeenByte>()
+  readonly #connections = new Map<string, Map<number, number>>()
   /** Where one place has had two values; some of them. */
   readonly contradictions: string[] = []
 
   /** How many different bytes have been seen. */
   get size(): number {
-    return this.#bytes.size
+    return [...this.#connections.values()].reduce((sum, { size }) => sum + size, 0)
   }
 
   add(frame: SeenFrame): void {
-    for (const { place, value } of bytesOf(frame)) {
-      const seen = this.#bytes.get(place)
-      if (seen === undefined) this.#bytes.set(place, { value, port: frame.port })
-      else if (seen.value !== value && this.contradictions.length < 10) {
-        this.contradictions.push(`${place}: ${seen.value} from ${seen.port}, ${value} from ${frame.port}`)
-      }
-    }
+    const segment = segmentOf(frame)
+    if (segment === undefined) return
+    const { connection, sequence, payload } = segment
+    const seen = this.#connections.get(connection) ?? new Map<number, number>()
+    this.#connections.set(connection, seen)
+    payload.forEach((value, i) => {
+      const place = (sequence + i) >>> 0
+      const before = seen.get(place)
+      if (before === undefined) seen.set(place, value)
+      else if (before !== value && this.contradictions.length < CONTRADICTIONS_MAX)
+        this.contradictions.push(`${connection} ${place}: ${before}, and ${value} from ${frame.port}`)
+    })
   }
 
-  /** How many bytes of a frame are at places where nothing has been seen. */
-  unknownBytes(frame: SeenFrame): number {
-    return bytesOf(frame).filter(({ place }) => !this.#bytes.has(place)).length
+  /** How many bytes of a frame have not been seen like this, at their places. */
+  strangeBytes(frame: SeenFrame): number {
+    const segment = segmentOf(frame)
+    if (segment === undefined) return 0
+    const seen = this.#connections.get(segment.connection)
+    const isStrange = (value: number, i: number): boolean => seen?.get((segment.sequence + i) >>> 0) !== value
+    return segment.payload.filter(isStrange).length
   }
-}
-
-function bytesOf(frame: SeenFrame): { readonly place: string; readonly value: number }[] {
-  const segment = segmentOf(frame)
-  if (segment === undefined) return []
-  const { connection, sequence, payload } = segment
-  return Array.from(payload, (value, i) => ({ place: `${connection} ${(sequence + i) >>> 0}`, value }))
 }
 
 export interface LateFrames {
   readonly frames: number
-  /** Bytes of data in them that the survivor has never put out, and that had not left before. */
-  readonly unknownBytes: number
+  /** Bytes of data in them that the survivor does not put out like this, and that had not left before. */
+  readonly strangeBytes: number
 }
 
 /** What the old primary's port has put out since `sinceMs`, when its successor was live. */
 export function lateFrames(frames: readonly SeenFrame[], old: string, sinceMs: number): LateFrames {
   const isLate = ({ port, atMs }: SeenFrame): boolean => port === old && atMs >= sinceMs
-  const known = new SeenStreams()
-  for (const frame of frames) if (!isLate(frame)) known.add(frame)
   const late = frames.filter(isLate)
+  const known = new SeenStreams()
+  if (late.length > 0) for (const frame of frames) if (!isLate(frame)) known.add(frame)
   return {
     frames: late.length,
-    unknownBytes: late.reduce((sum, frame) => sum + known.unknownBytes(frame), 0),
+    strangeBytes: late.reduce((sum, frame) => sum + known.strangeBytes(frame), 0),
   }
 }
