@@ -67,6 +67,10 @@ describe("a machine's file", () => {
     assert.match(refusal('name: db\n\timage: x\n'), /^m\.yaml: line 2: /)
   })
 
+  it('is refused in one line where a key is a collection', () => {
+    assert.match(refusal('? ? \n'), /^m\.yaml: line 1: there is no key \{ \? \}: /)
+  })
+
   it('may not make more of itself than it is', () => {
     const layers = Array.from({ length: 12 }, (_, i) => {
       const items = Array(10).fill(i === 0 ? '"x"' : `*a${i - 1}`)

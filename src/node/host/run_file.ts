@@ -93,9 +93,10 @@ export function parseRunFile(text: string, what: string): RunFile {
   if (issue.code === 'unrecognized_keys') {
     const key = (issue as { keys: readonly string[] }).keys[0]!
     const pair = isMap(node) ? node.items.find((item) => String(item.key) === key) : undefined
+    // A key may be a collection, which is written over several lines.
     const where = path.length === 0 ? '' : ` of ${path.join('.')}`
     throw new FormatError(
-      `${at((pair?.key as Node | undefined)?.range)}there is no key ${key}${where}${hint(key, path)}`,
+      `${at((pair?.key as Node | undefined)?.range)}there is no key ${key.replace(/\s+/g, ' ')}${where}${hint(key, path)}`,
     )
   }
   const field = path.length === 0 ? '' : `${path.join('.')}: `
