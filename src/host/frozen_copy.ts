@@ -1,6 +1,6 @@
 /** The frozen overlay of a snapshot, made of a disk that is held while its machine writes on. */
 import { type FileHandle, open } from 'node:fs/promises'
-import { writeAll } from './base_image.ts'
+import { SECTOR_BYTES, writeAll } from './base_image.ts'
 import { BlockMap, ZERO } from './block_map.ts'
 import type { HeldDisk } from './held_disk.ts'
 import { BLOCK_BYTES, BLOCK_SECTORS, buildOverlay, randomIdentity, writeEmptyData } from './overlay_files.ts'
@@ -49,7 +49,7 @@ async function copyExtent(
     await writeAll(file, bytes, (slot + at / BLOCK_SECTORS) * BLOCK_BYTES)
   }
   // A slot is whole, also where the disk ends within its block.
-  const rest = count * BLOCK_BYTES - sectors * 512
+  const rest = count * BLOCK_BYTES - sectors * SECTOR_BYTES
   if (rest > 0) await writeAll(file, new Uint8Array(rest), (slot + count) * BLOCK_BYTES - rest)
   return slot + count
 }

@@ -90,10 +90,6 @@ class MachineThread {
         return this.#takeOver(command)
       case 'input':
         return this.#input(command.port, command.bytes)
-      case 'resize': {
-        const argument = BigInt(command.rows * 0x10000 + command.columns)
-        return this.#primary?.deliver({ kind: 'control', operation: 'resize', argument })
-      }
       case 'diskDone':
         return this.#diskDone(command)
       case 'pause':

@@ -2,6 +2,9 @@
  * Messages on their way out of one channel. What is sent within one turn of the event loop leaves as one write, since
  * each write costs a system call and a record of TLS.
  *
+ * Nothing overtakes here (duty 6 of replication/ports.ts): acknowledgements flow against the data, and signs of life have
+ * channels of their own (host/heartbeat.ts); what else is urgent may wait behind the chunks of a join.
+ *
  * An acknowledgement that only says how far the machine has executed may wait a little for company, unless outputs wait
  * for that; a newer acknowledgement takes an older one's place.
  */

@@ -37,7 +37,6 @@ export type MachineCommand =
   | ThreadEffect
   /** Bytes that arrive at a port of the primary's machine: a frame, or keys, which wait until the guest takes them. */
   | { readonly kind: 'input'; readonly port: number; readonly bytes: Uint8Array }
-  | { readonly kind: 'resize'; readonly rows: number; readonly columns: number }
   /** The disk has done a request. */
   | {
       readonly kind: 'diskDone'
