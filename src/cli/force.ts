@@ -23,7 +23,7 @@ export function define(command: Command): void {
   command
     .description('Starts a machine cold at a host, although the other may have a copy.')
     .argument('<NAME>', 'the machine')
-    .requiredOption('--host <HOST>', 'where to start it: a or b')
+    .requiredOption('--host <HOST>', 'where to start it: a, b, or the name of a daemon')
     .addHelpText('after', HELP)
     .action(async (name: string, { host }: { readonly host: string }) => {
       const { openPair } = await import('./machines.ts')
@@ -40,14 +40,14 @@ export function define(command: Command): void {
       const before = await control.status()
       if (before.primary !== null) throw new UserError(`machine ${name} runs: ${summary(before)}`)
       if ((await control.ask(host, 'force')) === undefined)
-        throw new UserError(`no process answers at host ${host}: see ${pair.logPath(host)}`)
+        throw new UserError(`no process answers at host ${host}: see ${pair.logPlace(host)}`)
       for (const end = performance.now() + WAIT_MS; performance.now() < end; ) {
         const status = await control.status()
         if (status.primary !== null) return writeOutput(`${name}: ${summary(status)}\n`)
         await new Promise((resolve) => setTimeout(resolve, LOOK_MS))
       }
       throw new UserError(
-        `machine ${name} has not started: ${summary(await control.status())}; see ${pair.logPath(host)}`,
+        `machine ${name} has not started: ${summary(await control.status())}; see ${pair.logPlace(host)}`,
       )
     })
 }

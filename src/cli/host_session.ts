@@ -4,13 +4,28 @@ import { hostConfigSchema } from '../node/host/host_config.ts'
 import { runHost } from '../node/host/host_process.ts'
 import { readStoredJson } from '../node/host/stored_json.ts'
 import { EXIT_CODE } from './exit_codes.ts'
+import { CommandError } from './failure.ts'
 import { startOverIfCold } from './fresh_process.ts'
 import type { HostCommandOptions } from './host.ts'
 import { findImageFiles } from './image_files.ts'
 import { logLine } from './machines.ts'
 import { writeOutput } from './standard_streams.ts'
 
-export async function host({ config: path, restart, force }: HostCommandOptions): Promise<void> {
+export async function host(options: HostCommandOptions): Promise<void> {
+  const { config, listen } = options
+  if ((config === undefined) === (listen === undefined))
+    throw new CommandError('give either --listen or --config. Try --help', EXIT_CODE.usage)
+  const foreign = config === undefined ? ['restart', 'force'] : ['name', 'secret']
+  for (const option of foreign) {
+    if (!(option in options)) continue
+    throw new CommandError(`--${option} is for ${config ? '--listen' : '--config'}`, EXIT_CODE.usage)
+  }
+  if (config !== undefined) return runMachine(config, options)
+  const { runDaemon } = await import('./daemon_session.ts')
+  await runDaemon(listen!, options)
+}
+
+async function runMachine(path: string, { restart, force }: HostCommandOptions): Promise<void> {
   const config = readStoredJson(path, hostConfigSchema)
   startOverIfCold()
   const onNotice = (text: string): void => writeOutput(logLine(text))

@@ -2,6 +2,7 @@
 import { dirname, join } from 'node:path'
 import { imagesDirectory, openImage, type StoredImage } from '../image/store.ts'
 import { guestDisk } from '../node/guest_disks.ts'
+import { describeImage, type ImageDescription } from '../node/image_description.ts'
 import type { ImageFiles } from '../node/session.ts'
 
 /** The files of a stored image. */
@@ -12,6 +13,12 @@ export function imageFiles({ manifest, paths }: StoredImage): ImageFiles {
 /** Finds an image's files by its name. Throws a UserError that lists what there is. */
 export function findImageFiles(name: string): ImageFiles {
   return imageFiles(openImage(name))
+}
+
+/** What an image is, by its name. Rejects with a UserError that lists what there is. */
+export async function describeStoredImage(name: string): Promise<ImageDescription> {
+  const image = openImage(name)
+  return describeImage(imageFiles(image), image.manifest.commandLine)
 }
 
 /** Where the disks of guests are kept, unless the user says otherwise. */

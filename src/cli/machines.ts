@@ -10,6 +10,16 @@ export function machinesDirectory(): string {
   return join(dirname(imagesDirectory()), 'machines')
 }
 
+/** Where a host's daemon keeps its machines. */
+export function hostDirectory(name: string): string {
+  return join(dirname(imagesDirectory()), 'host', name)
+}
+
+/** The secret that hosts share, unless another file is named. */
+export function hostSecretFile(): string {
+  return join(dirname(imagesDirectory()), 'host-secret')
+}
+
 /** The machine of this name, or the only one there is. Throws a UserError if that is not clear. */
 export function openPair(name: string | undefined): Pair {
   const root = machinesDirectory()

@@ -51,7 +51,7 @@ const commands: readonly CommandEntry[] = [
     summary: "print the JSON Schema of a machine's file",
     load: () => import('./schema.ts'),
   },
-  { name: 'host', summary: "run one host's part of a machine", load: () => import('./host.ts') },
+  { name: 'host', summary: 'be a host for protected machines', load: () => import('./host.ts') },
   { name: 'gateway', summary: "run a machine's gateway", load: () => import('./gateway.ts') },
   {
     name: 'supervise',

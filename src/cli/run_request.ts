@@ -16,6 +16,8 @@ export interface RunRequest {
   readonly image: string
   readonly build: boolean
   readonly detach: boolean
+  /** What the daemons of other hosts know each other by; without it the usual file. */
+  readonly secretFile?: string
   /** Only what was asked for. */
   readonly wanted: WantedPair
 }
@@ -29,13 +31,17 @@ export function runRequest(image: string | undefined, options: RunCommandOptions
   const forwards = options.publish.length > 0 ? options.publish : file.publish
   const ramBytes = options.memory ?? memoryOf(file, options.file)
   const settings = settingsOf(file, options)
+  const hosts = options.hosts ?? file.hosts
+  const secret = options.secret ?? file.secret
   return {
+    ...(secret === undefined ? {} : { secretFile: resolve(secret) }),
     ...{ name, image: wantedImage ?? IMAGE_DEFAULT, build: build === true, detach: detach === true },
     wanted: defined({
       ...{ image: wantedImage, forwards, ramBytes, settings, network: networkOf(rest.net) },
       ...{ harts: rest.harts, arbiter: rest.arbiter, append: rest.append },
       ...{ allowLoopback: rest.allowLoopback, allowFaults: rest.allowFaults },
       ...{ isRecorded: rest.record, firstSnapshot: firstSnapshotOf(options) },
+      ...{ hosts, gatewayListen: rest.gatewayListen },
     }),
   }
 }

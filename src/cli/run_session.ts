@@ -6,18 +6,19 @@ import { imageNames, openImage, type StoredImage } from '../image/store.ts'
 import { Pair } from '../node/host/pair.ts'
 import { PairControl, type PairStatus } from '../node/host/pair_control.ts'
 import { pairDifference } from '../node/host/pair_difference.ts'
+import { placePair } from '../node/host/pair_placement.ts'
 import { PairRun } from '../node/host/pair_run.ts'
 import { readHeader } from '../node/session.ts'
 import { EXIT_CODE } from './exit_codes.ts'
 import { CommandError, tell } from './failure.ts'
 import { imageFiles } from './image_files.ts'
 import { logLine, machinesDirectory, openPair, programStart } from './machines.ts'
-import type { RunCommandOptions } from './run.ts'
+import { RAM_BYTES_DEFAULT, type RunCommandOptions } from './run.ts'
+import { placementOf } from './run_placement.ts'
 import { type RunRequest, runRequest } from './run_request.ts'
 import { writeOutput } from './standard_streams.ts'
 import { StopSignals } from './stop_signals.ts'
 
-const RAM_BYTES_DEFAULT = 512 * 2 ** 20
 const LOOK_MS = 200
 /** A machine that is not there by then has a problem that its logs tell. */
 const START_MS_MAX = 60_000
@@ -45,6 +46,10 @@ async function findOrCreate(request: RunRequest): Promise<Pair> {
       EXIT_CODE.usage,
     )
   }
+  if (wanted.hosts !== undefined) return placePair(machinesDirectory(), placementOf(request, wanted.hosts))
+  for (const [key, option] of Object.entries({ gatewayListen: 'gateway-listen', secretFile: 'secret' }))
+    if (key in request || key in wanted)
+      throw new CommandError(`--${option} is for machines with --hosts`, EXIT_CODE.usage)
   const image = await findOrBuild(await withImageOf(request))
   const { forwards = [], network, arbiter, append = '', settings = {} } = wanted
   return Pair.create(machinesDirectory(), {
@@ -82,6 +87,7 @@ async function runAttached(pair: Pair, isForeground: boolean): Promise<void> {
     onEnded: (name, how, isDone) => {
       if (!isDone) say(`process ${name} has ended (${how}): it is started again`)
     },
+    onNotice: say,
   })
   const stopped = new Promise<void>((resolve) => signals.onStop(resolve))
   if (isForeground) say(`machine ${pair.name}; Ctrl-C stops it in order; logs are in ${pair.directory}`)

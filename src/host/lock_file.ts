@@ -66,6 +66,18 @@ export class LockFile {
     }
   }
 
+  /**
+   * Who holds the lock at `path`: undefined if nobody does, or whoever did is certainly dead. The pid is there only if
+   * it means something here.
+   */
+  static async holder(path: string): Promise<{ readonly pid: number | undefined } | undefined> {
+    const holder = await readHolder(path)
+    const self = currentProcess()
+    if (holder === undefined || judge(holder, self, path) === undefined) return undefined
+    const isHere = (['host', 'boot', 'pidNamespace'] as const).every((key) => holder[key] === self[key])
+    return { pid: isHere ? holder.pid : undefined }
+  }
+
   /** Gives the lock back. Does nothing if an operator has removed it. */
   async release(): Promise<void> {
     const holder = await readHolder(this.#path).catch(() => undefined)

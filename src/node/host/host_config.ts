@@ -5,8 +5,9 @@
 import { z } from 'zod'
 import { DEFAULT_SETTINGS, type Settings } from '../../replication/settings.ts'
 
-const port = z.int().min(1).max(65_535)
-const peerName = z
+export const port = z.int().min(1).max(65_535)
+/** How processes of a machine, and hosts, are called. */
+export const processName = z
   .string()
   .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, 'a name has letters, digits, . _ and -')
 
@@ -41,7 +42,7 @@ export type ChosenSettings = z.infer<typeof settingsSchema>
 
 export const networkSchema = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('none') }),
-  z.strictObject({ kind: z.literal('gateway'), host: z.string().min(1), port, name: peerName }),
+  z.strictObject({ kind: z.literal('gateway'), host: z.string().min(1), port, name: processName }),
   /** Any peer that speaks QEMU's framing: a path of a unix socket, or host:port. */
   z.strictObject({ kind: z.literal('stream'), address: z.string().min(1) }),
   z.strictObject({ kind: z.literal('tap'), interface: z.string().min(1).max(15) }),
@@ -60,9 +61,9 @@ const credentialsSchema = z.union([
 export const hostConfigSchema = z.strictObject({
   kind: z.literal('understudy-host'),
   version: z.literal(1),
-  machine: peerName,
+  machine: processName,
   /** This host's name. */
-  host: peerName,
+  host: processName,
   /** Where this host keeps its machines' disks. */
   directory: z.string().min(1),
   /** What the machine is (machine_file.ts). */
@@ -72,7 +73,7 @@ export const hostConfigSchema = z.strictObject({
   /** Where others reach the thread of its heartbeats; any port that is free by default. */
   heartbeatPort: port.optional(),
   /** The other hosts that may have a copy, by name. */
-  peers: z.record(peerName, addressSchema),
+  peers: z.record(processName, addressSchema),
   arbiter: z.string().min(1),
   credentials: credentialsSchema,
   network: networkSchema,

@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto'
 import { z } from 'zod'
 import { canonicalJson, type JsonObject } from '../../base/canonical_json.ts'
 import { decodeMachineRecord, encodeMachineRecord, type MachineRecord, sha256 } from '../machine_record.ts'
-import { readStoredJson, writeStoredJson } from './stored_json.ts'
+import { checkAgainst, readStoredJson, writeStoredJson } from './stored_json.ts'
 
 const schema = z.strictObject({
   kind: z.literal('understudy-machine'),
@@ -22,13 +22,25 @@ export interface MachineFile {
 
 /** Throws a UserError if there is none, a FormatError if it is not one. */
 export function readMachineFile(path: string): MachineFile {
-  const { name, machine } = readStoredJson(path, schema)
-  return { name, record: decodeMachineRecord(machine as JsonObject, path) }
+  return fromStored(readStoredJson(path, schema), path)
 }
 
-export async function writeMachineFile(path: string, { name, record }: MachineFile): Promise<void> {
-  const machine = encodeMachineRecord(record)
-  await writeStoredJson(path, { kind: 'understudy-machine', version: 1, name, machine })
+export async function writeMachineFile(path: string, file: MachineFile): Promise<void> {
+  await writeStoredJson(path, encodeMachineFile(file))
+}
+
+/** As it is stored, and sent to other hosts. */
+export function encodeMachineFile({ name, record }: MachineFile): JsonObject {
+  return { kind: 'understudy-machine', version: 1, name, machine: encodeMachineRecord(record) }
+}
+
+/** Reads what `encodeMachineFile` made; `what` names it in errors. Throws a FormatError. */
+export function decodeMachineFile(json: JsonObject, what: string): MachineFile {
+  return fromStored(checkAgainst(schema, json, what), what)
+}
+
+function fromStored({ name, machine }: z.infer<typeof schema>, what: string): MachineFile {
+  return { name, record: decodeMachineRecord(machine as JsonObject, what) }
 }
 
 /** Tells a machine from every other one: what two hosts compare before they talk. */

@@ -10,6 +10,8 @@
  *         arbiter/             the arbiter, unless another was named
  *         a/NAME, b/NAME       each host's disk
  *         *.log                what the processes say
+ *
+ * Of one whose hosts are other computers (pair_placement.ts) there are only the first three, and the gateway's.
  */
 import { randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync } from 'node:fs'
@@ -18,14 +20,14 @@ import { z } from 'zod'
 import { assert } from '../../base/assert.ts'
 import { UserError } from '../../base/errors.ts'
 import { parsePortForward } from '../../gateway/port_forward.ts'
-import { BaseImage } from '../../host/base_image.ts'
 import { checkMachineName } from '../../host/decision_record.ts'
 import { fileError } from '../../host/file_error.ts'
 import { openArbiter } from '../../host/open_arbiter.ts'
 import { checkTap } from '../../host/tap_device.ts'
 import { checkSettings } from '../../replication/settings.ts'
-import { digestsOf, type ImageFiles } from '../boot_files.ts'
-import { requireSameFiles } from '../machine_record.ts'
+import type { ImageFiles } from '../boot_files.ts'
+import { describeImage, type ImageDescription } from '../image_description.ts'
+import { type MachineRecord, requireSameFiles } from '../machine_record.ts'
 import { readHeader } from '../session.ts'
 import {
   addressSchema,
@@ -41,12 +43,12 @@ import { randomMac, writeMachineFile } from './machine_file.ts'
 import { readStoredJson, writeStoredJson } from './stored_json.ts'
 
 /** The names of the two hosts of a pair on one computer, and of its gateway. */
-export const HOST_NAMES = ['a', 'b'] as const
+const HOST_NAMES = ['a', 'b'] as const
 export const GATEWAY_NAME = 'gateway'
 /** How command lines are known to the processes of a pair. */
 export const OPERATOR_NAME = 'operator'
 
-const MACHINE_FILE = 'machine.json'
+export const MACHINE_FILE = 'machine.json'
 
 /** What the guest is on its network, and who else is there. */
 export const GUEST_NETWORK = 'understudy.net=10.0.2.15/24,10.0.2.2,10.0.2.3'
@@ -56,7 +58,12 @@ const pairSchema = z.strictObject({
   version: z.literal(1),
   name: z.string(),
   image: z.string(),
+  /** Where each host's process listens; the first may create the machine. */
   hosts: z.record(z.string(), addressSchema),
+  /** Who has the hosts' processes run, if they are on other computers: the daemon of each host. */
+  daemons: z
+    .strictObject({ secretFile: z.string(), addresses: z.record(z.string(), addressSchema) })
+    .optional(),
   /** Absent without a gateway. */
   gateway: z.strictObject({ listen: addressSchema, forwards: z.array(z.string()) }).optional(),
   network: networkSchema,
@@ -64,6 +71,8 @@ const pairSchema = z.strictObject({
   settings: settingsSchema,
   /** Where each host serves its metrics; absent where it does not. */
   metricsPorts: z.record(z.string(), z.int()).optional(),
+  allowFaults: z.boolean().optional(),
+  isRecorded: z.boolean().optional(),
 })
 export type PairFile = z.infer<typeof pairSchema>
 
@@ -79,12 +88,9 @@ export const gatewayConfigSchema = z.strictObject({
 })
 export type GatewayConfig = z.infer<typeof gatewayConfigSchema>
 
-/** What `understudy run` is asked for. */
-export interface PairOptions {
+/** What `understudy run` is asked for, wherever the machine runs. */
+export interface MachineOptions {
   readonly name: string
-  readonly image: ImageFiles
-  /** Kernel parameters that the image needs. */
-  readonly commandLine: string
   readonly ramBytes: number
   readonly harts: number
   readonly forwards: readonly string[]
@@ -94,10 +100,17 @@ export interface PairOptions {
   readonly arbiter?: string
   readonly settings: ChosenSettings
   readonly allowFaults?: boolean
-  /** A snapshot that the machine is made from: it is what that was, in a new life. */
-  readonly firstSnapshot?: string
   /** Whether the log of each life is kept, in `recordings/HOST`. */
   readonly isRecorded?: boolean
+}
+
+/** What it is asked for on this computer. */
+export interface PairOptions extends MachineOptions {
+  readonly image: ImageFiles
+  /** Kernel parameters: those that the image needs, and what the user adds. */
+  readonly commandLine: string
+  /** A snapshot that the machine is made from: it is what that was, in a new life. */
+  readonly firstSnapshot?: string
 }
 
 export class Pair {
@@ -133,14 +146,10 @@ export class Pair {
     return new Pair(directory, readStoredJson(join(directory, 'pair.json'), pairSchema))
   }
 
-  /** Makes a new one; nothing is started. Throws a UserError if that cannot be. */
+  /** Makes a new one on this computer; nothing is started. Throws a UserError if that cannot be. */
   static async create(root: string, options: PairOptions): Promise<Pair> {
     const { name, image } = options
-    // What its processes would refuse is refused here, where somebody reads it.
-    checkMachineName(name)
-    for (const text of options.forwards) parsePortForward(text)
-    checkSettings(settingsOf(options.settings))
-    await checkArbiter(options.arbiter, name)
+    await checkOptions(options)
     if (options.network?.kind === 'tap') checkTap(options.network.interface)
     const directory = join(root, name)
     makeDirectory(directory)
@@ -149,25 +158,33 @@ export class Pair {
     const arbiter = options.arbiter ?? `file:${join(directory, 'arbiter')}`
     if (options.arbiter === undefined) makeDirectory(join(directory, 'arbiter'))
     const [a, b, link, metricsOfA, metricsOfB] = await freePorts(5)
-    const hosts = { a: loopback(a!), b: loopback(b!) }
-    const isGateway = options.network === undefined
-    const network: NetworkConfig = options.network ?? {
-      kind: 'gateway',
-      ...loopback(link!),
-      name: GATEWAY_NAME,
-    }
-    const gateway = isGateway ? { gateway: { listen: loopback(link!), forwards: [...options.forwards] } } : {}
-    const file: PairFile = {
-      ...{ kind: 'understudy-pair', version: 1, name, image: image.name, hosts },
-      ...{ ...gateway, network, arbiter, settings: options.settings },
-      metricsPorts: { a: metricsOfA!, b: metricsOfB! },
-    }
-    const pair = new Pair(directory, file)
+    const gateway = options.network === undefined ? loopback(link!) : undefined
+    const pair = new Pair(directory, {
+      ...{ kind: 'understudy-pair', version: 1, name, image: image.name },
+      hosts: { a: loopback(a!), b: loopback(b!) },
+      ...(gateway && { gateway: { listen: gateway, forwards: [...options.forwards] } }),
+      network: options.network ?? { kind: 'gateway', ...loopback(link!), name: GATEWAY_NAME },
+      ...{ arbiter, settings: options.settings, metricsPorts: { a: metricsOfA!, b: metricsOfB! } },
+      ...choicesOf(options),
+    })
     for (const host of HOST_NAMES)
       await writeStoredJson(pair.configPath(host), pair.#hostConfig(host, options))
-    if (isGateway) await writeStoredJson(pair.configPath(GATEWAY_NAME), pair.#gatewayConfig(options))
-    await writeStoredJson(join(directory, 'pair.json'), file)
+    await pair.#store(options.allowLoopback)
     return pair
+  }
+
+  /** Writes down one whose hosts are other computers, which have their parts of it. */
+  static async store(root: string, file: PairFile, allowLoopback = false): Promise<Pair> {
+    const pair = new Pair(join(root, file.name), file)
+    await pair.#store(allowLoopback)
+    return pair
+  }
+
+  /** The machine is there when its last file is. */
+  async #store(allowLoopback = false): Promise<void> {
+    if (this.file.gateway !== undefined)
+      await writeStoredJson(this.configPath(GATEWAY_NAME), this.#gatewayConfig(allowLoopback))
+    await writeStoredJson(join(this.directory, 'pair.json'), this.file)
   }
 
   get file(): PairFile {
@@ -211,9 +228,21 @@ export class Pair {
     return join(this.directory, `${process}.log`)
   }
 
-  /** The names of all processes that a pair needs. */
+  /** Where people find what a host's process says. */
+  logPlace(host: string): string {
+    return this.file.daemons === undefined
+      ? this.logPath(host)
+      : `host.log of machine ${this.name} at ${host}`
+  }
+
+  get hostNames(): string[] {
+    return Object.keys(this.file.hosts)
+  }
+
+  /** The names of all processes that a pair needs on this computer. */
   get processes(): string[] {
-    return [...(this.file.gateway === undefined ? [] : [GATEWAY_NAME]), ...HOST_NAMES]
+    const hosts = this.file.daemons === undefined ? this.hostNames : []
+    return [...(this.file.gateway === undefined ? [] : [GATEWAY_NAME]), ...hosts]
   }
 
   #hostConfig(
@@ -233,39 +262,50 @@ export class Pair {
     }
   }
 
-  #gatewayConfig({ forwards, allowLoopback = false }: PairOptions): GatewayConfig {
+  #gatewayConfig(allowLoopback: boolean): GatewayConfig {
+    const { listen, forwards } = this.file.gateway!
     return {
-      ...{ kind: 'understudy-gateway', version: 1, machine: this.name, listen: this.file.gateway!.listen },
-      ...{ secretFile: this.secretFile, forwards: [...forwards], allowLoopback },
+      ...{ kind: 'understudy-gateway', version: 1, machine: this.name },
+      ...{ listen, secretFile: this.secretFile, forwards, allowLoopback },
     }
   }
 }
 
+/** What its processes would refuse is refused here, where somebody reads it. Throws a UserError. */
+export async function checkOptions(options: MachineOptions): Promise<void> {
+  checkMachineName(options.name)
+  for (const text of options.forwards) parsePortForward(text)
+  checkSettings(settingsOf(options.settings))
+  await checkArbiter(options.arbiter, options.name)
+}
+
+/** What is chosen for both hosts, as a pair's file has it. */
+export function choicesOf({ allowFaults, isRecorded }: MachineOptions): Partial<PairFile> {
+  return { ...(allowFaults ? { allowFaults } : {}), ...(isRecorded ? { isRecorded } : {}) }
+}
+
 async function writeMachine(path: string, options: PairOptions): Promise<void> {
-  const { name, image, commandLine, harts, ramBytes } = options
-  const base = await BaseImage.open(image.disk)
-  try {
-    const { firstSnapshot } = options
-    if (firstSnapshot !== undefined) {
-      const { machine } = await readHeader(firstSnapshot)
-      requireSameFiles(machine, digestsOf(image, base), `snapshot ${firstSnapshot}`)
-      return await writeMachineFile(path, { name, record: { ...machine, image: image.name } })
-    }
-    const bootArguments = `console=ttyS0,115200n8r earlycon=sbi ${GUEST_NETWORK} ${commandLine}`
-    const rngSeed = Uint8Array.from(randomBytes(32))
-    const specification = {
-      harts,
-      ramBytes,
-      bootArguments,
-      rngSeed,
-      diskSectors: base.sectors,
-      mac: randomMac(),
-    }
-    const record = { specification, image: image.name, ...digestsOf(image, base) }
-    await writeMachineFile(path, { name, record })
-  } finally {
-    await base.close()
+  const { name, image, commandLine, firstSnapshot } = options
+  const description = await describeImage(image, commandLine)
+  if (firstSnapshot === undefined) {
+    const record = newMachine(options, image.name, description)
+    return writeMachineFile(path, { name, record })
   }
+  const { machine } = await readHeader(firstSnapshot)
+  requireSameFiles(machine, description, `snapshot ${firstSnapshot}`)
+  await writeMachineFile(path, { name, record: { ...machine, image: image.name } })
+}
+
+/** A machine that no other is like: its seed and its address are drawn here. */
+export function newMachine(
+  { harts, ramBytes }: Pick<MachineOptions, 'harts' | 'ramBytes'>,
+  image: string,
+  { commandLine, diskSectors, kernel, initramfs, disk }: ImageDescription,
+): MachineRecord {
+  const bootArguments = `console=ttyS0,115200n8r earlycon=sbi ${GUEST_NETWORK} ${commandLine}`
+  const rngSeed = Uint8Array.from(randomBytes(32))
+  const specification = { harts, ramBytes, bootArguments, rngSeed, diskSectors, mac: randomMac() }
+  return { specification, image, kernel, initramfs, disk }
 }
 
 async function checkArbiter(text: string | undefined, machine: string): Promise<void> {
@@ -276,7 +316,7 @@ async function checkArbiter(text: string | undefined, machine: string): Promise<
 
 const loopback = (port: number): { host: string; port: number } => ({ host: '127.0.0.1', port })
 
-function makeDirectory(path: string): void {
+export function makeDirectory(path: string): void {
   try {
     mkdirSync(path, { recursive: true, mode: 0o700 })
   } catch (error) {

@@ -5,7 +5,7 @@ import { ControlClient, type ControlClientEvents } from '../../host/control_clie
 import { type Credentials, openCredentials } from '../../host/secure_credentials.ts'
 import { dialSecure } from '../../host/secure_dial.ts'
 import type { HostStatus } from './control_methods.ts'
-import { GATEWAY_NAME, HOST_NAMES, OPERATOR_NAME, type Pair } from './pair.ts'
+import { GATEWAY_NAME, OPERATOR_NAME, type Pair } from './pair.ts'
 
 const DIAL_MS = 2000
 
@@ -81,7 +81,7 @@ export class PairControl {
   }
 
   async status(): Promise<PairStatus> {
-    const answers = await Promise.all(HOST_NAMES.map((host) => this.ask(host, 'status')))
+    const answers = await Promise.all(this.#pair.hostNames.map((host) => this.ask(host, 'status')))
     const hosts = answers.filter((answer) => answer !== undefined) as unknown as HostStatus[]
     // A process that has ended answers for a moment more.
     return combine(

@@ -1,9 +1,10 @@
 /** Whether a machine that exists is the one that somebody asks for. */
 import { canonicalJson, type JsonObject } from '../../base/canonical_json.ts'
 import { parsePortForward, portForwardText } from '../../gateway/port_forward.ts'
-import { type ChosenSettings, hostConfigSchema, type NetworkConfig } from './host_config.ts'
+import { daemonAddressText, parseDaemonAddress } from './daemon_address.ts'
+import type { ChosenSettings, NetworkConfig } from './host_config.ts'
 import { readMachineFile } from './machine_file.ts'
-import { GATEWAY_NAME, gatewayConfigSchema, HOST_NAMES, type Pair } from './pair.ts'
+import { GATEWAY_NAME, gatewayConfigSchema, type Pair, type PairFile } from './pair.ts'
 import { readStoredJson } from './stored_json.ts'
 
 /** Where the gateway is, is for the machine to choose. */
@@ -25,12 +26,15 @@ export interface WantedPair {
   /** A snapshot to make it from: no machine that exists is that. */
   readonly firstSnapshot?: string
   readonly settings?: ChosenSettings
+  /** Addresses of the hosts' daemons. */
+  readonly hosts?: readonly string[]
+  /** Where the gateway listens for hosts that are other computers. */
+  readonly gatewayListen?: string
 }
 
 /** What differs first, in a word or two for people; undefined if nothing does. */
 export function pairDifference(pair: Pair, wanted: WantedPair): string | undefined {
   const { specification } = readMachineFile(pair.machinePath).record
-  const host = readStoredJson(pair.configPath(HOST_NAMES[0]), hostConfigSchema)
   const { file } = pair
   const gateway = file.gateway && readStoredJson(pair.configPath(GATEWAY_NAME), gatewayConfigSchema)
   const has: Record<keyof WantedPair, () => boolean> = {
@@ -42,8 +46,10 @@ export function pairDifference(pair: Pair, wanted: WantedPair): string | undefin
     arbiter: () => wanted.arbiter === file.arbiter,
     append: () => specification.bootArguments.endsWith(wanted.append!),
     allowLoopback: () => wanted.allowLoopback === (gateway?.allowLoopback ?? false),
-    allowFaults: () => wanted.allowFaults === (host.allowFaults ?? false),
-    isRecorded: () => wanted.isRecorded === (host.recordingDirectory !== undefined),
+    allowFaults: () => wanted.allowFaults === (file.allowFaults ?? false),
+    isRecorded: () => wanted.isRecorded === (file.isRecorded ?? false),
+    hosts: () => sameHosts(wanted.hosts!, file),
+    gatewayListen: () => wanted.gatewayListen === file.gateway?.listen.host,
     firstSnapshot: () => false,
     settings: () => canonicalJson(given(wanted.settings!)) === canonicalJson(given(file.settings)),
   }
@@ -63,7 +69,7 @@ const NAMES: Readonly<Record<keyof WantedPair, string>> = {
   },
   ...{ arbiter: 'arbiter', append: 'kernel parameters', allowLoopback: 'access to the loopback' },
   ...{ allowFaults: 'faults that tests inject', isRecorded: 'recordings', settings: 'settings' },
-  firstSnapshot: 'beginnings than this snapshot',
+  ...{ firstSnapshot: 'beginnings than this snapshot', hosts: 'hosts', gatewayListen: 'gateway address' },
 }
 
 function sameNetwork(wanted: WantedNetwork, has: NetworkConfig): boolean {
@@ -78,6 +84,12 @@ function sameForwards(one: readonly string[], other: readonly string[]): boolean
       .sort()
       .join(' ')
   return texts(one) === texts(other)
+}
+
+function sameHosts(wanted: readonly string[], { daemons }: PairFile): boolean {
+  const has = Object.values(daemons?.addresses ?? {}).map(daemonAddressText)
+  const asked = wanted.map((text) => daemonAddressText(parseDaemonAddress(text)))
+  return asked.sort().join(' ') === has.sort().join(' ')
 }
 
 /** Without what was not chosen. */

@@ -4,8 +4,10 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { UserError } from '../../base/errors.ts'
 import { InUseError, LockFile } from '../../host/lock_file.ts'
-import { GATEWAY_NAME, HOST_NAMES, type Pair } from './pair.ts'
+import { GATEWAY_NAME, type Pair } from './pair.ts'
 import { PairControl } from './pair_control.ts'
+import { signalProcess } from './process_end.ts'
+import { RemoteHosts } from './remote_hosts.ts'
 import { Supervisor, type SupervisorEvents } from './supervisor.ts'
 
 /** How this program is started: what comes before a command's name. */
@@ -24,6 +26,7 @@ export class PairRun {
   readonly control: PairControl
   readonly supervisor: Supervisor
   readonly #lock: LockFile
+  #remote: RemoteHosts | undefined
 
   private constructor(pair: Pair, control: PairControl, supervisor: Supervisor, lock: LockFile) {
     this.pair = pair
@@ -32,8 +35,15 @@ export class PairRun {
     this.#lock = lock
   }
 
-  /** Starts everything. Throws a UserError if the pair is running already. */
-  static async start(pair: Pair, program: ProgramStart, events: SupervisorEvents = {}): Promise<PairRun> {
+  /**
+   * Starts everything. Throws a UserError if the pair is running already. `onNotice` is told why hosts that are other
+   * computers cannot be asked.
+   */
+  static async start(
+    pair: Pair,
+    program: ProgramStart,
+    events: SupervisorEvents & { readonly onNotice?: (text: string) => void } = {},
+  ): Promise<PairRun> {
     const lock = await lockPair(pair)
     const control = await PairControl.open(pair)
     const { command } = program
@@ -47,13 +57,15 @@ export class PairRun {
     }))
     const run = new PairRun(pair, control, new Supervisor(processes, events), lock)
     run.supervisor.start()
+    run.#remote = await RemoteHosts.start(pair, events.onNotice ?? (() => {}))
     writeFileSync(pidPath(pair), `${process.pid}\n`, { mode: 0o600 })
     return run
   }
 
   /** Whether the machine has ended in order. */
   get isOver(): boolean {
-    return HOST_NAMES.every((name) => this.supervisor.isDone(name))
+    if (this.#remote !== undefined) return this.#remote.isOver
+    return this.pair.hostNames.every((name) => this.supervisor.isDone(name))
   }
 
   /** Stops the machine in order, then all processes. */
@@ -70,6 +82,7 @@ export class PairRun {
 
   /** Ends all processes as they are. */
   async end(): Promise<void> {
+    await this.#remote?.end()
     await this.supervisor.stop()
     await this.#endLeftOver()
     await rm(pidPath(this.pair), { force: true })
@@ -81,21 +94,12 @@ export class PairRun {
     const end = performance.now() + LEFT_OVER_MS
     for (const name of this.pair.processes) {
       let pid = await this.control.pid(name)
-      if (pid !== undefined) signal(pid, 'SIGTERM')
+      if (pid !== undefined) signalProcess(pid, 'SIGTERM')
       while (pid !== undefined && performance.now() < end) {
         await sleep(LOOK_MS)
         pid = await this.control.pid(name)
       }
     }
-  }
-}
-
-function signal(pid: number, name: NodeJS.Signals): void {
-  try {
-    process.kill(pid, name)
-  } catch (error) {
-    // It has ended meanwhile.
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
   }
 }
 

@@ -41,6 +41,17 @@ export const runFileSchema = z.strictObject({
       'Who decides which host acts: file:DIR or etcd:URL[,URL...]; without it a directory of the machine.',
     )
     .optional(),
+  hosts: z
+    .array(z.string().min(1))
+    .length(2)
+    .describe('The daemons of two hosts, as HOST[:PORT]; without it both copies run on this computer.')
+    .optional(),
+  secret: z.string().min(1).describe('The file of the secret that the hosts share.').optional(),
+  gatewayListen: z
+    .string()
+    .min(1)
+    .describe('The address of this computer at which hosts on other computers reach the gateway.')
+    .optional(),
   append: z.string().describe('More kernel parameters.').optional(),
   allowLoopback: z
     .boolean()
