@@ -156,7 +156,7 @@ test('bytes that come right behind a handshake are not lost, on either side', as
   })
   const socket = secret.connect({ name: 'hostB', peerName: 'hostA', host: '127.0.0.1', port: listener.port })
   closers.push(() => socket.destroy())
-  const hello = encodeHello({ service: 'control', from: 'hostB', to: 'hostA', terms: {} })
+  const hello = encodeHello({ service: 'control', from: 'hostB', to: 'hostA', terms: {}, info: {} })
   socket.write(Buffer.concat([hello, Buffer.from(text)]))
   await until('accepted', () => accepted.length === 1)
   // A service that looks late must find all of it, too.
@@ -187,7 +187,7 @@ test('whoever says another name than TLS has proved is refused', async () => {
   const { listener, notices, accepted } = await listen()
   const socket = secret.connect({ name: 'hostB', peerName: 'hostA', host: '127.0.0.1', port: listener.port })
   closers.push(() => socket.destroy())
-  socket.write(encodeHello({ service: 'control', from: 'hostC', to: 'hostA', terms: {} }))
+  socket.write(encodeHello({ service: 'control', from: 'hostC', to: 'hostA', terms: {}, info: {} }))
   assert.match(await received(socket, 60), /whoever calls itself hostC has not proved that it is/)
   assert.match(notices.join(), /turned away: whoever calls itself hostC/)
   assert.equal(accepted.length, 0)
@@ -235,6 +235,25 @@ test('a term that is not the same is named with both values, and so is one that 
   assert.equal(notices.length, 3)
 })
 
+test('a peer is told why it is not accepted although it agrees on everything', async () => {
+  const listening = await listenSecure({
+    ...{ credentials: secret, name: 'hostA', host: '127.0.0.1', port: 0, onNotice: () => {} },
+    services: {
+      control: {
+        terms: () => ({}),
+        check: async ({ from, info }) => {
+          await new Promise((resolve) => setImmediate(resolve))
+          return info['mark'] === from ? undefined : `${from} has no mark`
+        },
+        accept: () => {},
+      },
+    },
+  })
+  closers.push(() => listening.close())
+  assert.match(await reasonOf(listening.port), /refused: hostB has no mark$/)
+  await opened(listening.port, { info: { mark: 'hostB' } })
+})
+
 test('a service that is not served is refused by name', async () => {
   const { listener } = await listen()
   assert.match(await reasonOf(listener.port, { service: 'gateway' }), /hostA does not serve 'gateway'/)
@@ -244,15 +263,15 @@ test('a service that is not served is refused by name', async () => {
 const badHellos: readonly (readonly [string, Uint8Array, RegExp])[] = [
   [
     'of another version',
-    framed('{"kind":"understudy","version":2}'),
-    /handshake version '2', this program speaks 1/,
+    framed('{"kind":"understudy","version":1}'),
+    /handshake version '1', this program speaks 2/,
   ],
-  ['of another kind', framed('{"kind":"other","version":1}'), /not a handshake/],
+  ['of another kind', framed('{"kind":"other","version":2}'), /not a handshake/],
   ['that is an array', framed('[]'), /not a JSON object/],
   ['that is no JSON', framed('{"kind":'), /not JSON/],
   [
     'without terms',
-    framed('{"kind":"understudy","version":1,"service":"control","from":"hostB","to":"hostA"}'),
+    framed('{"kind":"understudy","version":2,"service":"control","from":"hostB","to":"hostA"}'),
     /no terms/,
   ],
   ['of no length', new Uint8Array(4), /a handshake of 0 bytes/],
@@ -304,7 +323,9 @@ test('whoever does not finish the handshake is dropped, at whatever point it sto
   const silent = await plain(listener.port)
   const within = secret.connect({ name: 'hostB', peerName: 'hostA', host: '127.0.0.1', port: listener.port })
   within.on('error', () => {})
-  within.write(encodeHello({ service: 'control', from: 'hostB', to: 'hostA', terms: {} }).subarray(0, 30))
+  within.write(
+    encodeHello({ service: 'control', from: 'hostB', to: 'hostA', terms: {}, info: {} }).subarray(0, 30),
+  )
   await Promise.all([silent, within].map((socket) => once(socket.resume(), 'close')))
   await until('notices', () => notices.length === 2)
   for (const notice of notices) assert.match(notice, /no handshake within 300 ms/)

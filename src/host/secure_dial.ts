@@ -19,6 +19,8 @@ export interface DialOptions {
   readonly service: Service
   /** What the peer must have equal. */
   readonly terms: Terms
+  /** What the peer is told beyond that. */
+  readonly info?: Terms
   /** How long it may take until the peer has accepted. 5000 by default. */
   readonly timeoutMs?: number
 }
@@ -89,11 +91,11 @@ class Dial {
 
   #onSecure(): void {
     if (this.#isOver) return
-    const { credentials, name, peerName, service, terms } = this.#options
+    const { credentials, name, peerName, service, terms, info = {} } = this.#options
     if (!credentials.isPeer(this.#socket, peerName)) {
       return this.#fail(`the certificate there is not one of ${peerName}`)
     }
-    this.#socket.write(encodeHello({ service, from: name, to: peerName, terms }))
+    this.#socket.write(encodeHello({ service, from: name, to: peerName, terms, info }))
     takeMessage(this.#socket, (outcome) => this.#onAnswer(outcome))
   }
 

@@ -2,11 +2,11 @@
  * What is said first on a secure channel: one message each way, a length (u32, little-endian) and JSON in ASCII.
  *
  *     dialler                                                       listener
- *       {kind, version, service, from, to, terms}  ->
+ *       {kind, version, service, from, to, terms, info}  ->
  *                                                  <-  {kind, version, from, info}  or  {kind, version, refused: line}
  *
- * `terms` are what both must have equal: the build of the software, the machine's digest, and so on. `info` is what the
- * listener tells whoever it has accepted. Behind it the channel belongs to the service.
+ * `terms` are what both must have equal: the build of the software, the machine's digest, and so on. `info` is what each
+ * tells the other beyond that. Behind it the channel belongs to the service.
  */
 import type { Duplex } from 'node:stream'
 import { assert } from '../base/assert.ts'
@@ -26,21 +26,22 @@ export interface Hello {
   readonly from: string
   readonly to: string
   readonly terms: Terms
+  readonly info: Terms
 }
 
 /** Accepted by `from`, or refused for a reason of one line. */
 export type Answer = { readonly from: string; readonly info: Terms } | { readonly refused: string }
 
 const KIND = 'understudy'
-export const HANDSHAKE_VERSION = 1
+export const HANDSHAKE_VERSION = 2
 export const MESSAGE_BYTES_MAX = 4096
 const LENGTH_BYTES = 4
 const TERMS_MAX = 32
 const TERM_KEY = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/
 const TERM_VALUE = /^[ -~]{0,256}$/
 
-export function encodeHello({ service, from, to, terms }: Hello): Uint8Array {
-  return encode({ service, from, to, terms })
+export function encodeHello({ service, from, to, terms, info }: Hello): Uint8Array {
+  return encode({ service, from, to, terms, info })
 }
 
 export function encodeAnswer(answer: Answer): Uint8Array {
@@ -59,12 +60,14 @@ function encode(content: JsonObject): Uint8Array {
 /** What a dialler has said. Throws a FormatError unless it is a hello of this version. */
 export function parseHello(json: JsonObject): Hello {
   checkVersion(json)
-  const { kind: _kind, version: _version, service, from, to, terms, ...rest } = json
+  const { kind: _kind, version: _version, service, from, to, terms, info, ...rest } = json
   const known = SERVICES.find((name) => name === service)
   if (known === undefined) throw new FormatError(`unknown service ${shown(service)}`)
-  const hello = { service: known, from: parseName(from), to: parseName(to), terms: parseTerms(terms) }
   checkNoRest(rest)
-  return hello
+  return {
+    ...{ service: known, from: parseName(from), to: parseName(to) },
+    ...{ terms: parseTerms(terms), info: parseTerms(info) },
+  }
 }
 
 /** What a listener has said. Throws a FormatError unless it is an answer of this version. */

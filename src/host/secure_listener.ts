@@ -38,6 +38,8 @@ export interface Peer {
 export interface ServiceHandler {
   /** What a peer must have equal to be accepted. */
   terms(): Terms
+  /** Why a peer that agrees on the terms is not accepted all the same; undefined if it is. */
+  check?(hello: Hello): Promise<string | undefined>
   /** What a peer is told when it is accepted. */
   info?(): Terms
   /** A peer's channel. Bytes that came behind its hello are still in it; errors only close it. */
@@ -185,8 +187,17 @@ class Listener implements SecureListener {
     const refused = hello instanceof FormatError ? hello.message : this.#refusal(socket, hello)
     if (refused !== undefined || hello instanceof FormatError)
       return this.#refuse(socket, entry, `${refused}`)
-    this.#finish(entry)
     const handler = this.#options.services[hello.service]!
+    if (handler.check === undefined) return this.#accept(socket, entry, hello, handler)
+    void handler.check(hello).then((problem) => {
+      if (this.#unfinished.get(entry.address) !== entry) return
+      if (problem === undefined) this.#accept(socket, entry, hello, handler)
+      else this.#refuse(socket, entry, problem)
+    })
+  }
+
+  #accept(socket: TLSSocket, entry: Unfinished, hello: Hello, handler: ServiceHandler): void {
+    this.#finish(entry)
     this.#channels.add(socket)
     socket.on('close', () => this.#channels.delete(socket))
     socket.write(encodeAnswer({ from: this.#options.name, info: handler.info?.() ?? {} }))

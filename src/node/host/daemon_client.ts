@@ -63,7 +63,7 @@ export class DaemonClient {
             stream.destroy()
             refuse(`host ${said.slice(0, 63)} answers at ${daemonAddressText(address)}`)
           },
-          failed: ({ reason }) => refuse(`cannot be asked: ${reason}`),
+          failed: ({ reason }) => refuse(`cannot be asked: ${reason.replace(/^host-daemon at /, 'at ')}`),
         },
       )
     })

@@ -16,7 +16,10 @@ import type { OverlayDisk } from '../../host/overlay_disk.ts'
 import { randomIdentity } from '../../host/overlay_files.ts'
 import { type Credentials, openCredentials } from '../../host/secure_credentials.ts'
 import { dialSecure } from '../../host/secure_dial.ts'
+import type { Hello, Terms } from '../../host/secure_handshake.ts'
 import { listenSecure, type SecureListener } from '../../host/secure_listener.ts'
+import { StorageProof } from '../../host/storage_proof.ts'
+import type { Protection } from '../../replication/protection.ts'
 import { checkSettings } from '../../replication/settings.ts'
 import { digestsOf, type ImageFiles } from '../boot_files.ts'
 import { requireSameFiles } from '../machine_record.ts'
@@ -52,9 +55,21 @@ export interface HostEnd {
 const FAREWELL_MS = 200
 const LOOK_MS = 50
 
+export interface RunningHost {
+  /** Resolves when the member has ended. */
+  readonly ended: Promise<HostEnd>
+  readonly protection: Protection
+  close(): Promise<void>
+}
+
+/** Starts one, which has to be closed. Throws a UserError if it cannot start. */
+export function openHost(config: HostConfig, options: HostOptions): Promise<RunningHost> {
+  return Host.open(config, options)
+}
+
 /** Runs until the member ends. Throws a UserError if it cannot start. */
 export async function runHost(config: HostConfig, options: HostOptions): Promise<HostEnd> {
-  const host = await Host.open(config, options)
+  const host = await openHost(config, options)
   try {
     return await host.ended
   } finally {
@@ -72,7 +87,7 @@ interface HostParts {
   readonly credentials: Credentials
 }
 
-class Host {
+class Host implements RunningHost {
   readonly ended: Promise<HostEnd>
   readonly #parts: HostParts
   #end!: (end: HostEnd) => void
@@ -81,6 +96,7 @@ class Host {
   #control: ControlServer | undefined
   #metrics: MetricsServer | undefined
   #heartbeat: Heartbeat | undefined
+  #proof: StorageProof | undefined
   #looking: NodeJS.Timeout | undefined
 
   private constructor(parts: HostParts) {
@@ -115,12 +131,22 @@ class Host {
     return host
   }
 
+  get protection(): Protection {
+    assert(this.#process !== undefined, 'a host that was closed')
+    return this.#process.member.protection()
+  }
+
   async close(): Promise<void> {
     clearInterval(this.#looking)
     this.#control?.close()
     await this.#metrics?.close()
     await this.#heartbeat?.close()
-    await this.#process?.end()
+    this.#proof?.close()
+    const machine = this.#process
+    // Channels whose peer is still being looked at have nobody to go to any more.
+    this.#process = undefined
+    if (machine === undefined) await this.#parts.disk?.close()
+    await machine?.end()
     await this.#listener?.close()
     await this.#parts.base.close()
     await this.#parts.directory.close()
@@ -129,7 +155,9 @@ class Host {
   async #start(image: ImageFiles): Promise<void> {
     const { config, options, directory, credentials } = this.#parts
     const past = await directory.arbiterPast()
-    const { arbiter } = await openArbiter(config.arbiter, config.machine, { past })
+    const { arbiter, storage } = await openArbiter(config.arbiter, config.machine, { past })
+    this.#proof = new StorageProof(storage, config.host, options.onNotice)
+    await this.#proof.open()
     const { disk, file, base } = this.#parts
     const { specification, kernel, initramfs } = file.record
     const network = openNetwork(config, specification, credentials, options.onNotice)
@@ -189,12 +217,16 @@ class Host {
       services: {
         replication: {
           terms: () => this.#terms(),
-          info: () => ({ heartbeatPort: `${this.#heartbeat!.port}` }),
-          accept: (stream: Duplex, peer) => this.#accept(stream, peer.name),
+          info: () => ({ heartbeatPort: `${this.#heartbeat!.port}`, ...this.#proof!.info }),
+          check: (hello) => this.#refusal(hello),
+          // While the process starts or ends, there is nobody to talk to.
+          accept: (stream: Duplex, peer) => {
+            if (this.#process === undefined) stream.destroy()
+            else this.#process.accept(stream, peer.name)
+          },
         },
         control: {
           terms: () => ({ machine: config.machine }),
-          // While the process starts, there is nobody to ask.
           accept: (stream: Duplex, peer) =>
             void (this.#control?.accept(stream, peer.name) ?? stream.destroy()),
         },
@@ -202,23 +234,21 @@ class Host {
     })
   }
 
-  /** Only hosts that may have a copy get a channel; to know the secret is not enough. */
-  #accept(stream: Duplex, name: string): void {
-    const { config, options } = this.#parts
-    const isPeer = Object.hasOwn(config.peers, name)
-    if (isPeer && this.#process !== undefined) return this.#process.accept(stream, name)
-    if (!isPeer) options.onNotice(`${name} is none of the hosts of this machine`)
-    stream.destroy()
+  /** Only hosts that may have a copy, and decide where this one does, get a channel; to know the secret is not enough. */
+  async #refusal({ from, info }: Hello): Promise<string | undefined> {
+    if (Object.hasOwn(this.#parts.config.peers, from)) return this.#proof!.problem(from, info)
+    return `${from} is none of the hosts of this machine`
   }
 
   /** What both copies must have alike. */
   #terms(): Record<string, string> {
-    const { file } = this.#parts
+    const { config, file } = this.#parts
     const { kernel, initramfs, disk } = file.record
     const [kernelTerm, initramfsTerm, diskTerm] = [kernel, initramfs, disk].map((text) => text.slice(0, 16))
     return {
       machine: file.name,
       build: softwareBuild(),
+      arbiter: config.arbiter.replace(/:.*/s, ''),
       kernel: kernelTerm!,
       initramfs: initramfsTerm!,
       image: diskTerm!,
@@ -236,18 +266,27 @@ class Host {
     dialSecure(
       {
         ...{ credentials, name: config.host, peerName: name, ...address },
-        ...{ service: 'replication', terms: this.#terms() },
+        ...{ service: 'replication', terms: this.#terms(), info: this.#proof!.info },
       },
       {
-        opened: (stream, { heartbeatPort }) => {
-          const port = Number(heartbeatPort)
-          const isPort = Number.isInteger(port) && port > 0 && port < 65_536
-          if (isPort) this.#heartbeat!.connect({ name, host: address.host, port })
-          opened(stream)
+        opened: async (stream, info) => {
+          const problem = await this.#proof!.problem(name, info)
+          if (problem === undefined && !stream.destroyed) {
+            this.#hearHeartbeats(name, address.host, info)
+            return opened(stream)
+          }
+          stream.destroy()
+          failed(false, problem ?? 'the channel was closed as soon as it was open')
         },
         failed: ({ isRefused, reason }) => failed(isRefused, reason),
       },
     )
+  }
+
+  #hearHeartbeats(name: string, host: string, { heartbeatPort }: Terms): void {
+    const port = Number(heartbeatPort)
+    const isPort = Number.isInteger(port) && port > 0 && port < 65_536
+    if (isPort) this.#heartbeat!.connect({ name, host, port })
   }
 
   #onHalted(reason: string): void {
