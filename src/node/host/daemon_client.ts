@@ -29,6 +29,7 @@ import { checkAgainst } from './stored_json.ts'
 const DIAL_MS = 5000
 /** An image of gigabytes may have to be read whole, once. */
 const DESCRIBE_MS = 600_000
+const STATE_MS = 5000
 /** A process may take its time to end. */
 const CHANGE_MS = 30_000
 
@@ -100,7 +101,7 @@ export class DaemonClient {
   }
 
   state(machine: string): Promise<MachineState> {
-    return this.#ask(machineStateSchema, 'state', { machine })
+    return this.#ask(machineStateSchema, 'state', { machine }, STATE_MS)
   }
 
   close(): void {

@@ -16,6 +16,8 @@ interface RemoteHost {
   readonly name: string
   readonly address: Address
   client: DaemonClient | undefined
+  /** The last look, which may be under way. */
+  look: Promise<void>
   hasStarted: boolean
   hasEnded: boolean
   /** Why it could not be asked the last time. */
@@ -40,7 +42,8 @@ export class RemoteHosts {
     this.#credentials = credentials
     this.#onNotice = onNotice
     this.#hosts = Object.entries(addresses).map(([name, address]) => ({
-      ...{ name, address, client: undefined, hasStarted: false, hasEnded: false, problem: '' },
+      ...{ name, address, client: undefined, look: Promise.resolve() },
+      ...{ hasStarted: false, hasEnded: false, problem: '' },
     }))
   }
 
@@ -50,7 +53,7 @@ export class RemoteHosts {
     if (daemons === undefined) return undefined
     const { secretFile, addresses } = daemons
     const hosts = new RemoteHosts(pair.name, await openCredentials({ secretFile }), addresses, onNotice)
-    for (const host of hosts.#hosts) void hosts.#look(host)
+    for (const host of hosts.#hosts) host.look = hosts.#look(host)
     return hosts
   }
 
@@ -72,6 +75,7 @@ export class RemoteHosts {
   async #look(host: RemoteHost): Promise<void> {
     try {
       const client = await this.#connect(host)
+      if (this.#isClosed) return
       if (!host.hasStarted) await client.start({ machine: this.#machine, mayRestart: true })
       host.hasStarted = true
       host.problem = ''
@@ -83,7 +87,7 @@ export class RemoteHosts {
     if (this.#isClosed) return
     const timer = setTimeout(() => {
       this.#timers.delete(timer)
-      void this.#look(host)
+      host.look = this.#look(host)
     }, LOOK_MS)
     this.#timers.add(timer)
   }
@@ -102,6 +106,8 @@ export class RemoteHosts {
   }
 
   async #end(host: RemoteHost): Promise<void> {
+    // It must not start what is ended.
+    await host.look
     try {
       await (await this.#connect(host)).end(this.#machine)
     } catch (error) {

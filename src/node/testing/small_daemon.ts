@@ -24,16 +24,18 @@ export interface SmallDaemonOptions {
   /** Of a daemon that has been there before. */
   readonly directory?: string
   readonly image?: ImageDescription
+  /** Any that is free by default. */
+  readonly port?: number
   /** What the process of each machine does. */
   readonly script?: string
 }
 
 export async function smallDaemon(options: SmallDaemonOptions): Promise<SmallDaemon> {
-  const { name, folder, image = SMALL_IMAGE, script = LIVING } = options
+  const { name, folder, image = SMALL_IMAGE, script = LIVING, port = 0 } = options
   const directory = options.directory ?? mkdtempSync(join(folder, `${name}-`))
   const notices: string[] = []
   const daemon = await HostDaemon.start({
-    ...{ name, directory, secretFile: join(folder, 'secret'), listen: { host: '127.0.0.1', port: 0 } },
+    ...{ name, directory, secretFile: join(folder, 'secret'), listen: { host: '127.0.0.1', port } },
     program: { command: process.execPath, parameters: ['-e', script, '--'] },
     describeImage: () => Promise.resolve(image),
     onNotice: (text) => notices.push(text),
