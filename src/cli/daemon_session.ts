@@ -31,7 +31,7 @@ export async function runDaemon(listen: string, { name, secret }: HostCommandOpt
   })
   say(`host ${host} listens at ${daemonAddressText(daemon.address)}`)
   say(
-    `the secret is ${isNew ? 'new' : 'that'} in ${secretFile}: the other hosts and the operator's computer need a copy`,
+    `${isNew ? 'a new secret' : 'the secret'} is in ${secretFile}: the other hosts and the operator's computer need a copy`,
   )
   await new Promise<void>((stop) => signals.onStop(stop))
   say('ends, and its processes with it')
