@@ -51,6 +51,9 @@ export interface HostEnd {
 /** How long what was sent last may take to leave. */
 const FAREWELL_MS = 200
 const LOOK_MS = 50
+/** A dial that is cut off is repeated after 5, 10, 20 and 40 ms. */
+const CUT_RETRY_MS = 5
+const CUT_RETRY_MAX_MS = 40
 
 /** Runs until the member ends. Throws a UserError if it cannot start. */
 export async function runHost(config: HostConfig, options: HostOptions): Promise<HostEnd> {
@@ -226,7 +229,12 @@ class Host {
     }
   }
 
-  #dial(name: string, { opened, failed }: DialEvents): void {
+  /**
+   * A process that is being killed still listens when its connections are closed already: who is cut off is told
+   * nothing until it has tried some more.
+   */
+  #dial(name: string, events: DialEvents, retryMs = CUT_RETRY_MS): void {
+    const { opened, failed } = events
     const { config, credentials } = this.#parts
     const address = config.peers[name]
     if (address === undefined) {
@@ -245,7 +253,10 @@ class Host {
           if (isPort) this.#heartbeat!.connect({ name, host: address.host, port })
           opened(stream)
         },
-        failed: ({ isRefused, reason }) => failed(isRefused, reason),
+        failed: ({ isRefused, isCut, reason }) => {
+          if (!isCut || retryMs > CUT_RETRY_MAX_MS) return failed(isRefused, reason)
+          setTimeout(() => this.#dial(name, events, retryMs * 2), retryMs)
+        },
       },
     )
   }
