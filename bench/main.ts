@@ -15,7 +15,8 @@ ensurePinnedNode()
 const USAGE = `npm run bench -- [options]
 
   --only PART     one of: programs, bare, boot, idle, snapshot, exec, log,
-                  core, simulator, arbiter, protected; may be given again
+                  core, simulator, arbiter, gateway, protected, power-off; may be given
+                  again
   --peer NAME     qemu: needs qemu-system-riscv64 (the default is to use it if it is there); none: without
   --repeat N      measurements of each, 3 by default
   --json FILE     where the figures go, build/bench.json by default
@@ -33,7 +34,9 @@ const PARTS: Readonly<Record<string, (options: BenchOptions) => Promise<Figure[]
   programs: async (options) => (await import('./guest_parts.ts')).measurePrograms(options),
   snapshot: async (options) => (await import('./guest_parts.ts')).measureSnapshots(options),
   idle: async (options) => (await import('./guest_parts.ts')).measureIdle(options),
+  gateway: async (options) => (await import('./gateway_parts.ts')).measureGateway(options),
   protected: async (options) => (await import('./protected_parts.ts')).measureProtected(options),
+  'power-off': async (options) => (await import('./power_off_parts.ts')).measurePowerOff(options),
 }
 
 interface Request {

@@ -3,6 +3,7 @@
  * Everything is measured on the same machine in the same run: first protected, then alone, when supervisor and backup
  * have been killed.
  */
+import type { ChildProcess } from 'node:child_process'
 import { setTimeout } from 'node:timers/promises'
 import type { PairStatus } from '../src/node/host/pair_control.ts'
 import { ProtectedPair, signal } from '../test/protected/pair.ts'
@@ -12,19 +13,25 @@ import type { BenchOptions } from './guest_parts.ts'
 import { type Figure, figure } from './results.ts'
 
 const IDLE_MS = 10_000
+const ANSWER_MS = 120_000
 const LOAD_MS = 5000
 /** Arithmetic in the guest that takes about a second. */
 const LOOP = 'local x = 0 for i = 1, 4000000 do x = x + i % 7 end return x'
 const FORKS = 100
-const OUTAGES = 4
+/** Programs that the guest's shell starts, and waits for. */
+const EXECS = 100
+const OUTAGES = 20
 
 /** What one pass over the machine finds. */
 interface Pass {
   readonly loopMs: number
   readonly forkMs: number
+  readonly execMs: number
   readonly setsPerSecond: number
   readonly getsPerSecond: number
   readonly logBytesPerSet: number
+  /** Bytes of log a second under each load. */
+  readonly log: Readonly<Record<'arithmetic' | 'fork' | 'exec' | 'SET' | 'GET', number>>
   readonly delay: PairStatus['outputDelayMs']
 }
 
@@ -40,18 +47,18 @@ export async function measureProtected({ say, repeat }: BenchOptions): Promise<F
     // What is cold takes longer, and is no property of either.
     await measurePass(pair)
     say('protected: idle')
-    const idle = await logBytesWhile(pair, () => setTimeout(IDLE_MS))
+    const idle = await timed(pair, () => setTimeout(IDLE_MS))
     say('protected: under load')
     const passes = await times(repeat, () => measurePass(pair))
     const outages: Outage[] = []
-    for (let round = 0; round < OUTAGES * repeat; round++) {
-      say(`protected: outage ${round + 1} of ${OUTAGES * repeat}`)
+    for (let round = 0; round < OUTAGES; round++) {
+      say(`protected: outage ${round + 1} of ${OUTAGES}`)
       outages.push(await measureOutage(pair))
     }
     await pair.untilProtected()
     say('protected: alone')
     const alone = await aloneIn(pair, () => times(repeat, () => measurePass(pair)))
-    return figuresOf((idle * 1000) / IDLE_MS, passes, alone, outages)
+    return figuresOf(idle.bytesPerSecond, passes, alone, outages)
   } finally {
     await pair.end()
   }
@@ -65,28 +72,81 @@ async function times<T>(count: number, measure: () => Promise<T>): Promise<T[]> 
 
 async function measurePass(pair: ProtectedPair): Promise<Pass> {
   const client = await RedisClient.connect(pair.port)
+  const shell = await GuestShell.open(pair)
   try {
-    const timed = async (action: () => Promise<unknown>): Promise<number> => {
-      const start = performance.now()
-      await action()
-      return performance.now() - start
-    }
-    const loopMs = await timed(() => client.command('EVAL', LOOP, '0'))
+    const loop = await timed(pair, () => client.command('EVAL', LOOP, '0'))
     // Each forks the whole server, and the child writes and exits.
-    const forkMs = await timed(() => forks(client))
-    let sets = 0
-    const bytes = await logBytesWhile(pair, async () => {
-      sets = await countFor(LOAD_MS, () => client.command('SET', 'key', 'value'))
-    })
+    const fork = await timed(pair, () => forks(client))
+    const exec = await timed(pair, () =>
+      shell.run(`for i in $(seq ${EXECS}); do /bin/true; done; echo over`, 'over'),
+    )
+    const set = await timed(pair, () => countFor(LOAD_MS, () => client.command('SET', 'key', 'value')))
     const { outputDelayMs: delay } = await pair.status()
-    const gets = await countFor(LOAD_MS, () => client.command('GET', 'key'))
+    const get = await timed(pair, () => countFor(LOAD_MS, () => client.command('GET', 'key')))
     const perSecond = (count: number): number => (count * 1000) / LOAD_MS
     return {
-      ...{ loopMs, forkMs, setsPerSecond: perSecond(sets), getsPerSecond: perSecond(gets) },
-      ...{ logBytesPerSet: bytes / sets, delay },
+      ...{ loopMs: loop.ms, forkMs: fork.ms, execMs: exec.ms },
+      ...{ setsPerSecond: perSecond(set.result), getsPerSecond: perSecond(get.result) },
+      ...{ logBytesPerSet: set.bytes / set.result, delay },
+      log: {
+        ...{ arithmetic: loop.bytesPerSecond, fork: fork.bytesPerSecond, exec: exec.bytesPerSecond },
+        ...{ SET: set.bytesPerSecond, GET: get.bytesPerSecond },
+      },
     }
   } finally {
     client.close()
+    shell.close()
+  }
+}
+
+interface Timed<T> {
+  readonly result: T
+  readonly ms: number
+  /** Of log that the primary has made meanwhile. */
+  readonly bytes: number
+  readonly bytesPerSecond: number
+}
+
+async function timed<T>(pair: ProtectedPair, action: () => Promise<T>): Promise<Timed<T>> {
+  const before = await loggedBytes(pair)
+  const start = performance.now()
+  const result = await action()
+  const ms = performance.now() - start
+  const bytes = (await loggedBytes(pair)) - before
+  return { result, ms, bytes, bytesPerSecond: (bytes * 1000) / ms }
+}
+
+/** A shell at the guest's console. */
+class GuestShell {
+  readonly #console: ChildProcess
+  #text = ''
+
+  private constructor(console: ChildProcess) {
+    this.#console = console
+    console.stdout!.on('data', (bytes: Buffer) => {
+      this.#text += bytes.toString('latin1')
+    })
+  }
+
+  static async open(pair: ProtectedPair): Promise<GuestShell> {
+    const shell = new GuestShell(pair.openConsole())
+    await shell.run('echo here', 'here')
+    return shell
+  }
+
+  /** Types a line, and waits until `answer` stands on a line of its own, which is not the line that was typed. */
+  async run(line: string, answer: string): Promise<void> {
+    this.#text = ''
+    this.#console.stdin!.write(`${line}\r`)
+    const end = performance.now() + ANSWER_MS
+    while (!this.#text.includes(`\n${answer}\r`)) {
+      if (performance.now() > end) throw new Error(`the guest's shell does not answer: ${this.#text}`)
+      await setTimeout(1)
+    }
+  }
+
+  close(): void {
+    this.#console.kill('SIGTERM')
   }
 }
 
@@ -104,13 +164,6 @@ async function countFor(ms: number, action: () => Promise<unknown>): Promise<num
   let count = 0
   for (const end = performance.now() + ms; performance.now() < end; count++) await action()
   return count
-}
-
-/** Bytes of log that the primary has made meanwhile. */
-async function logBytesWhile(pair: ProtectedPair, action: () => Promise<unknown>): Promise<number> {
-  const before = await loggedBytes(pair)
-  await action()
-  return (await loggedBytes(pair)) - before
 }
 
 async function loggedBytes(pair: ProtectedPair): Promise<number> {
@@ -178,6 +231,7 @@ function figuresOf(
   return [
     ratio('arithmetic', ({ loopMs }) => loopMs, false),
     ratio('fork', ({ forkMs }) => forkMs, false),
+    ratio('fork and exec', ({ execMs }) => execMs, false),
     ratio('SET, one client', ({ setsPerSecond }) => setsPerSecond, true),
     ratio('GET, one client', ({ getsPerSecond }) => getsPerSecond, true),
     of(
@@ -187,6 +241,13 @@ function figuresOf(
       true,
     ),
     of('log, idle', 'bytes/s', [idleBytes]),
+    ...(['arithmetic', 'fork', 'exec', 'SET', 'GET'] as const).map((load) =>
+      of(
+        `log, ${load}`,
+        'bytes/s',
+        passes.map(({ log }) => log[load]),
+      ),
+    ),
     of(
       'log of a SET',
       'bytes',

@@ -2,7 +2,15 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
@@ -52,6 +60,7 @@ describe('understudy demo', { skip }, () => {
     assert.ok(result !== null, text)
     assert.ok(Number(result[1]) > 0, text)
     assert.equal(status, 0, text)
+    assert.match(text, /saved: the next demo starts from here/)
     const killed = /the primary, ([ab]) \(pid \d+\), is killed/.exec(text)![1]
     const next = killed === 'a' ? 'b' : 'a'
     assert.match(text.slice(text.indexOf('is killed')), new RegExp(`the primary is ${next} `))
@@ -72,12 +81,23 @@ describe('understudy demo', { skip }, () => {
     }
   })
 
-  it('starts the machine that it has made again, and refuses to take it for another', async () => {
+  it('starts again where the machine that it has made was saved, and refuses to take it for another', async () => {
     const again = await demo(['--rounds', '0', '--kill-after', '0'])
     assert.match(again.text, /\d+ writes acknowledged, 0 lost, 0 wrong/)
     assert.equal(again.status, 0, again.text)
+    const { firstSnapshot } = JSON.parse(readFileSync(join(home, 'machines', 'demo', 'a.json'), 'utf8'))
+    assert.equal(firstSnapshot, join(home, 'machines', 'demo', 'first-boot.snap'))
+    assert.doesNotMatch(again.text, /saved/)
     const other = await demo(['--image', 'another', '--rounds', '0'])
     assert.equal(other.status, 114)
     assert.match(other.text, /machine demo runs image system-\w+: give another --name/)
+  })
+
+  it('boots where what was saved cannot be used', async () => {
+    truncateSync(join(home, 'machines', 'demo', 'first-boot.snap'), 100)
+    const { status, text } = await demo(['--rounds', '0', '--kill-after', '0'])
+    assert.match(text, /first-boot\.snap.*; the machine boots\n/)
+    assert.match(text, /saved: the next demo starts from here/)
+    assert.equal(status, 0, text)
   })
 })

@@ -10,7 +10,8 @@ order, 'q' or Ctrl-C reads the list back, says whether anything acknowledged is 
 Without a terminal, or with --rounds, it prints lines. With --rounds it kills the primary so many times by itself, each
 time after the machine has been protected for a while, and then ends.
 
-The machine is kept; the next demo starts it again. To remove it, remove its directory: 'understudy demo' names it.
+The first demo boots Debian, and saves the machine as soon as Redis answers; later ones begin there, in a second or two,
+with nothing of the demo before. To remove it all, remove the machine's directory: 'understudy demo' names it.
 
 Exit codes:
   0      nothing that was acknowledged was lost

@@ -1,8 +1,14 @@
-/** The demo's machine: made once, with the image that it needs, and started again by later demos. */
+/**
+ * The demo's machine, with the image that it needs. The first demo boots it and saves it as soon as it serves; each later
+ * one makes it anew from there, which takes a second or two. So nothing of one demo is left in the next.
+ */
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import { UserError } from '../base/errors.ts'
 import { imageNames, openImage, type StoredImage } from '../image/store.ts'
 import { isFreePort, nextFreePort } from '../node/host/loopback_ports.ts'
 import { Pair } from '../node/host/pair.ts'
+import { isSupervised } from '../node/host/pair_run.ts'
 import type { DemoOptions } from './demo.ts'
 import { tell } from './failure.ts'
 import { buildWithProgress } from './image.ts'
@@ -19,6 +25,8 @@ export interface DemoMachine {
   readonly pair: Pair
   /** Where Redis is reached on this computer. */
   readonly port: number
+  /** Where it is to be saved when it serves for the first time; undefined if that has been done. */
+  readonly saveTo: string | undefined
 }
 
 /** Throws a UserError if it cannot be had. */
@@ -31,9 +39,39 @@ export async function demoMachine(options: DemoOptions): Promise<DemoMachine> {
     throw new UserError(`machine ${name} runs image ${known.file.image}: give another --name`)
   if (known.file.gateway === undefined)
     throw new UserError(`machine ${name} is not of a demo: it has no gateway`)
+  await requireStopped(known)
   const port = await choosePort(options.port, portOf(known))
+  const saved = savedIn(known)
+  if (existsSync(saved)) {
+    try {
+      return await createAnew(known, image, port, saved)
+    } catch (error) {
+      if (!(error instanceof UserError)) throw error
+      tell(`${error.message}; the machine boots`)
+      return create(name, image, port)
+    }
+  }
   await known.changeForwards([forward(port)])
-  return { pair: known, port }
+  return { pair: known, port, saveTo: saved }
+}
+
+const savedIn = (pair: Pair): string => join(pair.directory, 'first-boot.snap')
+
+async function requireStopped(pair: Pair): Promise<void> {
+  if (await isSupervised(pair))
+    throw new UserError(`machine ${pair.name} runs already: see understudy status ${pair.name}`)
+}
+
+/** In place of a machine, another one that begins where that was saved. */
+async function createAnew(
+  known: Pair,
+  image: StoredImage,
+  port: number,
+  saved: string,
+): Promise<DemoMachine> {
+  await known.removeState()
+  const { pair } = await create(known.name, image, port, saved)
+  return { pair, port, saveTo: undefined }
 }
 
 const forward = (port: number): string => `127.0.0.1:${port}:${REDIS_PORT}`
@@ -54,12 +92,18 @@ async function choosePort(wanted: number | undefined, known?: number): Promise<n
   return nextFreePort(REDIS_PORT)
 }
 
-async function create(name: string, image: StoredImage, port: number): Promise<DemoMachine> {
+async function create(
+  name: string,
+  image: StoredImage,
+  port: number,
+  firstSnapshot?: string,
+): Promise<DemoMachine> {
   const pair = await Pair.create(machinesDirectory(), {
     ...{ name, image: imageFiles(image), commandLine: image.manifest.commandLine, settings: {} },
     ...{ ramBytes: RAM_BYTES, harts: 1, forwards: [forward(port)] },
+    ...(firstSnapshot === undefined ? {} : { firstSnapshot }),
   })
-  return { pair, port }
+  return { pair, port, saveTo: savedIn(pair) }
 }
 
 async function findOrBuild(name: string): Promise<StoredImage> {

@@ -28,7 +28,7 @@ interface Face {
 }
 
 export async function demo(options: DemoOptions): Promise<void> {
-  const { pair, port } = await demoMachine(options)
+  const { pair, port, saveTo } = await demoMachine(options)
   const ending = new AbortController()
   const signals = new StopSignals()
   signals.onStop(() => ending.abort())
@@ -50,7 +50,7 @@ export async function demo(options: DemoOptions): Promise<void> {
   const face: Face = isInteractive ? screenFace(shown, port, () => ending.abort()) : lineFace()
   let verification: Verification | undefined
   try {
-    verification = await perform(shown, options, ending, face)
+    verification = await perform(shown, { ...options, saveTo }, ending, face)
   } finally {
     face.onFarewell('stopping the machine in order')
     await (run.isOver ? run.end() : run.stop())
@@ -63,16 +63,19 @@ export async function demo(options: DemoOptions): Promise<void> {
 /** Runs until somebody ends it, or until all rounds are over; then reads back what was written. */
 async function perform(
   shown: DemoRun,
-  { rounds, killAfter }: DemoOptions,
+  { rounds, killAfter, saveTo }: DemoOptions & { readonly saveTo: string | undefined },
   ending: AbortController,
   face: Face,
 ): Promise<Verification> {
   const watching = shown.watch()
   shown.load.start()
+  const saving = saveTo === undefined ? Promise.resolve() : shown.save(saveTo)
   try {
     if (rounds === undefined) await watching
     else {
       await shown.until(() => shown.isReady, 'protected and serving')
+      // A primary that is killed saves nothing.
+      await saving
       await shown.killRounds(rounds, killAfter * 1000)
       // What was written since the last kill counts as well.
       await pause(killAfter * 1000, ending.signal)
@@ -84,7 +87,7 @@ async function perform(
     return await shown.load.verify()
   } finally {
     ending.abort()
-    await Promise.all([watching, shown.load.stop()])
+    await Promise.all([watching, saving, shown.load.stop()])
   }
 }
 

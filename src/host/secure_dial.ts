@@ -6,7 +6,7 @@ import { FormatError } from '../base/errors.ts'
 import { type Credentials, isPeerName } from './secure_credentials.ts'
 import { encodeHello, parseAnswer, type Service, type Terms, takeMessage } from './secure_handshake.ts'
 import { printable } from './secure_notices.ts'
-import { isConnectionRefused, tlsProblem } from './secure_problem.ts'
+import { isConnectionRefused, isConnectionReset, tlsProblem } from './secure_problem.ts'
 
 export interface DialOptions {
   readonly credentials: Credentials
@@ -28,6 +28,8 @@ export interface DialOptions {
 export interface DialFailure {
   /** The system says that no process listens there. */
   readonly isRefused: boolean
+  /** The connection was there, and closed before the peer had said anything. */
+  readonly isCut: boolean
   /** One line. */
   readonly reason: string
 }
@@ -62,9 +64,14 @@ class Dial {
     this.#on = on
     this.#socket = options.credentials.connect(options)
     this.#socket.on('error', (error) => {
-      this.#fail(tlsProblem(error), isConnectionRefused(error))
+      this.#fail(tlsProblem(error), {
+        isRefused: isConnectionRefused(error),
+        isCut: isConnectionReset(error),
+      })
     })
-    this.#socket.on('close', () => this.#fail('the connection was closed during the handshake'))
+    this.#socket.on('close', () => {
+      this.#fail('the connection was closed during the handshake', { isCut: true })
+    })
     this.#socket.on('secureConnect', () => this.#onSecure())
     this.#timer = setTimeout(() => this.#fail(`no answer within ${timeoutMs} ms`), timeoutMs)
   }
@@ -81,12 +88,13 @@ class Dial {
     clearTimeout(this.#timer)
   }
 
-  #fail(problem: string, isRefused = false): void {
+  #fail(problem: string, { isRefused = false, isCut = false } = {}): void {
     if (this.#isOver) return
     this.#end()
     this.#socket.destroy()
     const { peerName, host, port } = this.#options
-    this.#on.failed({ isRefused, reason: printable(`${peerName} at ${host} port ${port}: ${problem}`) })
+    const reason = printable(`${peerName} at ${host} port ${port}: ${problem}`)
+    this.#on.failed({ isRefused, isCut, reason })
   }
 
   #onSecure(): void {

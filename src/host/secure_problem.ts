@@ -28,6 +28,11 @@ export function isConnectionRefused(error: unknown): boolean {
   return codeOf(error) === 'ECONNREFUSED'
 }
 
+/** Whether the other side's system has cut the connection. */
+export function isConnectionReset(error: unknown): boolean {
+  return codeOf(error) === 'ECONNRESET'
+}
+
 function codeOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
   return 'code' in error && typeof error.code === 'string' ? error.code : error.message

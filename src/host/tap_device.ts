@@ -5,10 +5,10 @@
  * is loaded when the first TAP is opened, and at no other time.
  */
 import { closeSync, constants, openSync, writeSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import { endianness } from 'node:os'
 import { UserError } from '../base/errors.ts'
 import { fileError, systemErrorCode } from './file_error.ts'
+import { type Koffi, loadKoffi } from './system_library.ts'
 
 const CLONE_PATH = '/dev/net/tun'
 
@@ -24,13 +24,6 @@ const IFREQ_FLAGS = 16
 const NAME_BYTES_MAX = 15
 /** struct pollfd: the descriptor, what is waited for, what has come. */
 const POLLFD_BYTES = 8
-
-/** What is used of koffi, which may be missing when types are checked. */
-interface Koffi {
-  load(library: null): { func(prototype: string): (...parameters: unknown[]) => number }
-  errno(): number
-  readonly os: { readonly errno: Readonly<Record<string, number>> }
-}
 
 interface SystemCalls {
   readonly ioctl: (descriptor: number, request: number, type: 'void *', argument: Uint8Array) => number
@@ -50,7 +43,7 @@ function systemCalls(): SystemCalls {
 
 function loadSystemCalls(): SystemCalls {
   if (process.platform !== 'linux') throw new UserError('TAP interfaces are there on Linux only: use stream')
-  const koffi = loadKoffi()
+  const koffi = koffiForTap()
   const library = koffi.load(null)
   const names = new Map(Object.entries(koffi.os.errno).map(([name, number]) => [number, name]))
   return {
@@ -62,9 +55,9 @@ function loadSystemCalls(): SystemCalls {
   }
 }
 
-function loadKoffi(): Koffi {
+function koffiForTap(): Koffi {
   try {
-    return createRequire(import.meta.url)('koffi') as Koffi
+    return loadKoffi()
   } catch (error) {
     const why = (error as Error).message.split('\n')[0]!
     throw new UserError(`TAP interfaces need the package koffi: run npm install koffi (${why})`)

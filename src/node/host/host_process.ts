@@ -54,6 +54,9 @@ export interface HostEnd {
 /** How long what was sent last may take to leave. */
 const FAREWELL_MS = 200
 const LOOK_MS = 50
+/** A dial that is cut off is repeated after 5, 10, 20 and 40 ms. */
+const CUT_RETRY_MS = 5
+const CUT_RETRY_MAX_MS = 40
 
 export interface RunningHost {
   /** Resolves when the member has ended. */
@@ -256,7 +259,12 @@ class Host implements RunningHost {
     }
   }
 
-  #dial(name: string, { opened, failed }: DialEvents): void {
+  /**
+   * A process that is being killed still listens when its connections are closed already: who is cut off is told
+   * nothing until it has tried some more.
+   */
+  #dial(name: string, events: DialEvents, retryMs = CUT_RETRY_MS): void {
+    const { opened, failed } = events
     const { config, credentials } = this.#parts
     const address = config.peers[name]
     if (address === undefined) {
@@ -278,7 +286,10 @@ class Host implements RunningHost {
           stream.destroy()
           failed(false, problem ?? 'the channel was closed as soon as it was open')
         },
-        failed: ({ isRefused, reason }) => failed(isRefused, reason),
+        failed: ({ isRefused, isCut, reason }) => {
+          if (!isCut || retryMs > CUT_RETRY_MAX_MS) return failed(isRefused, reason)
+          setTimeout(() => this.#dial(name, events, retryMs * 2), retryMs)
+        },
       },
     )
   }

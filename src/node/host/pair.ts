@@ -15,6 +15,7 @@
  */
 import { randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { assert } from '../../base/assert.ts'
@@ -199,6 +200,15 @@ export class Pair {
     await writeStoredJson(path, { ...config, forwards: [...forwards] })
     this.#file = { ...this.file, gateway: { ...this.file.gateway, forwards: [...forwards] } }
     await writeStoredJson(join(this.directory, 'pair.json'), this.file)
+  }
+
+  /** Makes it a machine that never was: its disks, its decisions and its logs are gone. It must not run. */
+  async removeState(): Promise<void> {
+    // Whatever is left by a crash in between is no machine.
+    await rm(join(this.directory, 'pair.json'))
+    const logs = this.processes.map((process) => this.logPath(process))
+    const parts = [...HOST_NAMES, 'arbiter', 'recordings'].map((part) => join(this.directory, part))
+    for (const path of [...parts, ...logs]) await rm(path, { recursive: true, force: true })
   }
 
   get name(): string {

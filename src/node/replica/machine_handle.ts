@@ -17,6 +17,7 @@ export class MachineHandle {
   readonly #worker: Worker
   readonly #shared: SharedProgress
   readonly #port: MessageChannel['port1']
+  #willRing = false
 
   /** `onReport` hears of everything in order; an assertion that fails in the thread ends the process. */
   constructor({ progress, ...options }: MachineThreadOptions, onReport: (report: MachineReport) => void) {
@@ -42,14 +43,21 @@ export class MachineHandle {
     return this.#shared.progress
   }
 
+  /** The thread is woken at the end of the turn: on a busy computer it would take the place of what woke it. */
   send(command: MachineCommand): void {
     this.#port.postMessage(command)
-    this.#shared.ring()
+    if (this.#willRing) return
+    this.#willRing = true
+    setImmediate(() => {
+      this.#willRing = false
+      this.#shared.ring()
+    })
   }
 
   /** Ends the thread. */
   async end(): Promise<void> {
-    this.send({ kind: 'end' })
+    this.#port.postMessage({ kind: 'end' })
+    this.#shared.ring()
     this.#port.close()
     await this.#worker.terminate()
   }

@@ -9,6 +9,7 @@ import { assert } from '../../base/assert.ts'
 import { FormatError, UserError } from '../../base/errors.ts'
 import { Computer, PORT } from '../../board/computer.ts'
 import { nodeEngine } from '../../host/engine.ts'
+import { onHugePages } from '../../host/huge_pages.ts'
 import { PAGE_BYTES } from '../../machine/layout.ts'
 import { bootFilesOf } from '../boot_files.ts'
 import { collectGarbage } from '../heap.ts'
@@ -145,7 +146,7 @@ class MachineThread {
     const { specification, image, kernelDigest, initramfsDigest } = this.#data
     const digests = { kernel: kernelDigest, initramfs: initramfsDigest }
     const bootFiles = bootFilesOf(image, digests, (action) => this.#later.push(action))
-    return new Computer({ engine: nodeEngine, specification, bootFiles })
+    return new Computer({ engine: onHugePages(nodeEngine), specification, bootFiles })
   }
 
   #newPrimary(computer: Computer, life: number, nextIndex: bigint, position: bigint): PrimaryRun {

@@ -41,7 +41,8 @@ export class Outgoing {
       return
     }
     this.#received = message.received
-    this.#schedule()
+    // Outputs wait for this one: it leaves before whatever else there is to do in this turn.
+    process.nextTick(() => this.#flush())
   }
 
   /** Sends what waits, then ends the stream. */

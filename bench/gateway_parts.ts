@@ -1,11 +1,13 @@
 /**
- * How fast the gateway's network is, with a guest in memory that keeps up: `node bench/gateway.ts`. Client, gateway and
- * guest share one thread, so the figure is a lower bound.
+ * How fast the gateway's network is, with a guest in memory that keeps up. Client, gateway and guest share one thread, so
+ * the figure is a lower bound.
  */
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import { LiveGuest } from '../src/gateway/testing/live_guest.ts'
 import { RecordedHandler } from '../src/gateway/testing/recorded_handler.ts'
+import type { BenchOptions } from './guest_parts.ts'
+import { type Figure, figure } from './results.ts'
 
 const SINK_PORT = 9
 const SOURCE_PORT = 19
@@ -47,18 +49,32 @@ async function open(): Promise<LiveGuest> {
   return live
 }
 
-function report(what: string, start: number, cpu: NodeJS.CpuUsage): void {
-  const seconds = (performance.now() - start) / 1000
-  const { user, system } = process.cpuUsage(cpu)
-  const mbit = (BYTES * 8) / 1e6 / seconds
-  console.log(
-    `${what}: ${mbit.toFixed(0)} Mbit/s, ${((user + system) / 1e4 / seconds).toFixed(0)} % of a core`,
-  )
+/** Bytes in both directions, one after the other. */
+export async function measureGateway({ say, repeat }: BenchOptions): Promise<Figure[]> {
+  const live = await open()
+  const up: number[] = []
+  const down: number[] = []
+  try {
+    for (let round = 0; round < repeat; round++) {
+      say(`gateway: round ${round + 1} of ${repeat}`)
+      up.push(await mbitPerSecond(() => toGuest(live)))
+      down.push(await mbitPerSecond(() => fromGuest(live)))
+    }
+  } finally {
+    await live.close()
+  }
+  const of = (name: string, samples: readonly number[]): Figure =>
+    figure({ part: 'gateway', name, unit: 'Mbit/s', isRate: true }, samples)
+  return [of('client to guest', up), of('guest to client', down)]
+}
+
+async function mbitPerSecond(transfer: () => Promise<void>): Promise<number> {
+  const start = performance.now()
+  await transfer()
+  return (BYTES * 8) / 1000 / (performance.now() - start)
 }
 
 async function toGuest(live: LiveGuest): Promise<void> {
-  const cpu = process.cpuUsage()
-  const start = performance.now()
   const socket = connect(live.network.hostPorts[0]!, '127.0.0.1')
   for (let sent = 0; sent < BYTES; sent += PIECE.length) {
     if (!socket.write(PIECE)) await once(socket, 'drain')
@@ -66,12 +82,9 @@ async function toGuest(live: LiveGuest): Promise<void> {
   socket.end()
   socket.resume()
   await once(socket, 'close')
-  report('client to guest', start, cpu)
 }
 
 async function fromGuest(live: LiveGuest): Promise<void> {
-  const cpu = process.cpuUsage()
-  const start = performance.now()
   const socket = connect(live.network.hostPorts[1]!, '127.0.0.1')
   let received = 0
   socket.on('data', (bytes: Buffer) => {
@@ -79,12 +92,4 @@ async function fromGuest(live: LiveGuest): Promise<void> {
   })
   await once(socket, 'close')
   if (received !== BYTES) throw new Error(`${received} of ${BYTES} bytes`)
-  report('guest to client', start, cpu)
 }
-
-const live = await open()
-for (let round = 0; round < 2; round++) {
-  await toGuest(live)
-  await fromGuest(live)
-}
-await live.close()
