@@ -139,7 +139,7 @@ export class Joiner implements Role {
       case 'convicted':
         return context.halt(`memory changed by itself: ${input.report}`)
       case 'diskFailed':
-        return context.halt(`the disk failed while joining: ${input.reason}`)
+        return this.#giveUp(`the disk failed while joining: ${input.reason}`)
     }
   }
 
@@ -249,6 +249,13 @@ export class Joiner implements Role {
       return this.#link.close()
     }
     this.#acknowledge()
+  }
+
+  /** Ends, and has the primary know why: it tells people, and waits before it stops its machine for another copy. */
+  #giveUp(reason: string): void {
+    const { context } = this.#parts
+    if (this.#link.isUp) context.send(this.#link.channel, { kind: 'yield', reason }, true)
+    context.halt(reason)
   }
 
   #acknowledge(): void {

@@ -4,6 +4,7 @@
  */
 import { randomBytes } from 'node:crypto'
 import type { Duplex } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { assert } from '../../base/assert.ts'
 import { BaseImage } from '../../host/base_image.ts'
 import { ControlServer } from '../../host/control_server.ts'
@@ -46,8 +47,12 @@ export interface HostEnd {
   /** Whether the machine has ended in order: then there is nothing to start again. */
   readonly isStopped: boolean
   readonly reason: string
+  /** Whether it waited in vain for what it had still to close: a disk that hangs. Only a signal ends such a process. */
+  readonly isStuck?: boolean
 }
 
+/** How long what is open may take to close, as a disk that has a lot to sync. */
+const CLOSE_MS = 10_000
 /** How long what was sent last may take to leave. */
 const FAREWELL_MS = 200
 const LOOK_MS = 50
@@ -55,11 +60,9 @@ const LOOK_MS = 50
 /** Runs until the member ends. Throws a UserError if it cannot start. */
 export async function runHost(config: HostConfig, options: HostOptions): Promise<HostEnd> {
   const host = await Host.open(config, options)
-  try {
-    return await host.ended
-  } finally {
-    await host.close()
-  }
+  const end = await host.ended
+  const isClosed = await Promise.race([host.close().then(() => true), sleep(CLOSE_MS, false)])
+  return isClosed ? end : { ...end, isStuck: true }
 }
 
 interface HostParts {
@@ -120,8 +123,10 @@ class Host {
     this.#control?.close()
     await this.#metrics?.close()
     await this.#heartbeat?.close()
+    // Before the disk, which may hang: whoever dials this process is to hear at once that it is gone.
+    const listening = this.#listener?.close()
     await this.#process?.end()
-    await this.#listener?.close()
+    await listening
     await this.#parts.base.close()
     await this.#parts.directory.close()
   }

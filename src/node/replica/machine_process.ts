@@ -47,7 +47,7 @@ export interface ProcessOptions extends MemberOptions {
   dial(host: string, events: DialEvents): void
   /** What the thread of the heartbeats has heard from another host, which counts as a sign of life of its channel. */
   heardFrom(host: string): PeerHeartbeat | undefined
-  readonly replica: Omit<ReplicaOptions, 'give' | 'joinGeneration'>
+  readonly replica: Omit<ReplicaOptions, 'give' | 'joinGeneration' | 'diskLimitMs'>
   /** The member has ended; outputs that are queued do not leave any more. */
   onHalted(reason: string): void
   onNotice(text: string): void
@@ -86,8 +86,9 @@ export class MachineProcess {
   constructor(options: ProcessOptions) {
     this.#options = options
     const { joinGeneration } = options
+    const { diskLimitMs } = options.settings
     const give = (input: Input): void => this.#give(input)
-    this.replica = new Replica({ ...options.replica, joinGeneration, give })
+    this.replica = new Replica({ ...options.replica, joinGeneration, diskLimitMs, give })
     this.console = new ConsoleHub()
     this.member = new Member(options)
     const tickMs = Math.max(1, options.settings.heartbeatMs / 2)

@@ -45,6 +45,7 @@ async function newReplica(): Promise<Setting> {
   const replica = new Replica({
     ...parts,
     joinGeneration: randomIdentity(),
+    diskLimitMs: 30_000,
     give: (input) => given.push(input),
     onNotice: () => {},
     onFailed: (message) => assert.fail(message),
