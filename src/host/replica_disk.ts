@@ -18,6 +18,7 @@
 import { assert } from '../base/assert.ts'
 import { BadExtents } from './bad_extents.ts'
 import { BlockChecksums, withChecksums } from './block_checksums.ts'
+import { FaultyDisk } from './disk_faults.ts'
 import { DiskQueue, type DiskRequest } from './disk_queue.ts'
 import { DiskScrubber, type SectorExtent } from './disk_scrubber.ts'
 import type { HeldDisk } from './held_disk.ts'
@@ -47,6 +48,8 @@ export interface ReplicaDiskOptions {
 export class ReplicaDisk {
   /** Checks what was written, while it is started; present if `onCorrupt` was given. */
   readonly scrubber: DiskScrubber | undefined
+  /** For tests. */
+  readonly faults: FaultyDisk
   readonly #disk: OverlayDisk
   readonly #timed: TimedDisk
   readonly #events: ReplicaDiskEvents
@@ -58,7 +61,8 @@ export class ReplicaDisk {
   constructor(disk: OverlayDisk, events: ReplicaDiskEvents, { retryMs, limitMs }: ReplicaDiskOptions) {
     this.#disk = disk
     this.#events = events
-    const timed = new TimedDisk(disk, limitMs, (problem) => {
+    this.faults = new FaultyDisk(disk)
+    const timed = new TimedDisk(this.faults, limitMs, (problem) => {
       if (!this.#isClosed) events.onFailed(problem)
     })
     this.#timed = timed

@@ -442,6 +442,16 @@ test('a primary that only refuses is no primary that lives: it may be unable to 
   assert.ok(lines.includes('propose 3 go live b1/- life 1'))
 })
 
+test('a copy whose disk fails while it joins says so and halts', () => {
+  const subject = asking()
+  subject.connect(1, A)
+  subject.receive(1, START)
+  assert.deepEqual(subject.step({ kind: 'diskFailed', reason: 'no room' }), [
+    'send 1 yield !',
+    'halt: the disk failed while joining: no room',
+  ])
+})
+
 test('a sealed backup whose disk fails waits for it', () => {
   const subject = backup()
   subject.receive(1, { kind: 'batch', bytes: batch(12, 3) })

@@ -4,6 +4,7 @@ import type { JsonObject, JsonValue } from '../../base/canonical_json.ts'
 import { UserError } from '../../base/errors.ts'
 import { PORT } from '../../board/computer.ts'
 import { type ControlMethod, type ControlSession, controlMethod } from '../../host/control_server.ts'
+import { DISK_FAULTS } from '../../host/disk_faults.ts'
 import type { OperatorCommand } from '../../replication/ports.ts'
 import { Primary } from '../../replication/primary.ts'
 import type { MachineRecord } from '../machine_record.ts'
@@ -97,6 +98,10 @@ export function controlMethods(host: ControlledHost): Record<string, ControlMeth
     return {
       flipBit: method(z.strictObject({ isWritten: z.boolean() }), ({ isWritten }) => {
         machine.replica.send({ kind: 'flipBit', isWritten })
+        return {}
+      }),
+      diskFault: method(z.strictObject({ fault: z.enum(DISK_FAULTS) }), ({ fault }) => {
+        machine.replica.injectDiskFault(fault)
         return {}
       }),
     }

@@ -8,6 +8,7 @@
 import { assert } from '../../base/assert.ts'
 import { FormatError, UserError } from '../../base/errors.ts'
 import type { BaseImage } from '../../host/base_image.ts'
+import type { DiskFault } from '../../host/disk_faults.ts'
 import { systemErrorCode } from '../../host/file_error.ts'
 import type { HeldDisk } from '../../host/held_disk.ts'
 import type { JoiningDisk } from '../../host/joined_disk.ts'
@@ -168,6 +169,11 @@ export class Replica {
   #order(command: MachineCommand): void {
     if (this.#behindBoot === undefined) this.#machine.send(command)
     else this.#behindBoot.push(command)
+  }
+
+  /** A fault that tests inject; without a disk there is nothing to fail. */
+  injectDiskFault(fault: DiskFault): void {
+    if (this.#disk !== undefined) this.#disk.faults.fault = fault
   }
 
   /** Resolves when all chunks that have come so far are stored. */
