@@ -54,6 +54,8 @@ export interface ListenerOptions {
   readonly services: Readonly<Partial<Record<Service, ServiceHandler>>>
   /** Told of those who were turned away; not more often than a log can bear. */
   readonly onNotice: (line: string) => void
+  /** Told of a peer that has proved its name, and is refused a service all the same: it has other terms, say. */
+  readonly onRefused?: (peerName: string, service: Service, reason: string) => void
   /** How long a peer may take for TLS and hello. 5000 by default. */
   readonly handshakeMs?: number
   /** Connections whose handshake has not finished. 64 by default. */
@@ -195,12 +197,14 @@ class Listener implements SecureListener {
 
   /** Why a peer is not accepted, if it is not. */
   #refusal(socket: TLSSocket, { service, from, to, terms }: Hello): string | undefined {
-    const { credentials, name, services } = this.#options
+    const { credentials, name, services, onRefused } = this.#options
     if (!credentials.isPeer(socket, from)) return `whoever calls itself ${from} has not proved that it is`
     if (to !== name) return `this is ${name}, not ${to}`
     const handler = services[service]
     if (handler === undefined) return `${name} does not serve '${service}'`
-    return disagreement({ name: from, terms }, { name, terms: handler.terms() })
+    const reason = disagreement({ name: from, terms }, { name, terms: handler.terms() })
+    if (reason !== undefined) onRefused?.(from, service, reason)
+    return reason
   }
 
   /** The reason must have time to arrive, so the socket stays, deaf, until the peer closes it or its time is up. */

@@ -120,6 +120,8 @@ export class Backup implements Role {
       if (outcome.kind === 'lost') this.#parts.context.halt('the claim was lost')
       return
     }
+    // The machine has ended in order, with this copy: nothing is left to start again.
+    if (current.phase === 'stopped') return this.#parts.context.halt('stopped')
     if (partOf(this.#parts.context, current) !== 'primary') {
       return this.#parts.context.halt(`replaced: configuration ${current.epoch} (${current.change})`)
     }

@@ -106,6 +106,7 @@ export class Joiner implements Role {
       transfer.log.gate.checkInvariants()
       return this.#parts.become(new Backup(this.#parts, current, transfer.log, this.#link))
     }
+    if (transfer !== undefined && current.phase === 'stopped') return context.halt('stopped')
     // The disk is half written by now: only a new process with a new generation may try again.
     if (transfer !== undefined) {
       return context.halt(

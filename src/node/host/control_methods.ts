@@ -27,6 +27,10 @@ export interface HostStatus {
   readonly role: 'starting' | 'joining' | 'backup' | 'primary'
   readonly protection: 'protected' | 'not protected' | 'stopped' | 'halted'
   readonly reason: string | null
+  /** What there is to say about the reason, for people. */
+  readonly detail: string | null
+  /** Why the other hosts have no channel to this one, or this one none to them, by their names. */
+  readonly refusals: Readonly<Record<string, string>>
   /** Of the configuration, if this is the primary. */
   readonly epoch: number | null
   readonly life: number | null
@@ -48,6 +52,8 @@ export function hostStatus({ process: machine, config }: ControlledHost): HostSt
     ...{ machine: config.machine, host: config.host, pid: process.pid },
     ...{ role: member.role.name, protection: protection.state },
     reason: 'reason' in protection ? protection.reason : null,
+    detail: ('detail' in protection ? protection.detail : undefined) ?? null,
+    refusals: machine.refusals,
     epoch: primary?.configuration.epoch ?? null,
     life: primary?.configuration.life ?? null,
     position: `${replica.position}`,

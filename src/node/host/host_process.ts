@@ -191,6 +191,10 @@ class Host {
     const { config, credentials, options } = this.#parts
     return listenSecure({
       ...{ credentials, name: config.host, ...config.listen, onNotice: options.onNotice },
+      onRefused: (name, service, reason) => {
+        if (service === 'replication' && Object.hasOwn(config.peers, name))
+          this.#process?.onRefusal(name, reason)
+      },
       services: {
         replication: {
           terms: () => this.#terms(),

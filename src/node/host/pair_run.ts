@@ -6,6 +6,7 @@ import { UserError } from '../../base/errors.ts'
 import { InUseError, LockFile } from '../../host/lock_file.ts'
 import { GATEWAY_NAME, HOST_NAMES, type Pair } from './pair.ts'
 import { PairControl } from './pair_control.ts'
+import { processPath, supervisorLockPath } from './pair_processes.ts'
 import { Supervisor, type SupervisorEvents } from './supervisor.ts'
 
 /** How this program is started: what comes before a command's name. */
@@ -38,7 +39,7 @@ export class PairRun {
     const control = await PairControl.open(pair)
     const { command } = program
     const processes = pair.processes.map((name) => ({
-      ...{ name, command, logFile: pair.logPath(name) },
+      ...{ name, command, logFile: pair.logPath(name), noteFile: processPath(pair, name) },
       parameters: (isFirst: boolean): string[] => {
         const kind = name === GATEWAY_NAME ? 'gateway' : 'host'
         const restart = kind === 'host' && isFirst ? ['--restart'] : []
@@ -102,23 +103,9 @@ function signal(pid: number, name: NodeJS.Signals): void {
 /** The process that supervises a pair, for whoever has to signal it. */
 export const pidPath = (pair: Pair): string => join(pair.directory, 'supervisor.pid')
 
-/** Whether a process supervises a pair: then nobody else can start it. */
-export async function isSupervised(pair: Pair): Promise<boolean> {
-  try {
-    const lock = await LockFile.acquire(lockPath(pair), `machine ${pair.name}`)
-    await lock.release()
-    return false
-  } catch (error) {
-    if (error instanceof InUseError) return true
-    throw error
-  }
-}
-
-const lockPath = (pair: Pair): string => join(pair.directory, 'lock')
-
 async function lockPair(pair: Pair): Promise<LockFile> {
   try {
-    return await LockFile.acquire(lockPath(pair), `machine ${pair.name}`)
+    return await LockFile.acquire(supervisorLockPath(pair), `machine ${pair.name}`)
   } catch (error) {
     if (!(error instanceof InUseError)) throw error
     throw new UserError(`machine ${pair.name} runs already: see understudy status ${pair.name}`)

@@ -201,10 +201,16 @@ test('a channel that cannot be opened is told once for each reason, however ofte
   const arbiter = new MemoryArbiter()
   const primary = { host: 'a', incarnation: 'cafe', diskGeneration: randomIdentity() }
   arbiter.decision = encodeConfiguration(startCold(undefined, primary))
-  const { dialled, notices } = await start(arbiter, false, ({ failed }) => failed(false, 'another build'))
+  const { machine, dialled, notices } = await start(arbiter, false, ({ failed }) =>
+    failed(false, 'another build'),
+  )
   await until('dials', () => dialled.length >= 4)
   assert.deepEqual(
     notices.filter((line) => line.startsWith('no channel')),
     ['no channel to a: another build'],
   )
+  assert.deepEqual(machine.refusals, { a: 'another build' })
+  const [near] = duplexPair()
+  machine.accept(near, 'a')
+  assert.deepEqual(machine.refusals, {}, 'a channel has come about')
 })

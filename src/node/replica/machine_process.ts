@@ -53,6 +53,9 @@ export interface ProcessOptions extends MemberOptions {
   onNotice(text: string): void
 }
 
+/** It is dialled many times a second: what was said longer ago than this is over. */
+const REFUSAL_MS = 15_000
+
 interface OpenChannel {
   readonly outgoing: Outgoing
   /** The host at the other end. */
@@ -74,6 +77,8 @@ export class MachineProcess {
   readonly #dialing = new Set<number>()
   /** Why the last dial failed. */
   #dialProblem = ''
+  /** Hosts with which no channel came about, and why. */
+  readonly #refusals = new Map<string, { readonly reason: string; readonly atMs: number }>()
   #accepted = 0
   #inputs: Input[] = []
   #isDraining = false
@@ -100,8 +105,21 @@ export class MachineProcess {
     this.#give({ kind: 'operator', command })
   }
 
+  /** Why there is no channel to or from other hosts, by their names, where that was tried lately. */
+  get refusals(): Record<string, string> {
+    const since = performance.now() - REFUSAL_MS
+    const recent = [...this.#refusals].filter(([, { atMs }]) => atMs >= since)
+    return Object.fromEntries(recent.map(([host, { reason }]) => [host, reason]))
+  }
+
+  /** One of the hosts that may have a copy has dialled, or was, and it came to nothing. */
+  onRefusal(host: string, reason: string): void {
+    this.#refusals.set(host, { reason, atMs: performance.now() })
+  }
+
   /** The process at `host` has opened a channel to this one. */
   accept(stream: Duplex, host: string): void {
+    this.#refusals.delete(host)
     this.#accepted += 2
     const number = this.#accepted
     this.#open(number, stream, host)
@@ -125,6 +143,7 @@ export class MachineProcess {
       opened: (stream) => {
         if (!this.#dialing.delete(number)) return void stream.end()
         this.#dialProblem = ''
+        this.#refusals.delete(host)
         this.#open(number, stream, host)
         this.#give({ kind: 'opened', channel: number, host })
       },
@@ -133,6 +152,7 @@ export class MachineProcess {
         if (!isRefused && reason !== this.#dialProblem)
           this.#options.onNotice(`no channel to ${host}: ${reason}`)
         this.#dialProblem = reason
+        if (!isRefused) this.onRefusal(host, reason)
         if (this.#dialing.delete(number)) this.#give({ kind: 'closed', channel: number, isRefused })
       },
     })
