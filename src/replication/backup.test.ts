@@ -428,6 +428,28 @@ test('outputs from before this copy joined are emitted again if nobody knows tha
   assert.deepEqual(subject.step({ kind: 'linkUp', left: [] }), ['release 1:9'])
 })
 
+test('why the primary refuses this copy is told once for each reason, however often it is asked', () => {
+  const subject = backup()
+  const told: string[] = []
+  let channel = 1
+  for (const reason of ['busy', 'busy', 'busy', 'gone', 'gone']) {
+    for (const effect of subject.member.step({
+      kind: 'message',
+      channel,
+      message: { kind: 'refused', reason },
+    }))
+      if (effect.kind === 'tell') told.push(effect.text)
+    const dialled = subject.wait(100).findLast((text) => text.startsWith('dial'))
+    channel = Number(dialled?.split(' ')[1])
+    subject.connect(channel, A)
+    subject.answer(PAIR)
+  }
+  assert.deepEqual(
+    told,
+    ['busy', 'gone'].map((reason) => `the primary refuses this copy: ${reason}`),
+  )
+})
+
 test('a primary that only refuses is no primary that lives: it may be unable to drop this copy', () => {
   const subject = backup()
   const lines: string[] = []

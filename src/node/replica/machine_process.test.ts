@@ -62,11 +62,12 @@ class MemoryArbiter implements Arbiter {
 
 class TestNetwork implements Network {
   events: NetworkEvents | undefined
+  isAway = false
   isClosed = false
 
   attach(_place: unknown, events: NetworkEvents): void {
     this.events = events
-    setImmediate(() => events.onUp([]))
+    if (!this.isAway) setImmediate(() => events.onUp([]))
   }
 
   put(): void {}
@@ -93,10 +94,11 @@ async function start(
   arbiter: MemoryArbiter,
   hasDisk: boolean,
   settle?: (events: DialEvents) => void,
+  kernel = image,
 ): Promise<Setting> {
   const network = new TestNetwork()
   const [notices, halts, dialled]: [string[], string[], Duplex[]] = [[], [], []]
-  const replica = await smallReplica(folder, image, base, hasDisk)
+  const replica = await smallReplica(folder, kernel, base, hasDisk)
   const onNotice = (text: string): void => void notices.push(text)
   const machine = new MachineProcess({
     ...{ machine: 'small', host: 'b', incarnation: 'beef', diskGeneration: replica.disk?.generation },
@@ -159,6 +161,18 @@ test('a network brings frames, and nothing that is for other ports', async () =>
   await until('booted', () => machine.replica.position > 0n)
   await machine.replica.inspect()
   assert.equal(notices.filter((line) => line.includes('refused')).length, 3)
+})
+
+test('a console shows what the machine prints while its network is away', async () => {
+  const printing = await smallImage(
+    mkdtempSync(join(folder, 'printing-')),
+    'li t0, 0x10000000; li t1, 65; sb t1, 0(t0); again: wfi; j again',
+  )
+  const { machine, network } = await start(new MemoryArbiter(), true, undefined, printing)
+  network.isAway = true
+  const shown: number[] = []
+  machine.console.listen(({ bytes }) => shown.push(...bytes))
+  await until('printed', () => shown.includes(65))
 })
 
 test('what a network still has to send does not leave after the halt', async () => {

@@ -141,7 +141,7 @@ export class MachineProcess {
     this.#dialing.add(number)
     this.#options.dial(host, {
       opened: (stream) => {
-        if (!this.#dialing.delete(number)) return void stream.end()
+        if (!this.#dialing.delete(number)) return void stream.destroy()
         this.#dialProblem = ''
         this.#refusals.delete(host)
         this.#open(number, stream, host)
@@ -289,6 +289,9 @@ export class MachineProcess {
         onInput: (port, bytes) => this.#onInput(port, bytes),
       },
     )
+    // A console is here, and need not wait until the network is. What is released meanwhile for the network is dropped
+    // there, and released again when its link is up.
+    this.#inputs.push({ kind: 'linkUp', left: [] })
   }
 
   /** A network brings frames. Entropy and the like are not for it to choose. */

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
-import { PassThrough } from 'node:stream'
+import { once } from 'node:events'
+import { duplexPair, PassThrough } from 'node:stream'
 import { test } from 'node:test'
 import { setTimeout } from 'node:timers/promises'
 import type { Message } from '../../replication/message.ts'
@@ -73,4 +74,16 @@ test('what waits leaves before the end', async () => {
   await turn()
   assert.deepEqual(words(), ['configured'])
   assert.equal(stream.writableEnded, true)
+})
+
+test('a peer that does not read what was sent last loses the channel all the same', async () => {
+  const [near, far] = duplexPair()
+  const outgoing = new Outgoing(near, true)
+  // More than a stream takes while nobody reads at its other end.
+  const bytes = new Uint8Array(1 << 20)
+  outgoing.send({ kind: 'chunk', join: 1, number: 0, isLast: false, bytes })
+  const closed = once(near, 'close')
+  outgoing.end(20)
+  await closed
+  assert.ok(near.destroyed && !far.readableEnded)
 })

@@ -15,6 +15,7 @@ import type { JoiningDisk } from '../../host/joined_disk.ts'
 import type { MachineDirectory } from '../../host/machine_directory.ts'
 import type { OverlayDisk } from '../../host/overlay_disk.ts'
 import { ReplicaDisk, type ReplicaDiskEvents } from '../../host/replica_disk.ts'
+import { NoticeLimit } from '../../host/secure_notices.ts'
 import { withinTime } from '../../host/time_limit.ts'
 import type { ExecutionState } from '../../replication/message.ts'
 import type { Effect, Frontier, Input } from '../../replication/ports.ts'
@@ -95,12 +96,15 @@ export class Replica {
   readonly #inspections = new Map<number, (found: Inspection | undefined) => void>()
   #inspected = 0
   #isOver = false
+  /** For what a guest can do as often as it likes. */
+  readonly #notices: NoticeLimit
   /** For how long the machine stood still for the last state that was taken. */
   snapshotStopMs: number | undefined
 
   constructor(options: ReplicaOptions) {
     this.#options = options
     this.#overlay = options.disk
+    this.#notices = new NoticeLimit(options.onNotice)
     this.#machine = new MachineHandle(options.thread, (report) => this.#onReport(report))
   }
 
@@ -418,7 +422,7 @@ export class Replica {
       case 'flipped':
         return this.#options.onNotice(`a bit was flipped in page ${report.page} of RAM`)
       case 'restarted':
-        return this.#options.onNotice('the guest starts anew')
+        return this.#notices.say('the guest starts anew')
       case 'inspected':
         this.#inspections.get(report.request)?.(report.found)
         this.#inspections.delete(report.request)
