@@ -25,6 +25,8 @@ import { PACK_PAGES, packPages } from './packed_pages.ts'
 import { StateReceiver, type StateSink, StateSource } from './state_transfer.ts'
 import type { Inspection, MachineCommand, MachineReport, ThreadEffect } from './thread_messages.ts'
 
+/** How long the machine may stand still for a state that somebody asks for. */
+const TAKE_MS = 10_000
 /** To install a state syncs all of its disk, which takes longer than what the guest asks for: so many times the limit. */
 const INSTALL_LIMITS = 10
 
@@ -211,7 +213,7 @@ export class Replica {
 
   async #start(overlay: OverlayDisk, effect: ThreadEffect & { kind: 'boot' }): Promise<void> {
     // What a crash has left unsynced is read by the guest, and must not be lost any more.
-    await overlay.flush()
+    await this.#inTime(overlay.flush(), 'syncing the disk')
     const { recording, onNotice } = this.#options
     if (recording !== undefined && !this.#isOver)
       this.#recording = await LifeRecording.begin(recording, effect.life, overlay, onNotice)
@@ -281,9 +283,10 @@ export class Replica {
 
   /**
    * The state of the primary's machine at some position from now on, with its disk, which has to be released. Throws a
-   * UserError if this is no primary, or its state goes to a joining copy at the moment.
+   * UserError if this is no primary, or its state goes to a joining copy at the moment; rejects with one if requests to the
+   * disk do not end for `limitMs`, for which the machine stands still.
    */
-  takeState(): Promise<TakenState> {
+  takeState(limitMs = TAKE_MS): Promise<TakenState> {
     if (!this.#isPrimary) throw new UserError('this copy is not the primary')
     if (this.#wantedJoin !== undefined || this.#isHeld)
       throw new UserError('the state is on its way to a new copy: try again when the machine is protected')
@@ -291,7 +294,24 @@ export class Replica {
     this.#isHeld = true
     const number = --this.#states
     this.#order({ kind: 'snapshot', join: number, baseGeneration: undefined })
-    return new Promise((resolve) => this.#takers.set(number, resolve))
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#dropTaker(number)
+        reject(new UserError('requests to the disk do not end: its state cannot be taken'))
+      }, limitMs)
+      this.#takers.set(number, (taken) => {
+        clearTimeout(timer)
+        resolve(taken)
+      })
+    })
+  }
+
+  /** Nobody waits for this state any more: the machine goes on. */
+  #dropTaker(number: number): void {
+    this.#takers.delete(number)
+    this.#isHeld = false
+    this.#order({ kind: 'dropSnapshot', join: number })
+    this.#beginWaitingJoin()
   }
 
   #onState({ join, frontier, state, pages, stopMs }: MachineReport & { kind: 'stateTaken' }): void {
