@@ -67,6 +67,8 @@ function drawSettings(random: Random): Settings {
     digestMs: random.pick([300, 1000]),
     chunkWindow: random.pick([1, 3, 8]),
     joinGateMs: random.pick([1500, 5000]),
+    joinRetryMs: 300,
+    joinRetryMaxMs: 2000,
     onDivergence: random.chance(0.8) ? 'primary' : 'stop',
   }
 }

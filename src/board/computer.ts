@@ -247,6 +247,11 @@ export class Computer {
     return this.#uart.room
   }
 
+  /** How many frames the network device takes now without losing any for want of a buffer. */
+  get frameRoom(): number {
+    return this.#net?.room ?? Number.POSITIVE_INFINITY
+  }
+
   /** The RTC's distance from guest time that makes it show `unixNs` now. */
   rtcOffsetFor(unixNs: bigint): bigint {
     return BigInt.asUintN(64, unixNs - this.machine.now * 100n)

@@ -6,6 +6,8 @@ import { openPair } from './machines.ts'
 import { openTerminal } from './terminal.ts'
 
 const RETRY_MS = 100
+/** Keys that wait while there is no primary; more are lost, as a serial line loses them. */
+const TYPED_BYTES_MAX = 64 * 1024
 /** The serial port, as outputs are numbered. */
 const UART = 0
 
@@ -27,6 +29,7 @@ class ConsoleSession {
   #onDown: () => void = () => {}
   /** Keys that nobody could take so far. */
   #typed: Uint8Array[] = []
+  #typedBytes = 0
 
   constructor(control: PairControl) {
     this.#control = control
@@ -57,6 +60,7 @@ class ConsoleSession {
         onClose: () => this.#onDown(),
       })
       await this.#client.request('console')
+      this.#typedBytes = 0
       for (const bytes of this.#typed.splice(0)) this.#client.bytes(UART, bytes)
       await down
     } catch {
@@ -66,8 +70,10 @@ class ConsoleSession {
   }
 
   async #type(bytes: Uint8Array): Promise<void> {
-    if (this.#client === undefined) this.#typed.push(bytes.slice())
-    else this.#client.bytes(UART, bytes)
+    if (this.#client !== undefined) return void this.#client.bytes(UART, bytes)
+    if (this.#typedBytes + bytes.length > TYPED_BYTES_MAX) return
+    this.#typed.push(bytes.slice())
+    this.#typedBytes += bytes.length
   }
 
   #leave(): void {

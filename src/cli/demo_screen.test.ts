@@ -13,6 +13,7 @@ const PICTURE: DemoPicture = {
     ...{ name: 'demo', protection: 'not protected', reason: 'backup joining', epoch: 3, position: '1' },
     ...{ primary: { host: 'b', pid: 12 }, backup: null, lagMs: 4.2, logBytesPerSecond: 54_321 },
     ...{ outputDelayMs: { p50: 1, p99: 4.25 }, forwards: [], metrics: {}, hosts: [] },
+    detail: null,
   },
 }
 

@@ -1,4 +1,5 @@
 /** What `understudy host` does. */
+import { endAtOnce } from '../host/end_at_once.ts'
 import { collectGarbage } from '../node/heap.ts'
 import { hostConfigSchema } from '../node/host/host_config.ts'
 import { runHost } from '../node/host/host_process.ts'
@@ -35,6 +36,10 @@ async function runMachine(path: string, { restart, force }: HostCommandOptions):
     ...{ mayRestart: restart === true, isForced: force === true },
   })
   onNotice(`ends: ${end.reason}`)
+  if (end.isStuck === true) {
+    onNotice('its disk has not been closed so far: it is left as it is')
+    endAtOnce()
+  }
   collectGarbage()
   process.exit(end.isStopped ? EXIT_CODE.success : EXIT_CODE.halted)
 }

@@ -87,7 +87,10 @@ export function define(command: Command): void {
       'an output waits until the backup has the log: received, or has executed it: executed',
     )
     .option('--append <ARGS>', 'more kernel parameters')
-    .option('--allow-loopback', "the guest may reach this computer's own loopback at 10.0.2.2")
+    .option(
+      '--allow-loopback',
+      "the guest may reach this computer's own loopback at 10.0.2.2, and its link-local network",
+    )
     .option('--load <FILE>', 'make the machine from a snapshot: what it was then, in a life of its own')
     .option('--record', "keep the log of each life in the machine's directory, for `understudy replay`")
     .option('--allow-faults', 'tests may inject faults')

@@ -4,7 +4,7 @@ import { closeSync, openSync } from 'node:fs'
 import { UserError } from '../base/errors.ts'
 import { imageNames, openImage, type StoredImage } from '../image/store.ts'
 import { Pair } from '../node/host/pair.ts'
-import { PairControl, type PairStatus } from '../node/host/pair_control.ts'
+import { PairControl, type PairStatus, reasonText } from '../node/host/pair_control.ts'
 import { pairDifference } from '../node/host/pair_difference.ts'
 import { placePair } from '../node/host/pair_placement.ts'
 import { PairRun } from '../node/host/pair_run.ts'
@@ -84,6 +84,7 @@ async function runAttached(pair: Pair, isForeground: boolean): Promise<void> {
   const say = (text: string): void => writeOutput(isForeground ? `${text}\n` : logLine(text))
   const signals = new StopSignals()
   const run = await PairRun.start(pair, programStart(), {
+    onAdopted: (name, pid) => say(`process ${name} runs already (pid ${pid}): it is watched over`),
     onEnded: (name, how, isDone) => {
       if (!isDone) say(`process ${name} has ended (${how}): it is started again`)
     },
@@ -119,7 +120,9 @@ async function showUntilOver(
 }
 
 /** A pair's state in a line. */
-export function summary({ protection, reason, epoch, primary, backup, forwards }: PairStatus): string {
+export function summary(status: PairStatus): string {
+  const { protection, epoch, primary, backup, forwards } = status
+  const reason = reasonText(status)
   const state = reason === null ? protection : `${protection} (${reason})`
   if (primary === null) return state
   const copies = `primary ${primary.host} (pid ${primary.pid})${backup === null ? '' : `, backup ${backup.host} (pid ${backup.pid})`}`

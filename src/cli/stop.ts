@@ -23,7 +23,7 @@ export function define(command: Command): void {
       const { UserError } = await import('../base/errors.ts')
       const { writeOutput } = await import('./standard_streams.ts')
       const { summary } = await import('./run_session.ts')
-      const { isSupervised } = await import('../node/host/pair_run.ts')
+      const { isSupervised } = await import('../node/host/pair_processes.ts')
       const pair = openPair(name)
       const control = await PairControl.open(pair)
       const client = await control.connectToPrimary()

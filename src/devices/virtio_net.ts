@@ -78,6 +78,11 @@ export class VirtioNet implements VirtioFunction {
     return this.#dropped
   }
 
+  /** How many frames it takes without losing one to the backlog; while nothing in the guest listens, all are lost. */
+  get room(): number {
+    return RECEIVE_BACKLOG_MAX - this.#backlog.length
+  }
+
   /**
    * Takes a frame from outside. It is dropped, and counted, while the driver is not running or the link is
    * down, when the backlog is full, and when its length is none that a frame can have.

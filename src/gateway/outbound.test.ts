@@ -30,16 +30,19 @@ describe('where a guest may connect to', () => {
     }
   })
 
-  it('is the host itself only where that is allowed', () => {
+  it('is the host itself, its own link and the metadata of its cloud only where that is allowed', () => {
     const own = Object.values(networkInterfaces())
       .flatMap((all) => all ?? [])
       .filter(({ family }) => family === 'IPv4')
       .map((each) => each.address)
     assert.ok(own.length > 0)
-    for (const host of [...own, '127.0.0.1', '127.9.9.9', '0.0.0.0', '0.0.0.1']) {
+    const near = ['169.254.169.254', '169.254.0.1', '169.254.255.254', '168.63.129.16', '100.100.100.200']
+    for (const host of [...own, ...near, '127.0.0.1', '127.9.9.9', '0.0.0.0', '0.0.0.1']) {
       assert.equal(outbound(false)(host), 'refused', host)
       assert.equal(outbound(true)(host), `${host}:80`)
     }
+    for (const beside of ['169.253.255.255', '169.255.0.0'])
+      assert.equal(outbound(false)(beside), `${beside}:80`)
     assert.equal(outbound(false)('10.0.2.2'), 'refused')
     assert.equal(outbound(true)('10.0.2.2'), '127.0.0.1:80')
   })

@@ -2,10 +2,22 @@
 import { isIP, isIPv4 } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { UserError } from '../base/errors.ts'
-import { ipv4FromText, ipv4Text, isLoopback, isMulticastOrReserved, networkMask } from './stack/address.ts'
+import {
+  ipv4FromText,
+  ipv4Text,
+  isLinkLocal,
+  isLoopback,
+  isMulticastOrReserved,
+  networkMask,
+} from './stack/address.ts'
 import type { DhcpSettings } from './stack/dhcp.ts'
 
 const DNS_PORT = 53
+/**
+ * Where clouds tell a machine, and whoever asks from there, its keys, beside the link-local addresses that most of them
+ * use: Azure's, Alibaba's, and Oracle's.
+ */
+const METADATA: ReadonlySet<string> = new Set(['168.63.129.16', '100.100.100.200', '192.0.0.192'])
 /** The host's own addresses change seldom, and to ask for them takes a system call or more. */
 const OWN_ADDRESSES_MS = 1000
 
@@ -39,7 +51,8 @@ export class Outbound {
 
   /**
    * Where a connection to `address` goes; undefined if it may not be made. The gateway's address is the host's loopback,
-   * as far as that is allowed: a service that listens there alone does not expect a guest.
+   * as far as that is allowed: a service that listens there alone does not expect a guest. The same permission is needed
+   * for what answers the host because it is that host: its own link, with the metadata that clouds keep there.
    */
   destination(address: number, port: number): Destination | undefined {
     const { gatewayAddress, dnsAddress, guestAddress, prefix, allowLoopback } = this.#options
@@ -50,8 +63,13 @@ export class Outbound {
     const isOnLink = ((address ^ guestAddress) & mask) === 0
     if (address === dnsAddress || isOnLink || isMulticastOrReserved(address)) return undefined
     const host = ipv4Text(address)
-    if (!allowLoopback && (isLoopback(address) || this.#isOwn(host))) return undefined
+    if (!allowLoopback && this.#isOfHost(address, host)) return undefined
     return { host, port }
+  }
+
+  /** Whether it is the host itself, or means another to each host that asks. */
+  #isOfHost(address: number, host: string): boolean {
+    return isLoopback(address) || isLinkLocal(address) || METADATA.has(host) || this.#isOwn(host)
   }
 
   #isOwn(host: string): boolean {

@@ -135,3 +135,13 @@ test('of many that meet a dead lock at once at most one gets it, and nothing is 
     for (const lock of taken) await lock.release()
   }
 })
+
+test('whether a lock is held is asked without taking it', async () => {
+  const path = newPath()
+  assert.equal(await LockFile.isHeld(path), false)
+  const child = await holder(path)
+  assert.equal(await LockFile.isHeld(path), true)
+  child.kill('SIGKILL')
+  await once(child, 'exit')
+  assert.equal(await LockFile.isHeld(path), false)
+})

@@ -12,22 +12,14 @@
  * the claim is held and the token is still there, nobody else can have replaced the lock.
  */
 import { randomBytes } from 'node:crypto'
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { link, open, readFile, unlink } from 'node:fs/promises'
-import { hostname } from 'node:os'
 import { canonicalJson } from '../base/canonical_json.ts'
 import { UserError } from '../base/errors.ts'
 import { temporaryName } from './atomic_file.ts'
 import { fileError, systemErrorCode } from './file_error.ts'
+import { isRunning, type ProcessIdentity, processIdentity } from './process_identity.ts'
 
-interface Holder {
-  readonly host: string
-  /** Changes when the host is restarted; empty where it is not known. */
-  readonly boot: string
-  /** Within which `pid` means something; containers have their own. */
-  readonly pidNamespace: string
-  readonly pid: number
-  readonly startTime: string
+interface Holder extends ProcessIdentity {
   readonly token: string
 }
 
@@ -48,7 +40,7 @@ export class LockFile {
 
   /** Takes the lock at `path`. `what` is what it protects, for the UserError that names the holder. */
   static async acquire(path: string, what: string): Promise<LockFile> {
-    const self = currentProcess()
+    const self = { ...processIdentity(), token: randomBytes(12).toString('hex') }
     const aside = temporaryName(path)
     try {
       await writeNew(aside, canonicalJson({ ...self }))
@@ -66,16 +58,12 @@ export class LockFile {
     }
   }
 
-  /**
-   * Who holds the lock at `path`: undefined if nobody does, or whoever did is certainly dead. The pid is there only if
-   * it means something here.
-   */
-  static async holder(path: string): Promise<{ readonly pid: number | undefined } | undefined> {
-    const holder = await readHolder(path)
-    const self = currentProcess()
-    if (holder === undefined || judge(holder, self, path) === undefined) return undefined
-    const isHere = (['host', 'boot', 'pidNamespace'] as const).every((key) => holder[key] === self[key])
-    return { pid: isHere ? holder.pid : undefined }
+  /** Whether somebody holds the lock at `path`, or may. Changes nothing, so that it is in nobody's way. */
+  static async isHeld(path: string): Promise<boolean> {
+    const holder = await readHolder(path).catch((error: unknown) => {
+      throw fileError(error, 'read', path)
+    })
+    return holder !== undefined && judge(holder, { ...processIdentity(), token: '' }, path) !== undefined
   }
 
   /** Gives the lock back. Does nothing if an operator has removed it. */
@@ -115,61 +103,8 @@ function judge(holder: Holder, self: Holder, path: string): string | undefined {
   if (holder.pidNamespace !== self.pidNamespace) {
     return `${name} in another container: stop it there, or remove ${path} if that container is gone`
   }
-  if (!isAlive(holder.pid) || startTimeOf(holder.pid) !== holder.startTime) return undefined
-  if (isZombie(holder.pid)) return undefined
+  if (!isRunning(holder)) return undefined
   return holder.pid === self.pid ? 'this process already' : `${name}: stop it first, or name another place`
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return systemErrorCode(error) === 'EPERM'
-  }
-}
-
-function currentProcess(): Holder {
-  return {
-    host: hostname(),
-    boot: textOr(() => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()),
-    pidNamespace: textOr(() => readlinkSync('/proc/self/ns/pid')),
-    pid: process.pid,
-    startTime: startTimeOf(process.pid),
-    token: randomBytes(12).toString('hex'),
-  }
-}
-
-/** Clock ticks from boot to the process's start (proc(5), field 22 of stat); empty where there is no /proc. */
-function startTimeOf(pid: number): string {
-  return textOr(() => statOf(pid)[19] ?? '')
-}
-
-/**
- * Whether a process has ended and nobody has asked for its status, as in a container whose first process does not ask.
- * Until its last thread is gone, one of them may be in the middle of a write.
- */
-function isZombie(pid: number): boolean {
-  const state = textOr(() => statOf(pid)[0] ?? '')
-  return (
-    (state === 'Z' || state === 'X') && textOr(() => `${readdirSync(`/proc/${pid}/task`).length}`) === '1'
-  )
-}
-
-/** The fields of proc(5)'s stat from the third on, which is the state. */
-function statOf(pid: number): string[] {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-  // The second field, the program's name in parentheses, may hold spaces and parentheses itself.
-  return stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-}
-
-/** What `read` finds, or nothing on systems that do not have it. */
-function textOr(read: () => string): string {
-  try {
-    return read()
-  } catch {
-    return ''
-  }
 }
 
 async function writeNew(path: string, text: string): Promise<void> {

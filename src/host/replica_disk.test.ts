@@ -13,6 +13,8 @@ import { DiskScrubber, type SectorExtent } from './disk_scrubber.ts'
 import { createOverlay, type OverlayDisk, openOverlay } from './overlay_disk.ts'
 import { ReplicaDisk } from './replica_disk.ts'
 
+/** Of milliseconds; the longest that a timer can wait. */
+const never = 1 << 30
 const GENERATION = '0123456789abcdef0123456789abcdef'
 const SECTORS = 101
 
@@ -56,7 +58,7 @@ interface Rig {
   readonly sees: (what: string) => Promise<void>
 }
 
-async function rig(retryMs: number, isChecked = false): Promise<Rig> {
+async function rig(retryMs: number, isChecked = false, limitMs = never): Promise<Rig> {
   const path = join(directory, `disk${count++}`)
   await createOverlay(path, base, GENERATION)
   const disk = await openOverlay(path, base)
@@ -69,7 +71,7 @@ async function rig(retryMs: number, isChecked = false): Promise<Rig> {
     onNotice: (text: string) => seen.push(`notice: ${text}`),
     ...(isChecked && { onCorrupt: ({ sector }: SectorExtent) => seen.push(`corrupt ${sector}`) }),
   }
-  const replica = new ReplicaDisk(disk, events, retryMs)
+  const replica = new ReplicaDisk(disk, events, { retryMs, limitMs })
   const sees = async (what: string): Promise<void> => {
     await until(
       () => seen.includes(what),
@@ -88,7 +90,14 @@ function fail(disk: OverlayDisk, method: 'read' | 'write', code: string, times: 
   })
 }
 
-const never = 1 << 30
+/** Lets a method of a disk hang until the promise is fulfilled. */
+function hang(disk: OverlayDisk, method: 'read' | 'write', until: Promise<void>): void {
+  const real = disk[method].bind(disk) as (...rest: unknown[]) => Promise<unknown>
+  mock.method(disk, method, async (...rest: unknown[]) => {
+    await until
+    return real(...rest)
+  })
+}
 
 test('requests are done in their order where they overlap', async () => {
   const { replica, seen } = await rig(5)
@@ -131,6 +140,35 @@ test('held requests fail when there is nobody else, and later failures are held 
     seen.length = 0
   }
   assert.deepEqual(replica.badExtents, [{ sector: 16, sectors: 2 }])
+  await replica.close()
+})
+
+test('a request that hangs is told again and again as one that failed, is not failed to the guest, and may end', async () => {
+  const { disk, replica, seen, sees } = await rig(never, false, 5)
+  const end = Promise.withResolvers<void>()
+  hang(disk, 'write', end.promise)
+  replica.submit(write(1, 8, 4, 7))
+  replica.submit(write(2, 16, 4, 7))
+  await sees('a write at sector 8 has not ended for 0.01 s')
+  assert.ok(replica.isHanging)
+  replica.failHeld()
+  assert.ok(seen.every((line) => line.startsWith('a write at sector 8')))
+  end.resolve()
+  await replica.drain()
+  assert.deepEqual(seen.slice(-2).sort(), ['1 ok', '2 ok'])
+  assert.ok(!replica.isHanging)
+  await replica.close()
+})
+
+test('a disk that hangs is noticed by its scrubber also where the guest asks for nothing', async () => {
+  const { disk, replica, sees } = await rig(never, true, 5)
+  replica.submit(write(1, 8, 8, 7))
+  await replica.drain()
+  const end = Promise.withResolvers<void>()
+  hang(disk, 'read', end.promise)
+  replica.scrubber!.start()
+  await sees('a read at sector 8 has not ended for 0.01 s')
+  end.resolve()
   await replica.close()
 })
 

@@ -4,7 +4,9 @@
  * What the guest sees of a disk must be the same on both copies. So an error of this host's disk is not shown to it: the
  * request is held, the protocol hears of it (`onFailed`) and decides whether the other copy carries on without this one,
  * or whether there is nobody else and the guest has to hear of it (`failHeld`). Meanwhile it is tried again every
- * second, and may work after all. Room that is missing is no error: it is waited for, however long (`onFull`).
+ * second, and may work after all. Room that is missing is no error: it is waited for, however long (`onFull`). A disk that
+ * hangs gives no error at all: an operation that has not ended for `limitMs` is told as one that failed (`onFailed`), and
+ * goes on being waited for, since it may still be done: the guest must not be told that it was not.
  *
  *     running --ok--> done 'ok'             held: tried again; failHeld --> done 'error'
  *        |--error----> held                 waiting for room: tried again
@@ -16,15 +18,17 @@
 import { assert } from '../base/assert.ts'
 import { BadExtents } from './bad_extents.ts'
 import { BlockChecksums, withChecksums } from './block_checksums.ts'
+import { FaultyDisk } from './disk_faults.ts'
 import { DiskQueue, type DiskRequest } from './disk_queue.ts'
 import { DiskScrubber, type SectorExtent } from './disk_scrubber.ts'
 import type { HeldDisk } from './held_disk.ts'
 import type { OverlayDisk } from './overlay_disk.ts'
+import { TimedDisk } from './time_limit.ts'
 
 export interface ReplicaDiskEvents {
   /** A request is done, as the guest is to see it. `data` are the bytes of a read with status "ok". */
   readonly onDone: (id: number, status: 'ok' | 'error', data: Uint8Array | undefined) => void
-  /** An error of the system holds a request; told at each attempt that fails. */
+  /** An error of the system holds a request; told at each attempt that fails, and whenever one hangs for `limitMs`. */
   readonly onFailed: (reason: string) => void
   /** The first request found the disk full (true), or none waits for room any more (false). */
   readonly onFull: (isFull: boolean) => void
@@ -34,24 +38,39 @@ export interface ReplicaDiskEvents {
   readonly onCorrupt?: (extent: SectorExtent) => void
 }
 
+export interface ReplicaDiskOptions {
+  /** How long to wait between attempts; a second by default. */
+  readonly retryMs?: number
+  /** An operation that takes longer is told as one that failed. */
+  readonly limitMs: number
+}
+
 export class ReplicaDisk {
   /** Checks what was written, while it is started; present if `onCorrupt` was given. */
   readonly scrubber: DiskScrubber | undefined
+  /** For tests. */
+  readonly faults: FaultyDisk
   readonly #disk: OverlayDisk
+  readonly #timed: TimedDisk
   readonly #events: ReplicaDiskEvents
   readonly #queue: DiskQueue
   readonly #bad = new BadExtents()
   #isClosed = false
 
-  /** Takes the disk over, and closes it in the end. `retryMs` is how long to wait between attempts; a second by default. */
-  constructor(disk: OverlayDisk, events: ReplicaDiskEvents, retryMs?: number) {
+  /** Takes the disk over, and closes it in the end. */
+  constructor(disk: OverlayDisk, events: ReplicaDiskEvents, { retryMs, limitMs }: ReplicaDiskOptions) {
     this.#disk = disk
     this.#events = events
+    this.faults = new FaultyDisk(disk)
+    const timed = new TimedDisk(this.faults, limitMs, (problem) => {
+      if (!this.#isClosed) events.onFailed(problem)
+    })
+    this.#timed = timed
     const { onCorrupt } = events
     const checksums = new BlockChecksums()
     if (onCorrupt !== undefined) {
       const onUnreadable = (extent: SectorExtent, error: Error): void => this.#onUnreadable(extent, error)
-      this.scrubber = new DiskScrubber(disk, checksums, { onCorrupt, onUnreadable })
+      this.scrubber = new DiskScrubber(timed, checksums, { onCorrupt, onUnreadable })
     }
     const queueEvents = {
       onDone: this.#onDone.bind(this),
@@ -63,7 +82,7 @@ export class ReplicaDisk {
       },
     }
     this.#queue = new DiskQueue(
-      onCorrupt === undefined ? disk : withChecksums(disk, checksums),
+      onCorrupt === undefined ? timed : withChecksums(timed, checksums),
       queueEvents,
       retryMs,
     )
@@ -72,6 +91,11 @@ export class ReplicaDisk {
   /** Whether requests run, wait or are held. */
   get isBusy(): boolean {
     return this.#queue.length > 0
+  }
+
+  /** Whether an operation has not ended for longer than the limit. */
+  get isHanging(): boolean {
+    return this.#timed.isLate
   }
 
   /** Where reads have failed with an error of the system, in order of sectors. */

@@ -225,7 +225,9 @@ test('a listener that says nothing is given up, and one that speaks something el
 })
 
 test('a term that is not the same is named with both values, and so is one that is missing', async () => {
-  const { listener, notices } = await listen({}, { image: 'aaa', software: '7' })
+  const refused: string[] = []
+  const onRefused = (...words: string[]): void => void refused.push(words.join(' '))
+  const { listener, notices } = await listen({ onRefused }, { image: 'aaa', software: '7' })
   const wrong = await reasonOf(listener.port, { terms: { image: 'aaa', software: '8' } })
   assert.match(wrong, /refused: no agreement on software: hostB has '8', hostA has '7'$/)
   const missing = await reasonOf(listener.port, { terms: { software: '7' } })
@@ -233,6 +235,8 @@ test('a term that is not the same is named with both values, and so is one that 
   const extra = await reasonOf(listener.port, { terms: { image: 'aaa', software: '7', constructor: 'x' } })
   assert.match(extra, /no agreement on constructor: hostB has 'x', hostA has none$/)
   assert.equal(notices.length, 3)
+  assert.equal(refused[0], "hostB control no agreement on software: hostB has '8', hostA has '7'")
+  assert.equal(refused.length, 3, 'so that a status can name the peer')
 })
 
 test('a peer is told why it is not accepted although it agrees on everything', async () => {

@@ -56,6 +56,8 @@ export interface ListenerOptions {
   readonly services: Readonly<Partial<Record<Service, ServiceHandler>>>
   /** Told of those who were turned away; not more often than a log can bear. */
   readonly onNotice: (line: string) => void
+  /** Told of a peer that has proved its name, and is refused a service all the same: it has other terms, say. */
+  readonly onRefused?: (peerName: string, service: Service, reason: string) => void
   /** How long a peer may take for TLS and hello. 5000 by default. */
   readonly handshakeMs?: number
   /** Connections whose handshake has not finished. 64 by default. */
@@ -70,6 +72,7 @@ export interface SecureListener {
 
 const HANDSHAKE_MS = 5000
 const UNFINISHED_MAX = 64
+const REFUSALS_MAX = 64
 
 /** Rejects with a UserError if the address cannot be had. */
 export async function listenSecure(options: ListenerOptions): Promise<SecureListener> {
@@ -105,6 +108,8 @@ class Listener implements SecureListener {
   /** The oldest first; the key is the peer's address, which TLS leaves as it is. */
   readonly #unfinished = new Map<string, Unfinished>()
   readonly #channels = new Set<TLSSocket>()
+  /** What peers were refused for last, by their names. */
+  readonly #refusals = new Map<string, string>()
 
   constructor(server: Server, options: ListenerOptions) {
     this.port = (server.address() as AddressInfo).port
@@ -185,6 +190,9 @@ class Listener implements SecureListener {
     if (this.#unfinished.get(entry.address) !== entry) return
     const hello = checked(outcome)
     const refused = hello instanceof FormatError ? hello.message : this.#refusal(socket, hello)
+    // A peer that tries again and again is told of once for each reason.
+    if (refused !== undefined && !(hello instanceof FormatError))
+      entry.isTold ||= this.#isRepeated(hello.from, refused)
     if (refused !== undefined || hello instanceof FormatError)
       return this.#refuse(socket, entry, `${refused}`)
     const handler = this.#options.services[hello.service]!
@@ -204,14 +212,24 @@ class Listener implements SecureListener {
     handler.accept(socket, { name: hello.from, address: entry.address, hello })
   }
 
+  #isRepeated(name: string, reason: string): boolean {
+    if (this.#refusals.get(name) === reason) return true
+    if (this.#refusals.size >= REFUSALS_MAX) this.#refusals.clear()
+    this.#refusals.set(name, reason)
+    return false
+  }
+
   /** Why a peer is not accepted, if it is not. */
   #refusal(socket: TLSSocket, { service, from, to, terms }: Hello): string | undefined {
-    const { credentials, name, services } = this.#options
+    const { credentials, name, services, onRefused } = this.#options
     if (!credentials.isPeer(socket, from)) return `whoever calls itself ${from} has not proved that it is`
     if (to !== name) return `this is ${name}, not ${to}`
     const handler = services[service]
     if (handler === undefined) return `${name} does not serve '${service}'`
-    return disagreement({ name: from, terms }, { name, terms: handler.terms() })
+    const reason = disagreement({ name: from, terms }, { name, terms: handler.terms() })
+    if (reason === undefined) this.#refusals.delete(from)
+    else onRefused?.(from, service, reason)
+    return reason
   }
 
   /** The reason must have time to arrive, so the socket stays, deaf, until the peer closes it or its time is up. */

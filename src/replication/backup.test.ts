@@ -319,7 +319,7 @@ test('a backup that learns of another configuration halts', () => {
   const subject = backup()
   subject.receive(1, { kind: 'configured', epoch: 3 })
   const stopped = configuration(3, A, undefined, { change: 'stop', phase: 'stopped' })
-  assert.deepEqual(subject.answer(stopped), ['halt: replaced: configuration 3 (stop)'])
+  assert.deepEqual(subject.answer(stopped), ['halt: stopped'])
 })
 
 test('a copy that diverged says so, acknowledges nothing more, and goes when it has been heard', () => {
@@ -428,6 +428,28 @@ test('outputs from before this copy joined are emitted again if nobody knows tha
   assert.deepEqual(subject.step({ kind: 'linkUp', left: [] }), ['release 1:9'])
 })
 
+test('why the primary refuses this copy is told once for each reason, however often it is asked', () => {
+  const subject = backup()
+  const told: string[] = []
+  let channel = 1
+  for (const reason of ['busy', 'busy', 'busy', 'gone', 'gone']) {
+    for (const effect of subject.member.step({
+      kind: 'message',
+      channel,
+      message: { kind: 'refused', reason },
+    }))
+      if (effect.kind === 'tell') told.push(effect.text)
+    const dialled = subject.wait(100).findLast((text) => text.startsWith('dial'))
+    channel = Number(dialled?.split(' ')[1])
+    subject.connect(channel, A)
+    subject.answer(PAIR)
+  }
+  assert.deepEqual(
+    told,
+    ['busy', 'gone'].map((reason) => `the primary refuses this copy: ${reason}`),
+  )
+})
+
 test('a primary that only refuses is no primary that lives: it may be unable to drop this copy', () => {
   const subject = backup()
   const lines: string[] = []
@@ -440,6 +462,16 @@ test('a primary that only refuses is no primary that lives: it may be unable to 
     subject.answer(PAIR)
   }
   assert.ok(lines.includes('propose 3 go live b1/- life 1'))
+})
+
+test('a copy whose disk fails while it joins says so and halts', () => {
+  const subject = asking()
+  subject.connect(1, A)
+  subject.receive(1, START)
+  assert.deepEqual(subject.step({ kind: 'diskFailed', reason: 'no room' }), [
+    'send 1 yield !',
+    'halt: the disk failed while joining: no room',
+  ])
 })
 
 test('a sealed backup whose disk fails waits for it', () => {

@@ -40,6 +40,8 @@ export class Backup implements Role {
   /** The configuration that already names this copy as the primary. */
   #appointed: Configuration | undefined
   #leavingMs = 0
+  /** What the primary refused this copy for last. */
+  #refusal = ''
   #beatMs = 0
 
   /** `link` may be up already, with the stream running: then it is the one over which this copy joined. */
@@ -106,7 +108,10 @@ export class Backup implements Role {
         return this.#seal(`it yields: ${message.reason}`)
       // No sign of life for this copy: whoever only refuses may be unable to drop it.
       case 'refused':
-        this.#parts.context.tell(`the primary refuses this copy: ${message.reason}`)
+        // It is asked many times a second.
+        if (message.reason !== this.#refusal)
+          this.#parts.context.tell(`the primary refuses this copy: ${message.reason}`)
+        this.#refusal = message.reason
         this.#parts.dialog.poll()
         return this.#link.close()
     }
@@ -120,6 +125,8 @@ export class Backup implements Role {
       if (outcome.kind === 'lost') this.#parts.context.halt('the claim was lost')
       return
     }
+    // The machine has ended in order, with this copy: nothing is left to start again.
+    if (current.phase === 'stopped') return this.#parts.context.halt('stopped')
     if (partOf(this.#parts.context, current) !== 'primary') {
       return this.#parts.context.halt(`replaced: configuration ${current.epoch} (${current.change})`)
     }

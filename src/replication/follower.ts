@@ -38,6 +38,8 @@ export class Follower {
   #digestIndex: bigint | undefined
   /** Since when outputs have been waiting for a copy that does not follow as the backup yet. */
   #gatingMs = 0
+  /** Since when its state has been waited for. */
+  readonly #snapshotMs: number
   /** Since when it has been catching up. */
   #installedMs = 0
   /** Whether it has acknowledged as the backup. */
@@ -56,6 +58,7 @@ export class Follower {
     this.join = join
     this.channel = channel
     this.state = 'snapshot'
+    this.#snapshotMs = context.nowMs
     this.watch = new PeerWatch(context)
   }
 
@@ -71,6 +74,11 @@ export class Follower {
   /** Whether outputs wait for it although the configuration does not name it. */
   get isGating(): boolean {
     return this.state === 'gating' || this.state === 'ready'
+  }
+
+  /** For how long it has been the backup. */
+  get backupMs(): number {
+    return this.isBackup ? this.#context.nowMs - this.#gatingMs : 0
   }
 
   get unacknowledgedBytes(): number {
@@ -202,6 +210,9 @@ export class Follower {
     const { nowMs, settings } = this.#context
     const suspicion = this.watch.suspicion()
     if (suspicion !== undefined) return suspicion
+    // The machine stands still until no request runs.
+    const isStuck = this.state === 'snapshot' && nowMs - this.#snapshotMs >= settings.stallMs
+    if (isStuck) return 'its state could not be taken: requests to the disk of the primary do not end'
     if (!this.isBackup && this.unacknowledgedBytes > settings.boundBytes) return 'the log outruns it'
     const isBehind = this.state === 'catching up' && nowMs - this.#installedMs >= settings.slowBackupMs
     if (isBehind) return 'it does not catch up'

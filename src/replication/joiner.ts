@@ -106,6 +106,7 @@ export class Joiner implements Role {
       transfer.log.gate.checkInvariants()
       return this.#parts.become(new Backup(this.#parts, current, transfer.log, this.#link))
     }
+    if (transfer !== undefined && current.phase === 'stopped') return context.halt('stopped')
     // The disk is half written by now: only a new process with a new generation may try again.
     if (transfer !== undefined) {
       return context.halt(
@@ -139,7 +140,7 @@ export class Joiner implements Role {
       case 'convicted':
         return context.halt(`memory changed by itself: ${input.report}`)
       case 'diskFailed':
-        return context.halt(`the disk failed while joining: ${input.reason}`)
+        return this.#giveUp(`the disk failed while joining: ${input.reason}`)
     }
   }
 
@@ -249,6 +250,13 @@ export class Joiner implements Role {
       return this.#link.close()
     }
     this.#acknowledge()
+  }
+
+  /** Ends, and has the primary know why: it tells people, and waits before it stops its machine for another copy. */
+  #giveUp(reason: string): void {
+    const { context } = this.#parts
+    if (this.#link.isUp) context.send(this.#link.channel, { kind: 'yield', reason }, true)
+    context.halt(reason)
   }
 
   #acknowledge(): void {

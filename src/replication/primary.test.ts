@@ -70,7 +70,10 @@ test('a silent backup is dropped by a change, and nothing leaves before that is 
   assert.deepEqual(subject.answer(PAIR), [], 'undecided: it may still land')
   subject.wait(200)
   assert.deepEqual(subject.answer(configuration(3, A)), ['release 1:12'])
-  assert.deepEqual(subject.member.protection(), { state: 'not protected', reason: 'backup lost' })
+  assert.deepEqual(subject.member.protection(), {
+    ...{ state: 'not protected', reason: 'backup lost' },
+    detail: 'the copy at b was lost: silent for 500 ms',
+  })
 })
 
 test('a primary whose drop is lost halts, and what it held stays', () => {
@@ -138,7 +141,10 @@ test('a hand-over whose backup is lost does not take place, and the machine goes
   const lines = quiet(subject.wait(600))
   assert.deepEqual(lines.slice(0, 3), ['close 2', 'execution 1 taken', 'propose 3 drop a1/- life 1'])
   subject.answer(configuration(3, A))
-  assert.deepEqual(subject.member.protection(), { state: 'not protected', reason: 'backup lost' })
+  assert.deepEqual(subject.member.protection(), {
+    ...{ state: 'not protected', reason: 'backup lost' },
+    detail: 'the copy at b was lost: silent for 500 ms',
+  })
 })
 
 test('a stop that is answered after the hand-over was given up stops nothing', () => {

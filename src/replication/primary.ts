@@ -18,6 +18,7 @@ import type { Outcome } from './arbiter_dialog.ts'
 import { type ChangeKind, type Configuration, follow, isSameConfiguration } from './configuration.ts'
 import { Ending, type EndingKind } from './ending.ts'
 import { Follower } from './follower.ts'
+import { JoinPacing } from './join_pacing.ts'
 import { Lag } from './lag.ts'
 import { LogUpkeep } from './log_upkeep.ts'
 import type { Ack, Follow, Join, Message } from './message.ts'
@@ -47,7 +48,7 @@ export class Primary implements Role {
   #isDiskFailing = false
   #reason: ProtectionReason = 'need backup'
   #joins = 0
-  #joinAfterMs = 0
+  readonly #pacing: JoinPacing
   #state: 'running' | 'idle' | 'stopped' = 'running'
   #position: bigint
   #beatMs = 0
@@ -61,6 +62,7 @@ export class Primary implements Role {
     this.#out = new OutputLink(parts.context, gate)
     this.#pause = new PauseWatch(parts.context)
     this.#lag = new Lag(parts.context)
+    this.#pacing = new JoinPacing(parts.context)
     this.#upkeep = new LogUpkeep(parts.context)
     this.#ending = new Ending(parts.context)
     const { epoch, life } = configuration
@@ -87,7 +89,7 @@ export class Primary implements Role {
     if (this.#isChecking) return { state: 'not protected', reason: 'paused' }
     if (this.#follower?.isBackup && this.#change === undefined) return { state: 'protected' }
     if (this.#follower !== undefined) return { state: 'not protected', reason: 'backup joining' }
-    return { state: 'not protected', reason: this.#reason }
+    return this.#pacing.protection(this.#reason)
   }
 
   onTick(): void {
@@ -236,11 +238,9 @@ export class Primary implements Role {
   }
 
   #onAck(follower: Follower, ack: Ack): void {
-    const { context } = this.#parts
     if (ack.epoch !== this.#configuration.epoch || ack.incarnation !== follower.member.incarnation) return
     if (!follower.onAck(ack)) {
-      context.tell(`${follower.member.host} acknowledges ${ack.received}, which it cannot have`)
-      return this.#loseFollower('it acknowledges what it cannot have', 'backup lost')
+      return this.#loseFollower(`it acknowledges ${ack.received}, which it cannot have`, 'backup lost')
     }
     this.#flushGate()
     this.#advanceJoin()
@@ -272,8 +272,8 @@ export class Primary implements Role {
     }
     const isFree = this.#configuration.backup === undefined && this.#follower === undefined
     const isSettled = this.#change === undefined && this.#ending.kind === undefined
-    if (!isFree || !isSettled || context.nowMs < this.#joinAfterMs) {
-      return this.#refuse(channel, 'there is a backup, or a change is under way')
+    if (!isFree || !isSettled || !this.#pacing.mayJoin) {
+      return this.#refuse(channel, 'there is a backup, a change is under way, or a copy was just lost')
     }
     // What it has stored is of a join that was given up, and its acknowledgements are of that one's log. Told of another
     // join it ends, and a new process asks; to take its state first would stop the machine for nothing.
@@ -374,8 +374,7 @@ export class Primary implements Role {
     if (follower.channel !== undefined) context.emit({ kind: 'close', channel: follower.channel })
     this.#follower = undefined
     this.#reason = reason
-    // Outputs have waited for it in vain; they should not do so again and again.
-    if (follower.isGating) this.#joinAfterMs = context.nowMs + context.settings.joinGateMs
+    this.#pacing.onLost(follower, why)
     if (follower.state === 'snapshot' || follower.state === 'transfer') {
       context.emit({ kind: 'dropSnapshot', join: follower.join })
     }

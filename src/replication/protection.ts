@@ -19,8 +19,8 @@ export type ProtectionReason = (typeof PROTECTION_REASONS)[number]
 export type Protection =
   /** Two copies: either may die. */
   | { readonly state: 'protected' }
-  /** The machine runs, or is about to; the loss of one host would stop it. */
-  | { readonly state: 'not protected'; readonly reason: ProtectionReason }
+  /** The machine runs, or is about to; the loss of one host would stop it. `detail` is for people. */
+  | { readonly state: 'not protected'; readonly reason: ProtectionReason; readonly detail?: string }
   /** Its last configuration says that it has ended in order. */
   | { readonly state: 'stopped' }
   /** This process plays no part any more. */

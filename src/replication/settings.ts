@@ -40,6 +40,14 @@ export interface Settings {
    * become it and does not acknowledge as such, since it cannot reach the arbiter.
    */
   readonly joinGateMs: number
+  /**
+   * A copy that joined in vain, or was lost soon after, is followed by no other for this long, doubled each time up to
+   * `joinRetryMaxMs`: each join stops the machine for a moment. A copy that has been the backup for that long was worth it.
+   */
+  readonly joinRetryMs: number
+  readonly joinRetryMaxMs: number
+  /** A disk of which an operation takes longer has failed. */
+  readonly diskLimitMs: number
   /** An end in order waits this long for its last outputs to leave. */
   readonly stopMs: number
   /** Who goes on after a divergence that convicts neither side. */
@@ -62,6 +70,9 @@ export const DEFAULT_SETTINGS: Settings = {
   dialRetryMs: 100,
   chunkWindow: 8,
   joinGateMs: 5000,
+  joinRetryMs: 1000,
+  joinRetryMaxMs: 60_000,
+  diskLimitMs: 30_000,
   stopMs: 10_000,
   onDivergence: 'primary',
 }

@@ -39,3 +39,8 @@ export function isMulticastOrReserved(address: number): boolean {
 export function isLoopback(address: number): boolean {
   return address >>> 24 === 127 || address >>> 24 === 0
 }
+
+/** 169.254.0.0/16 (RFC 3927): what is on the host's own link, as the metadata of a cloud's machines. */
+export function isLinkLocal(address: number): boolean {
+  return address >>> 16 === 0xa9fe
+}

@@ -1,5 +1,6 @@
 /** All TCP connections with the guest: which one a segment belongs to, their timers, and their frames. */
 import { Random } from '../../base/prng.ts'
+import { AttachPace } from './attach_pace.ts'
 import { ETHERNET_BYTES } from './ethernet.ts'
 import { IPV4_BYTES, type Ipv4Packet, PROTOCOL_TCP, writeIpv4 } from './ipv4.ts'
 import { isRefusal, type Refusal, refuse } from './refusal.ts'
@@ -50,9 +51,21 @@ export class Tcp implements TcpEnvironment {
   #count = 0
   #pending = 0
   #nextPort = 0
+  #frames = 0
+  readonly #pace: AttachPace
 
   constructor(ports: TcpPorts) {
     this.#ports = ports
+    const tcp = this
+    this.#pace = new AttachPace({
+      get now() {
+        return tcp.now
+      },
+      get frames() {
+        return tcp.#frames
+      },
+      schedule: (entry) => ports.timers.schedule(entry),
+    })
     this.#random = new Random(ports.seed)
     this.#nextPort = this.#random.below(PORTS)
   }
@@ -106,9 +119,9 @@ export class Tcp implements TcpEnvironment {
     this.#pending--
   }
 
-  /** Frames reach the guest again: everything unacknowledged goes at once. */
+  /** Frames reach the guest again: everything unacknowledged goes at once, as fast as the guest can take it. */
   attach(): void {
-    for (const connection of this.all()) connection.attach()
+    this.#pace.begin(this.all())
   }
 
   /** The guest has started anew. */
@@ -159,6 +172,7 @@ export class Tcp implements TcpEnvironment {
     const { sequence, acknowledgment, flags, window, options } = header
     const segment = { sourcePort: remotePort, destinationPort: guestPort, sequence, acknowledgment }
     writeTcpHeader(frame, remoteAddress, guestAddress, { ...segment, flags, window, options })
+    this.#frames++
     this.#ports.transmit(frame)
   }
 

@@ -242,6 +242,69 @@ describe('while no primary is attached', () => {
     assert.ok(link.now - start < 20, `${link.now - start} ms`)
   })
 
+  it('a thousand connections do not send more at once than the guest has buffers for', () => {
+    const link = new SimulatedLink(14, {}).start()
+    const guests: RecordedHandler[] = []
+    link.guest.services.set(PORT, (connection) => {
+      const guest = new RecordedHandler()
+      guest.connection = connection
+      guests.push(guest)
+      return guest
+    })
+    const gateways = Array.from({ length: 1000 }, () => {
+      const handler = new RecordedHandler()
+      handler.connection = link.stack.tcp.call(PORT, handler)!
+      return handler
+    })
+    link.run(() => guests.filter(({ events }) => events.includes('open')).length === 1000)
+    link.advance(1000)
+    for (const { connection } of gateways) connection!.write(new Uint8Array(100))
+    link.stack.detach(link.now)
+    link.loseFramesToGuest()
+    let [toGuest, most, sinceMs] = [0, 0, link.now]
+    link.filter = (_, isToGuest) => {
+      if (link.now !== sinceMs) [toGuest, sinceMs] = [0, link.now]
+      if (isToGuest) most = Math.max(most, ++toGuest)
+      return true
+    }
+    const start = link.now
+    link.stack.attach(link.now)
+    link.run(() => guests.every(({ received }) => received === 100))
+    assert.ok(most <= 128, `${most} frames at once`)
+    assert.ok(link.now - start < 300, `${link.now - start} ms`)
+  })
+
+  it('what has not been sent when the primary is lost again is sent with the rest to the next one', () => {
+    const link = new SimulatedLink(15, {}).start()
+    const guests: RecordedHandler[] = []
+    link.guest.services.set(PORT, (connection) => {
+      const guest = new RecordedHandler()
+      guest.connection = connection
+      guests.push(guest)
+      return guest
+    })
+    const gateways = Array.from({ length: 300 }, () => {
+      const handler = new RecordedHandler()
+      handler.connection = link.stack.tcp.call(PORT, handler)!
+      return handler
+    })
+    link.run(() => guests.filter(({ events }) => events.includes('open')).length === 300)
+    link.advance(1000)
+    for (const { connection } of gateways) connection!.write(new Uint8Array(100))
+    link.stack.detach(link.now)
+    link.loseFramesToGuest()
+    link.stack.attach(link.now)
+    link.stack.detach(link.now)
+    link.loseFramesToGuest()
+    const { frames } = link
+    link.advance(1000)
+    assert.equal(link.frames, frames, 'nothing is sent while nobody is attached')
+    const start = link.now
+    link.stack.attach(link.now)
+    link.run(() => guests.every(({ received }) => received === 100))
+    assert.ok(link.now - start < 150, `${link.now - start} ms`)
+  })
+
   it('a call waits, and a reset that was lost with a host comes again', () => {
     const { link, gateway, guest } = called(13)
     link.stack.detach(link.now)

@@ -4,6 +4,7 @@ import type { JsonObject, JsonValue } from '../../base/canonical_json.ts'
 import { UserError } from '../../base/errors.ts'
 import { PORT } from '../../board/computer.ts'
 import { type ControlMethod, type ControlSession, controlMethod } from '../../host/control_server.ts'
+import { DISK_FAULTS } from '../../host/disk_faults.ts'
 import type { OperatorCommand } from '../../replication/ports.ts'
 import { Primary } from '../../replication/primary.ts'
 import type { MachineRecord } from '../machine_record.ts'
@@ -26,6 +27,10 @@ export interface HostStatus {
   readonly role: 'starting' | 'joining' | 'backup' | 'primary'
   readonly protection: 'protected' | 'not protected' | 'stopped' | 'halted'
   readonly reason: string | null
+  /** What there is to say about the reason, for people. */
+  readonly detail: string | null
+  /** Why the other hosts have no channel to this one, or this one none to them, by their names. */
+  readonly refusals: Readonly<Record<string, string>>
   /** Of the configuration, if this is the primary. */
   readonly epoch: number | null
   readonly life: number | null
@@ -47,6 +52,8 @@ export function hostStatus({ process: machine, config }: ControlledHost): HostSt
     ...{ machine: config.machine, host: config.host, pid: process.pid },
     ...{ role: member.role.name, protection: protection.state },
     reason: 'reason' in protection ? protection.reason : null,
+    detail: ('detail' in protection ? protection.detail : undefined) ?? null,
+    refusals: machine.refusals,
     epoch: primary?.configuration.epoch ?? null,
     life: primary?.configuration.life ?? null,
     position: `${replica.position}`,
@@ -97,6 +104,10 @@ export function controlMethods(host: ControlledHost): Record<string, ControlMeth
     return {
       flipBit: method(z.strictObject({ isWritten: z.boolean() }), ({ isWritten }) => {
         machine.replica.send({ kind: 'flipBit', isWritten })
+        return {}
+      }),
+      diskFault: method(z.strictObject({ fault: z.enum(DISK_FAULTS) }), ({ fault }) => {
+        machine.replica.injectDiskFault(fault)
         return {}
       }),
     }

@@ -90,11 +90,8 @@ export const nameSchema = z.strictObject({ machine: processName })
 
 export const machineStateSchema = z.strictObject({
   machine: processName,
-  /**
-   * `idle`: not to run; `left over`: a process runs that an earlier daemon has started; `waiting`: it has ended and is
-   * started again soon; `ended`: the machine was stopped in order.
-   */
-  state: z.enum(['idle', 'running', 'left over', 'waiting', 'ended']),
+  /** `idle`: not to run; `waiting`: its process has ended and is started again soon; `ended`: it was stopped in order. */
+  state: z.enum(['idle', 'running', 'waiting', 'ended']),
   /** Of its process, if that is known. */
   pid: z.int().nullable(),
 })

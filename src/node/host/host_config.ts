@@ -32,6 +32,7 @@ export const settingsSchema = z.strictObject({
     .describe('A backup whose lag stays above the limit for this long is dropped.')
     .optional(),
   boundBytes: positive.describe('Bytes that may wait for the backup before inputs are held.').optional(),
+  diskLimitMs: positive.describe('A disk of which an operation takes longer has failed.').optional(),
   digestMs: positive.describe('How often the copies are compared.').optional(),
   onDivergence: z
     .enum(['primary', 'stop'])

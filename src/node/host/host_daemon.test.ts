@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
@@ -18,6 +19,7 @@ import type { CreateRequest, MachineState } from './daemon_protocol.ts'
 import { HostDaemon } from './host_daemon.ts'
 import { encodeMachineFile } from './machine_file.ts'
 import { newMachine } from './pair.ts'
+import { noteProcess } from './pair_processes.ts'
 
 const WAIT_MS_MAX = 60_000
 
@@ -147,6 +149,29 @@ test('what is wanted runs again with the next daemon, and does not bring a stopp
   assert.equal((await second.state()).state, 'running')
   await until('its words', () => existsSync(log) && readFileSync(log, 'utf8') !== '')
   assert.match(readFileSync(log, 'utf8'), /host --config .*host\.json$/)
+})
+
+test('a process that a daemon has left behind is adopted by the next one, or ended if it is not wanted', async (t) => {
+  const first = await connected(t)
+  await first.client.create(creation())
+  await first.client.start({ machine: 'db', mayRestart: true })
+  await first.close()
+  const leaveBehind = (): ChildProcess => {
+    const child = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)'], { stdio: 'ignore' })
+    t.after(() => child.kill('SIGKILL'))
+    noteProcess(join(first.directory, 'machines', 'db', 'host.pid'), child.pid!)
+    return child
+  }
+  const child = leaveBehind()
+  const second = await connected(t, { directory: first.directory })
+  assert.deepEqual(await second.state(), { machine: 'db', state: 'running', pid: child.pid! })
+  await second.client.end('db')
+  assert.equal(child.exitCode ?? child.signalCode, 'SIGTERM')
+  await second.close()
+  const other = leaveBehind()
+  const third = await connected(t, { directory: first.directory })
+  assert.equal((await third.state()).state, 'idle')
+  await until('ended', () => other.signalCode === 'SIGTERM')
 })
 
 test('of two daemons of one host the second is refused', async (t) => {

@@ -105,7 +105,7 @@ export class HostDaemon {
   async #open(): Promise<void> {
     const { name, listen, secretFile, onNotice } = this.#options
     const credentials = await openCredentials({ secretFile })
-    await this.#load()
+    this.#load()
     this.#control = new ControlServer(this.#methods(), onNotice)
     this.#listener = await listenSecure({
       ...{ credentials, name: DAEMON_NAME, ...listen, onNotice },
@@ -120,13 +120,13 @@ export class HostDaemon {
     for (const machine of this.#machines.values()) machine.resume()
   }
 
-  async #load(): Promise<void> {
+  #load(): void {
     const { root, onNotice } = this.#place
     for (const name of readdirSync(root)) {
       // One whose making was cut short is no machine.
       if (!existsSync(join(root, name, 'state.json'))) continue
       try {
-        this.#machines.set(name, await HostedMachine.open(this.#place, name))
+        this.#machines.set(name, HostedMachine.open(this.#place, name))
       } catch (error) {
         if (!(error instanceof UserError)) throw error
         onNotice(`machine ${name} cannot be started: ${error.message}`)

@@ -4,6 +4,7 @@
  */
 import { randomBytes } from 'node:crypto'
 import type { Duplex } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { assert } from '../../base/assert.ts'
 import { BaseImage } from '../../host/base_image.ts'
 import { ControlServer } from '../../host/control_server.ts'
@@ -49,8 +50,12 @@ export interface HostEnd {
   /** Whether the machine has ended in order: then there is nothing to start again. */
   readonly isStopped: boolean
   readonly reason: string
+  /** Whether it waited in vain for what it had still to close: a disk that hangs. Only a signal ends such a process. */
+  readonly isStuck?: boolean
 }
 
+/** How long what is open may take to close, as a disk that has a lot to sync. */
+const CLOSE_MS = 10_000
 /** How long what was sent last may take to leave. */
 const FAREWELL_MS = 200
 const LOOK_MS = 50
@@ -73,11 +78,9 @@ export function openHost(config: HostConfig, options: HostOptions): Promise<Runn
 /** Runs until the member ends. Throws a UserError if it cannot start. */
 export async function runHost(config: HostConfig, options: HostOptions): Promise<HostEnd> {
   const host = await openHost(config, options)
-  try {
-    return await host.ended
-  } finally {
-    await host.close()
-  }
+  const end = await host.ended
+  const isClosed = await Promise.race([host.close().then(() => true), sleep(CLOSE_MS, false)])
+  return isClosed ? end : { ...end, isStuck: true }
 }
 
 interface HostParts {
@@ -148,9 +151,11 @@ class Host implements RunningHost {
     const machine = this.#process
     // Channels whose peer is still being looked at have nobody to go to any more.
     this.#process = undefined
+    // Before the disk, which may hang: whoever dials this process is to hear at once that it is gone.
+    const listening = this.#listener?.close()
     if (machine === undefined) await this.#parts.disk?.close()
     await machine?.end()
-    await this.#listener?.close()
+    await listening
     await this.#parts.base.close()
     await this.#parts.directory.close()
   }
@@ -217,6 +222,10 @@ class Host implements RunningHost {
     const { config, credentials, options } = this.#parts
     return listenSecure({
       ...{ credentials, name: config.host, ...config.listen, onNotice: options.onNotice },
+      onRefused: (name, service, reason) => {
+        if (service === 'replication' && Object.hasOwn(config.peers, name))
+          this.#process?.onRefusal(name, reason)
+      },
       services: {
         replication: {
           terms: () => this.#terms(),

@@ -8,33 +8,28 @@
  *         machine.json    what the machine is (machine_file.ts)
  *         secret          what the machine's processes know each other by
  *         copy/MACHINE/   its disk, and the lock of its process (src/host/machine_directory.ts)
- *         host.log        what its process says
+ *         host.pid        its process, for the next daemon
+ *         host.log        what it says
  *
  *     new --start--> wanted --its process ends with 0--> ended        wanted or ended --start--> wanted
  *                       '-----------end----------------> halted --start--> wanted
  *
- * A daemon that was killed leaves its processes running. The next one finds their locks held and waits until they are
- * free: only then does it start a process of its own.
+ * A daemon that was killed leaves its processes running, and the next one adopts them (supervisor.ts).
  */
-import { existsSync, mkdirSync } from 'node:fs'
+import { mkdirSync } from 'node:fs'
 import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { FormatError, UserError } from '../../base/errors.ts'
 import { fileError } from '../../host/file_error.ts'
-import { LockFile } from '../../host/lock_file.ts'
 import type { CreateRequest, MachineState } from './daemon_protocol.ts'
 import { type HostConfig, hostConfigSchema } from './host_config.ts'
 import { decodeMachineFile, writeMachineFile } from './machine_file.ts'
+import { notedProcess } from './pair_processes.ts'
 import type { ProgramStart } from './pair_run.ts'
-import { endProcess } from './process_end.ts'
+import { signalProcess } from './process_signal.ts'
 import { readStoredJson, writeStoredJson } from './stored_json.ts'
 import { Supervisor } from './supervisor.ts'
-
-/** How often the lock of a process that an earlier daemon has started is looked at. */
-const LOOK_MS = 200
-/** How long such a process may take to end when it is asked to. */
-const TERM_MS = 5000
 
 const stateSchema = z.strictObject({
   kind: z.literal('understudy-hosted-machine'),
@@ -62,9 +57,6 @@ export class HostedMachine {
   readonly #place: HostPlace
   #wish: Wish
   #supervisor: Supervisor | undefined
-  /** Of a process that an earlier daemon has started. */
-  #leftOver: { readonly pid: number | undefined } | undefined
-  #looking: NodeJS.Timeout | undefined
 
   private constructor(place: HostPlace, config: HostConfig, wish: Wish) {
     this.#place = place
@@ -74,14 +66,12 @@ export class HostedMachine {
   }
 
   /** Reads what is there of a machine. Throws a UserError if that cannot be used. */
-  static async open(place: HostPlace, name: string): Promise<HostedMachine> {
+  static open(place: HostPlace, name: string): HostedMachine {
     const directory = join(place.root, name)
     const config = readStoredJson(join(directory, 'host.json'), hostConfigSchema)
     const { state } = readStoredJson(join(directory, 'state.json'), stateSchema)
     if (config.machine !== name) throw new FormatError(`${directory}: of machine ${config.machine}`)
-    const machine = new HostedMachine(place, config, state)
-    machine.#leftOver = await machine.#lockHolder()
-    return machine
+    return new HostedMachine(place, config, state)
   }
 
   /** Makes a machine's directory, in the place of one that was never started. Throws a UserError if it cannot be. */
@@ -121,13 +111,15 @@ export class HostedMachine {
 
   /** Goes on as the last daemon has left it. */
   resume(): void {
-    if (this.#wish === 'wanted') this.#run(false)
+    if (this.#wish === 'wanted') return this.#supervise(false)
+    // A daemon that was killed while it ended one.
+    const noted = notedProcess(this.#path('host.pid'))
+    if (noted !== undefined) signalProcess(noted.pid, 'SIGTERM')
   }
 
   async start(mayRestart: boolean): Promise<void> {
-    const isRunning = this.#supervisor !== undefined || this.#looking !== undefined
     await this.#setWish('wanted')
-    if (!isRunning) this.#run(mayRestart)
+    if (this.#supervisor === undefined) this.#supervise(mayRestart)
   }
 
   /** Ends its process, which is not started again. */
@@ -138,11 +130,8 @@ export class HostedMachine {
 
   /** Ends its process; the next daemon starts it again. */
   async close(): Promise<void> {
-    clearInterval(this.#looking)
-    this.#looking = undefined
     await this.#supervisor?.stop()
     this.#supervisor = undefined
-    await this.#endLeftOver()
   }
 
   async remove(): Promise<void> {
@@ -150,39 +139,18 @@ export class HostedMachine {
   }
 
   #running(): Omit<MachineState, 'machine'> {
-    if (this.#looking !== undefined) return { state: 'left over', pid: this.#leftOver?.pid ?? null }
     if (this.#wish === 'ended') return { state: 'ended', pid: null }
     if (this.#supervisor === undefined) return { state: 'idle', pid: null }
     const pid = this.#supervisor.pid(this.name) ?? null
     return { state: pid === null ? 'waiting' : 'running', pid }
   }
 
-  /** As soon as no process of it runs. */
-  #run(mayRestart: boolean): void {
-    if (this.#leftOver === undefined) return this.#supervise(mayRestart)
-    const { pid } = this.#leftOver
-    this.#say(`process ${pid ?? 'of another place'} runs already, and is waited for`)
-    let isLooking = false
-    this.#looking = setInterval(async () => {
-      if (isLooking) return
-      isLooking = true
-      this.#leftOver = await this.#lockHolder()
-      isLooking = false
-      if (this.#leftOver !== undefined || this.#looking === undefined) return
-      clearInterval(this.#looking)
-      this.#looking = undefined
-      this.#say('the process that ran already has ended')
-      // It may have ended because the machine was stopped, which its successor finds out.
-      this.#supervise(false)
-    }, LOOK_MS)
-  }
-
   #supervise(mayRestart: boolean): void {
-    const { program, root } = this.#place
-    const directory = join(root, this.name)
-    const config = ['host', '--config', join(directory, 'host.json')]
+    const { program } = this.#place
+    const config = ['host', '--config', this.#path('host.json')]
     const spec = {
-      ...{ name: this.name, command: program.command, logFile: join(directory, 'host.log') },
+      ...{ name: this.name, command: program.command },
+      ...{ logFile: this.#path('host.log'), noteFile: this.#path('host.pid') },
       parameters: (isFirst: boolean) => [
         ...[...program.parameters, ...config],
         ...(isFirst && mayRestart ? ['--restart'] : []),
@@ -190,6 +158,7 @@ export class HostedMachine {
     }
     this.#supervisor = new Supervisor([spec], {
       onStarted: (_, pid) => this.#say(`process ${pid} runs`),
+      onAdopted: (_, pid) => this.#say(`process ${pid} is left from an earlier daemon, and watched over`),
       onEnded: (_, how, isDone) => this.#onEnded(how, isDone),
     })
     this.#supervisor.start()
@@ -204,23 +173,11 @@ export class HostedMachine {
 
   async #setWish(state: Wish): Promise<void> {
     this.#wish = state
-    const path = join(this.#place.root, this.name, 'state.json')
-    await writeStoredJson(path, { kind: 'understudy-hosted-machine', version: 1, state })
+    await writeStoredJson(this.#path('state.json'), { kind: 'understudy-hosted-machine', version: 1, state })
   }
 
-  /** A lock that cannot be read counts as held by somebody: its process would be refused as well. */
-  async #lockHolder(): Promise<{ readonly pid: number | undefined } | undefined> {
-    const path = join(this.config.directory, this.name, 'lock')
-    if (!existsSync(path)) return undefined
-    return LockFile.holder(path).catch(() => ({ pid: undefined }))
-  }
-
-  async #endLeftOver(): Promise<void> {
-    this.#leftOver = await this.#lockHolder()
-    const pid = this.#leftOver?.pid
-    if (pid === undefined) return
-    await endProcess(pid, TERM_MS, async () => (await this.#lockHolder())?.pid !== pid)
-    this.#leftOver = undefined
+  #path(name: string): string {
+    return join(this.#place.root, this.name, name)
   }
 
   #say(text: string): void {

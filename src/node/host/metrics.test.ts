@@ -7,6 +7,7 @@ const STATUS: HostStatus = {
   ...{ machine: 'db', host: 'a', pid: 7, role: 'primary', protection: 'not protected' },
   ...{ reason: 'backup joining', epoch: 4, life: 1, position: '18446744073709551615', lagMs: 12.5 },
   ...{ logBytes: 1000, logBytesPerSecond: 9, outputDelayMs: { p50: 0.4, p99: 139 }, joinStopMs: null },
+  ...{ detail: null, refusals: {} },
 }
 const NUMBERS: HostNumbers = {
   ...{ version: '1.0.0', build: 'abc', releasedOutputs: 3, outputDelaySumMs: 600 },

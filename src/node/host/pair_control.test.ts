@@ -5,12 +5,13 @@ import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import type { HostStatus } from './control_methods.ts'
 import { Pair } from './pair.ts'
-import { combine } from './pair_control.ts'
+import { combine, reasonText } from './pair_control.ts'
 
 const HOST: HostStatus = {
   ...{ machine: 'db', host: 'a', pid: 7, role: 'primary', protection: 'protected', reason: null },
   ...{ epoch: 4, life: 1, position: '10', lagMs: 1, logBytes: 0, logBytesPerSecond: 5 },
   ...{ outputDelayMs: { p50: 1, p99: 2 }, joinStopMs: null },
+  ...{ detail: null, refusals: {} },
 }
 const nobody = { epoch: null, life: null, lagMs: null }
 const BACKUP: HostStatus = { ...HOST, ...nobody, host: 'b', pid: 8, role: 'backup' }
@@ -50,9 +51,24 @@ describe('the status of a pair', () => {
     assert.equal(reason(waiting('starting')), 'no primary: starting')
   })
 
+  it('says why there is no second copy: who could be one is refused, or how the last one was lost', () => {
+    const alone = { ...HOST, protection: 'not protected', reason: 'backup lost' } as const
+    const lost = { ...alone, detail: 'the copy at b was lost: it yields: disk failed: no room' }
+    const text = (...hosts: HostStatus[]): string | null => reasonText(combine(pair, hosts))
+    assert.equal(text(alone), 'backup lost')
+    assert.equal(text(lost), `backup lost: ${lost.detail}`)
+    const refusing = { ...lost, refusals: { b: 'no agreement on build' } }
+    assert.equal(text(refusing), 'backup lost: no channel with b: no agreement on build')
+    const refused = { ...waiting('starting'), host: 'b', refusals: { a: 'another secret', c: 'unheard' } }
+    assert.equal(text(lost, refused), 'backup lost: no channel with b: another secret')
+    assert.equal(text(HOST, refused), null, 'a protected machine has no reason')
+  })
+
   it('is stopped if nobody answers, and names where the metrics are all the same', () => {
     const { protection, reason, metrics } = combine(pair, [])
     assert.deepEqual([protection, reason], ['stopped', null])
+    assert.equal(combine(pair, [], 'no answer').reason, 'no answer')
+    assert.equal(combine(pair, [], 'starting').protection, 'not protected')
     assert.deepEqual(Object.keys(metrics), ['a', 'b'])
     for (const url of Object.values(metrics)) assert.match(url, /^http:\/\/127\.0\.0\.1:\d+\/metrics$/)
     assert.notEqual(metrics['a'], metrics['b'])

@@ -6,6 +6,7 @@ import { type Credentials, openCredentials } from '../../host/secure_credentials
 import { dialSecure } from '../../host/secure_dial.ts'
 import type { HostStatus } from './control_methods.ts'
 import { GATEWAY_NAME, OPERATOR_NAME, type Pair } from './pair.ts'
+import { unansweredState } from './pair_processes.ts'
 
 const DIAL_MS = 2000
 
@@ -14,6 +15,8 @@ export interface PairStatus {
   readonly name: string
   readonly protection: 'protected' | 'not protected' | 'stopped'
   readonly reason: string | null
+  /** More about the reason, for people: why the last copy was lost, or why there can be none. */
+  readonly detail: string | null
   readonly epoch: number | null
   readonly primary: { readonly host: string; readonly pid: number } | null
   readonly backup: { readonly host: string; readonly pid: number } | null
@@ -84,10 +87,8 @@ export class PairControl {
     const answers = await Promise.all(this.#pair.hostNames.map((host) => this.ask(host, 'status')))
     const hosts = answers.filter((answer) => answer !== undefined) as unknown as HostStatus[]
     // A process that has ended answers for a moment more.
-    return combine(
-      this.#pair,
-      hosts.filter(({ protection }) => protection !== 'halted'),
-    )
+    const living = hosts.filter(({ protection }) => protection !== 'halted')
+    return combine(this.#pair, living, living.length > 0 ? 'stopped' : await unansweredState(this.#pair))
   }
 
   /** A connection to the primary's process. Throws a UserError if there is none. */
@@ -101,18 +102,28 @@ export class PairControl {
   }
 }
 
-/** What the hosts that answer say together. */
-export function combine(pair: Pair, hosts: readonly HostStatus[]): PairStatus {
+/** What the hosts that answer say together; `unanswered` is what it is if none does. */
+export function combine(
+  pair: Pair,
+  hosts: readonly HostStatus[],
+  unanswered: 'stopped' | 'starting' | 'no answer' = 'stopped',
+): PairStatus {
   const byEpoch = [...hosts].sort((one, other) => (other.epoch ?? 0) - (one.epoch ?? 0))
   const primary = byEpoch.find(({ role }) => role === 'primary')
   const backup = hosts.find(({ role }) => role === 'backup')
   const shown = primary ?? backup ?? hosts[0]
-  const isStopped = hosts.length === 0 || hosts.every(({ protection }) => protection === 'stopped')
+  const isStopped =
+    hosts.length === 0 ? unanswered === 'stopped' : hosts.every(({ protection }) => protection === 'stopped')
   const place = (host: HostStatus | undefined) => (host ? { host: host.host, pid: host.pid } : null)
   return {
     name: pair.name,
     protection: primary?.protection === 'protected' ? 'protected' : isStopped ? 'stopped' : 'not protected',
-    reason: isStopped ? null : primary === undefined ? reasonOfNone(hosts, shown) : primary.reason,
+    reason: isStopped
+      ? null
+      : primary === undefined
+        ? reasonOfNone(hosts, shown, unanswered)
+        : primary.reason,
+    detail: detailOf(primary, hosts),
     epoch: primary?.epoch ?? null,
     ...{ primary: place(primary), backup: place(backup) },
     position: shown?.position ?? null,
@@ -125,11 +136,34 @@ export function combine(pair: Pair, hosts: readonly HostStatus[]): PairStatus {
   }
 }
 
+/** Why there is no second copy: whoever could be one is refused, or the last one was lost. */
+function detailOf(primary: HostStatus | undefined, hosts: readonly HostStatus[]): string | null {
+  if (primary === undefined || primary.protection === 'protected') return null
+  const own = Object.entries(primary.refusals)
+  const others = hosts.filter(({ role }) => role !== 'primary' && role !== 'backup')
+  const theirs = others.flatMap(({ host, refusals }) =>
+    Object.hasOwn(refusals, primary.host) ? [[host, refusals[primary.host]!] as const] : [],
+  )
+  const [refused] = [...own, ...theirs]
+  if (refused !== undefined) return `no channel with ${refused[0]}: ${refused[1]}`
+  return primary.detail
+}
+
+/** A reason with what there is to say about it. */
+export function reasonText({ reason, detail }: PairStatus): string | null {
+  return reason === null || detail === null ? reason : `${reason}: ${detail}`
+}
+
 /** Reasons for which a machine waits for somebody, and stays without a primary until then. */
 const WAITING: readonly (string | null)[] = ['waiting for the backup host', 'arbiter unreachable']
 
 /** Why nobody acts, as far as the copies tell. */
-function reasonOfNone(hosts: readonly HostStatus[], shown: HostStatus | undefined): string {
+function reasonOfNone(
+  hosts: readonly HostStatus[],
+  shown: HostStatus | undefined,
+  unanswered: string,
+): string {
+  if (hosts.length === 0) return unanswered
   const waiting = hosts.find(({ reason }) => WAITING.includes(reason))
   if (waiting?.reason) return waiting.reason
   return shown?.reason ? `no primary: ${shown.reason}` : 'no primary'

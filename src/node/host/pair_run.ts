@@ -6,7 +6,8 @@ import { UserError } from '../../base/errors.ts'
 import { InUseError, LockFile } from '../../host/lock_file.ts'
 import { GATEWAY_NAME, type Pair } from './pair.ts'
 import { PairControl } from './pair_control.ts'
-import { signalProcess } from './process_end.ts'
+import { processPath, supervisorLockPath } from './pair_processes.ts'
+import { signalProcess } from './process_signal.ts'
 import { RemoteHosts } from './remote_hosts.ts'
 import { Supervisor, type SupervisorEvents } from './supervisor.ts'
 
@@ -48,7 +49,7 @@ export class PairRun {
     const control = await PairControl.open(pair)
     const { command } = program
     const processes = pair.processes.map((name) => ({
-      ...{ name, command, logFile: pair.logPath(name) },
+      ...{ name, command, logFile: pair.logPath(name), noteFile: processPath(pair, name) },
       parameters: (isFirst: boolean): string[] => {
         const kind = name === GATEWAY_NAME ? 'gateway' : 'host'
         const restart = kind === 'host' && isFirst ? ['--restart'] : []
@@ -106,23 +107,9 @@ export class PairRun {
 /** The process that supervises a pair, for whoever has to signal it. */
 export const pidPath = (pair: Pair): string => join(pair.directory, 'supervisor.pid')
 
-/** Whether a process supervises a pair: then nobody else can start it. */
-export async function isSupervised(pair: Pair): Promise<boolean> {
-  try {
-    const lock = await LockFile.acquire(lockPath(pair), `machine ${pair.name}`)
-    await lock.release()
-    return false
-  } catch (error) {
-    if (error instanceof InUseError) return true
-    throw error
-  }
-}
-
-const lockPath = (pair: Pair): string => join(pair.directory, 'lock')
-
 async function lockPair(pair: Pair): Promise<LockFile> {
   try {
-    return await LockFile.acquire(lockPath(pair), `machine ${pair.name}`)
+    return await LockFile.acquire(supervisorLockPath(pair), `machine ${pair.name}`)
   } catch (error) {
     if (!(error instanceof InUseError)) throw error
     throw new UserError(`machine ${pair.name} runs already: see understudy status ${pair.name}`)

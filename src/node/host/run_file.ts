@@ -55,7 +55,9 @@ export const runFileSchema = z.strictObject({
   append: z.string().describe('More kernel parameters.').optional(),
   allowLoopback: z
     .boolean()
-    .describe("Whether the guest may reach this computer's own loopback at 10.0.2.2.")
+    .describe(
+      "Whether the guest may reach this computer's own loopback at 10.0.2.2, its link-local network and its cloud's metadata.",
+    )
     .optional(),
   allowFaults: z.boolean().describe('Whether tests may inject faults.').optional(),
   record: z.boolean().describe('Whether the log of each life is kept, for understudy replay.').optional(),

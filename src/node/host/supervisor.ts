@@ -5,11 +5,15 @@
  *                           '----------ends with 0--------------> done
  *
  * What a process writes goes to a log file of its own. Processes outlive the supervisor: a machine does not stop because
- * whoever watches over it has been killed.
+ * whoever watches over it has been killed. The next supervisor *adopts* what it finds running: a second process of that
+ * kind could do nothing but fail. Of one that is not its child it sees only that it has ended, and starts its own then,
+ * which finds out whether there is anything left to do.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { closeSync, openSync } from 'node:fs'
-import { fileError } from '../../host/file_error.ts'
+import { fileError, systemErrorCode } from '../../host/file_error.ts'
+import { isRunning, type ProcessIdentity } from '../../host/process_identity.ts'
+import { forgetProcess, notedProcess, noteProcess } from './pair_processes.ts'
 
 const PAUSE_MIN_MS = 100
 const PAUSE_MAX_MS = 5000
@@ -17,6 +21,8 @@ const PAUSE_MAX_MS = 5000
 const SETTLED_MS = 10_000
 /** How long a process may take to end when it is asked to. */
 const TERM_MS = 5000
+/** How often it is looked whether an adopted process still runs. */
+const LOOK_MS = 200
 
 export interface SupervisedProcess {
   readonly name: string
@@ -24,16 +30,22 @@ export interface SupervisedProcess {
   /** `isFirst` is false when it is started again. */
   parameters(isFirst: boolean): readonly string[]
   readonly logFile: string
+  /** Where the process is noted, so that the next supervisor finds it. */
+  readonly noteFile: string
 }
 
 export interface SupervisorEvents {
   readonly onStarted?: (name: string, pid: number) => void
+  /** A process was found running, and is watched over from now on. */
+  readonly onAdopted?: (name: string, pid: number) => void
   readonly onEnded?: (name: string, how: string, isDone: boolean) => void
 }
 
 interface Entry {
   readonly spec: SupervisedProcess
   child: ChildProcess | undefined
+  /** One that another supervisor has started. */
+  adopted: ProcessIdentity | undefined
   timer: NodeJS.Timeout | undefined
   startedMs: number
   pauseMs: number
@@ -50,17 +62,22 @@ export class Supervisor {
   constructor(processes: readonly SupervisedProcess[], events: SupervisorEvents = {}) {
     this.#events = events
     this.#entries = processes.map((spec) => ({
-      ...{ spec, child: undefined, timer: undefined, startedMs: 0 },
+      ...{ spec, child: undefined, adopted: undefined, timer: undefined, startedMs: 0 },
       ...{ pauseMs: PAUSE_MIN_MS, isFirst: true, isDone: false },
     }))
   }
 
   start(): void {
-    for (const entry of this.#entries) this.#spawn(entry)
+    for (const entry of this.#entries) {
+      const running = notedProcess(entry.spec.noteFile)
+      if (running === undefined) this.#spawn(entry)
+      else this.#adopt(entry, running)
+    }
   }
 
   pid(name: string): number | undefined {
-    return this.#entry(name).child?.pid
+    const { child, adopted } = this.#entry(name)
+    return child?.pid ?? adopted?.pid
   }
 
   /** Whether a process has ended as it should, and is not started again. */
@@ -70,18 +87,18 @@ export class Supervisor {
 
   /** Ends a process with this signal; it is started again like any other that ends. */
   kill(name: string, signal: NodeJS.Signals): void {
-    this.#entry(name).child?.kill(signal)
+    signalTo(this.#entry(name), signal)
   }
 
   /** Ends everything: asks first, and kills what does not listen. */
   async stop(): Promise<void> {
     this.#isStopping = true
     for (const entry of this.#entries) {
-      clearTimeout(entry.timer)
-      entry.child?.kill('SIGTERM')
+      if (entry.adopted === undefined) clearTimeout(entry.timer)
+      signalTo(entry, 'SIGTERM')
     }
     const hardly = setTimeout(() => {
-      for (const { child } of this.#entries) child?.kill('SIGKILL')
+      for (const entry of this.#entries) signalTo(entry, 'SIGKILL')
     }, TERM_MS)
     await this.#allEnded()
     clearTimeout(hardly)
@@ -95,11 +112,30 @@ export class Supervisor {
   }
 
   #checkAllEnded(): void {
-    if (this.#entries.every(({ child }) => child === undefined)) this.#onAllEnded?.()
+    const isOver = this.#entries.every(({ child, adopted }) => child === undefined && adopted === undefined)
+    if (isOver) this.#onAllEnded?.()
   }
 
   #entry(name: string): Entry {
     return this.#entries.find(({ spec }) => spec.name === name)!
+  }
+
+  #adopt(entry: Entry, running: ProcessIdentity): void {
+    entry.adopted = running
+    // Its machine runs: one that is stopped from now on is not to be started again.
+    entry.isFirst = false
+    this.#events.onAdopted?.(entry.spec.name, running.pid)
+    this.#watchAdopted(entry, running)
+  }
+
+  #watchAdopted(entry: Entry, running: ProcessIdentity): void {
+    entry.timer = setTimeout(() => {
+      if (isRunning(running)) return this.#watchAdopted(entry, running)
+      entry.adopted = undefined
+      if (this.#isStopping) return this.#checkAllEnded()
+      this.#events.onEnded?.(entry.spec.name, 'how is not known', false)
+      this.#spawn(entry)
+    }, LOOK_MS)
   }
 
   #spawn(entry: Entry): void {
@@ -116,19 +152,33 @@ export class Supervisor {
     const onEnd = (how: string, isDone: boolean): void => this.#onEnd(entry, child, how, isDone)
     child.once('error', (error) => onEnd(error.message, false))
     child.once('exit', (code, signal) => onEnd(signal ?? `status ${code}`, code === 0))
-    if (child.pid !== undefined) this.#events.onStarted?.(spec.name, child.pid)
+    if (child.pid === undefined) return
+    noteProcess(spec.noteFile, child.pid)
+    this.#events.onStarted?.(spec.name, child.pid)
   }
 
   #onEnd(entry: Entry, child: ChildProcess, how: string, isDone: boolean): void {
     if (entry.child !== child) return
     entry.child = undefined
     entry.isDone = isDone
+    forgetProcess(entry.spec.noteFile)
     if (this.#isStopping) return this.#checkAllEnded()
     this.#events.onEnded?.(entry.spec.name, how, isDone)
     if (isDone) return
     const hasSettled = performance.now() - entry.startedMs >= SETTLED_MS
     entry.pauseMs = hasSettled ? PAUSE_MIN_MS : Math.min(PAUSE_MAX_MS, entry.pauseMs * 2)
     entry.timer = setTimeout(() => this.#spawn(entry), entry.pauseMs)
+  }
+}
+
+function signalTo({ child, adopted }: Entry, signal: NodeJS.Signals): void {
+  child?.kill(signal)
+  if (adopted === undefined || !isRunning(adopted)) return
+  try {
+    process.kill(adopted.pid, signal)
+  } catch (error) {
+    // It has ended meanwhile.
+    if (systemErrorCode(error) !== 'ESRCH') throw error
   }
 }
 

@@ -62,11 +62,12 @@ class MemoryArbiter implements Arbiter {
 
 class TestNetwork implements Network {
   events: NetworkEvents | undefined
+  isAway = false
   isClosed = false
 
   attach(_place: unknown, events: NetworkEvents): void {
     this.events = events
-    setImmediate(() => events.onUp([]))
+    if (!this.isAway) setImmediate(() => events.onUp([]))
   }
 
   put(): void {}
@@ -93,10 +94,11 @@ async function start(
   arbiter: MemoryArbiter,
   hasDisk: boolean,
   settle?: (events: DialEvents) => void,
+  kernel = image,
 ): Promise<Setting> {
   const network = new TestNetwork()
   const [notices, halts, dialled]: [string[], string[], Duplex[]] = [[], [], []]
-  const replica = await smallReplica(folder, image, base, hasDisk)
+  const replica = await smallReplica(folder, kernel, base, hasDisk)
   const onNotice = (text: string): void => void notices.push(text)
   const machine = new MachineProcess({
     ...{ machine: 'small', host: 'b', incarnation: 'beef', diskGeneration: replica.disk?.generation },
@@ -161,6 +163,18 @@ test('a network brings frames, and nothing that is for other ports', async () =>
   assert.equal(notices.filter((line) => line.includes('refused')).length, 3)
 })
 
+test('a console shows what the machine prints while its network is away', async () => {
+  const printing = await smallImage(
+    mkdtempSync(join(folder, 'printing-')),
+    'li t0, 0x10000000; li t1, 65; sb t1, 0(t0); again: wfi; j again',
+  )
+  const { machine, network } = await start(new MemoryArbiter(), true, undefined, printing)
+  network.isAway = true
+  const shown: number[] = []
+  machine.console.listen(({ bytes }) => shown.push(...bytes))
+  await until('printed', () => shown.includes(65))
+})
+
 test('what a network still has to send does not leave after the halt', async () => {
   const { network, halts } = await start(new MemoryArbiter(), true)
   await until('attached', () => network.events !== undefined)
@@ -201,10 +215,16 @@ test('a channel that cannot be opened is told once for each reason, however ofte
   const arbiter = new MemoryArbiter()
   const primary = { host: 'a', incarnation: 'cafe', diskGeneration: randomIdentity() }
   arbiter.decision = encodeConfiguration(startCold(undefined, primary))
-  const { dialled, notices } = await start(arbiter, false, ({ failed }) => failed(false, 'another build'))
+  const { machine, dialled, notices } = await start(arbiter, false, ({ failed }) =>
+    failed(false, 'another build'),
+  )
   await until('dials', () => dialled.length >= 4)
   assert.deepEqual(
     notices.filter((line) => line.startsWith('no channel')),
     ['no channel to a: another build'],
   )
+  assert.deepEqual(machine.refusals, { a: 'another build' })
+  const [near] = duplexPair()
+  machine.accept(near, 'a')
+  assert.deepEqual(machine.refusals, {}, 'a channel has come about')
 })

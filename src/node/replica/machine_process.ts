@@ -47,11 +47,14 @@ export interface ProcessOptions extends MemberOptions {
   dial(host: string, events: DialEvents): void
   /** What the thread of the heartbeats has heard from another host, which counts as a sign of life of its channel. */
   heardFrom(host: string): PeerHeartbeat | undefined
-  readonly replica: Omit<ReplicaOptions, 'give' | 'joinGeneration'>
+  readonly replica: Omit<ReplicaOptions, 'give' | 'joinGeneration' | 'diskLimitMs'>
   /** The member has ended; outputs that are queued do not leave any more. */
   onHalted(reason: string): void
   onNotice(text: string): void
 }
+
+/** It is dialled many times a second: what was said longer ago than this is over. */
+const REFUSAL_MS = 15_000
 
 interface OpenChannel {
   readonly outgoing: Outgoing
@@ -74,6 +77,8 @@ export class MachineProcess {
   readonly #dialing = new Set<number>()
   /** Why the last dial failed. */
   #dialProblem = ''
+  /** Hosts with which no channel came about, and why. */
+  readonly #refusals = new Map<string, { readonly reason: string; readonly atMs: number }>()
   #accepted = 0
   #inputs: Input[] = []
   #isDraining = false
@@ -86,8 +91,9 @@ export class MachineProcess {
   constructor(options: ProcessOptions) {
     this.#options = options
     const { joinGeneration } = options
+    const { diskLimitMs } = options.settings
     const give = (input: Input): void => this.#give(input)
-    this.replica = new Replica({ ...options.replica, joinGeneration, give })
+    this.replica = new Replica({ ...options.replica, joinGeneration, diskLimitMs, give })
     this.console = new ConsoleHub()
     this.member = new Member(options)
     const tickMs = Math.max(1, options.settings.heartbeatMs / 2)
@@ -99,8 +105,21 @@ export class MachineProcess {
     this.#give({ kind: 'operator', command })
   }
 
+  /** Why there is no channel to or from other hosts, by their names, where that was tried lately. */
+  get refusals(): Record<string, string> {
+    const since = performance.now() - REFUSAL_MS
+    const recent = [...this.#refusals].filter(([, { atMs }]) => atMs >= since)
+    return Object.fromEntries(recent.map(([host, { reason }]) => [host, reason]))
+  }
+
+  /** One of the hosts that may have a copy has dialled, or was, and it came to nothing. */
+  onRefusal(host: string, reason: string): void {
+    this.#refusals.set(host, { reason, atMs: performance.now() })
+  }
+
   /** The process at `host` has opened a channel to this one. */
   accept(stream: Duplex, host: string): void {
+    this.#refusals.delete(host)
     this.#accepted += 2
     const number = this.#accepted
     this.#open(number, stream, host)
@@ -122,8 +141,9 @@ export class MachineProcess {
     this.#dialing.add(number)
     this.#options.dial(host, {
       opened: (stream) => {
-        if (!this.#dialing.delete(number)) return void stream.end()
+        if (!this.#dialing.delete(number)) return void stream.destroy()
         this.#dialProblem = ''
+        this.#refusals.delete(host)
         this.#open(number, stream, host)
         this.#give({ kind: 'opened', channel: number, host })
       },
@@ -132,6 +152,7 @@ export class MachineProcess {
         if (!isRefused && reason !== this.#dialProblem)
           this.#options.onNotice(`no channel to ${host}: ${reason}`)
         this.#dialProblem = reason
+        if (!isRefused) this.onRefusal(host, reason)
         if (this.#dialing.delete(number)) this.#give({ kind: 'closed', channel: number, isRefused })
       },
     })
@@ -268,6 +289,9 @@ export class MachineProcess {
         onInput: (port, bytes) => this.#onInput(port, bytes),
       },
     )
+    // A console is here, and need not wait until the network is. What is released meanwhile for the network is dropped
+    // there, and released again when its link is up.
+    this.#inputs.push({ kind: 'linkUp', left: [] })
   }
 
   /** A network brings frames. Entropy and the like are not for it to choose. */

@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict'
-import { PassThrough } from 'node:stream'
+import { duplexPair, PassThrough } from 'node:stream'
 import { test } from 'node:test'
 import { setTimeout } from 'node:timers/promises'
 import type { Message } from '../../replication/message.ts'
 import { MessageDecoder } from '../../replication/message_codec.ts'
 import { Outgoing } from './outgoing.ts'
+
+const PATIENT_MS = 20_000
 
 const ack = (received: bigint, executed: bigint): Message => ({
   ...{ kind: 'ack', epoch: 1, incarnation: 'b' },
@@ -73,4 +75,18 @@ test('what waits leaves before the end', async () => {
   await turn()
   assert.deepEqual(words(), ['configured'])
   assert.equal(stream.writableEnded, true)
+})
+
+test('a peer that does not read what was sent last loses the channel all the same', async () => {
+  const [near, far] = duplexPair()
+  const outgoing = new Outgoing(near, true)
+  // More than a stream takes while nobody reads at its other end.
+  const bytes = new Uint8Array(1 << 20)
+  outgoing.send({ kind: 'chunk', join: 1, number: 0, isLast: false, bytes })
+  outgoing.end(20)
+  for (const end = performance.now() + PATIENT_MS; !near.destroyed; ) {
+    assert.ok(performance.now() < end, 'it is kept')
+    await setTimeout(5)
+  }
+  assert.ok(!far.readableEnded)
 })

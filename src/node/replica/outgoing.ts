@@ -12,6 +12,8 @@ import type { Duplex } from 'node:stream'
 import type { Ack, Message } from '../../replication/message.ts'
 import { encodeMessage } from '../../replication/message_codec.ts'
 
+/** How long what was sent last may take to leave: a peer that does not read keeps no socket for ever. */
+const END_MS = 5000
 /** How long an acknowledgement of execution alone may wait. */
 const LAZY_MS = 4
 
@@ -45,10 +47,14 @@ export class Outgoing {
     process.nextTick(() => this.#flush())
   }
 
-  /** Sends what waits, then ends the stream. */
-  end(): void {
+  /** Sends what waits, then ends the stream; after `endMs` it is over, whatever the other side does. */
+  end(endMs = END_MS): void {
     this.#flush()
-    this.#stream.end()
+    const stream = this.#stream
+    if (stream.destroyed) return
+    stream.end()
+    const timer = setTimeout(() => stream.destroy(), endMs)
+    stream.once('close', () => clearTimeout(timer))
   }
 
   /** Only the last of several acknowledgements in a row says anything. */

@@ -28,6 +28,7 @@ import type { LogPlace } from '../../log/batch.ts'
 import type { ExecutionState } from '../../replication/message.ts'
 import type { AppendRequest, Frontier } from '../../replication/ports.ts'
 import { HostClock } from '../host_clock.ts'
+import { ArrivedEvents } from './arrived_events.ts'
 import type { MachineReport } from './thread_messages.ts'
 
 const SLICE_MS = 4
@@ -39,9 +40,9 @@ const BATCH_BYTES = 64 * 1024
 const DISK_BYTES_MAX = 64 * 1024 * 1024
 const DISK_REQUEST_OVERHEAD = 4096
 const SLEEP_MAX_MS = 60_000
-/** Frames and keys that wait at most while nothing is executed; more are lost, as a network loses them. */
-const WAITING_EVENTS_MAX = 8192
+/** Keys that wait at most; more are lost, as a serial line loses them. */
 const TYPED_PIECES_MAX = 4096
+const TYPED_BYTES_MAX = 256 * 1024
 /** The least of the thread's time that is left for other things than digests is 1 - 1/this. */
 const DIGEST_SHARE = 100
 const DIGEST_DELAY_MAX_MS = 10_000
@@ -60,9 +61,10 @@ export class PrimaryRun {
   readonly #ports: PrimaryRunPorts
   readonly #recorder: Recorder
   readonly #clock: HostClock
-  #arrived: ExternalEvent[] = []
+  readonly #arrived = new ArrivedEvents()
   /** Keys that the guest has not taken. */
   #typed: Uint8Array[] = []
+  #typedBytes = 0
   #outputs: RecordedOutput[] = []
   #firstIndex: bigint
   /** When the oldest record that waits was made. */
@@ -143,14 +145,14 @@ export class PrimaryRun {
   }
 
   deliver(event: ExternalEvent): void {
-    const mayBeLost = event.kind === 'input' && event.port === PORT.net
-    if (mayBeLost && this.#arrived.length >= WAITING_EVENTS_MAX) return
-    this.#arrived.push(event)
+    this.#arrived.add(event)
   }
 
   /** Types on the serial console. */
   type(bytes: Uint8Array): void {
-    if (this.#typed.length < TYPED_PIECES_MAX) this.#typed.push(bytes)
+    if (this.#typed.length >= TYPED_PIECES_MAX || this.#typedBytes + bytes.length > TYPED_BYTES_MAX) return
+    this.#typed.push(bytes)
+    this.#typedBytes += bytes.length
   }
 
   diskDone(request: number, status: 'ok' | 'error', data: Uint8Array | undefined): void {
@@ -248,13 +250,11 @@ export class PrimaryRun {
   }
 
   #hasWork(): boolean {
-    if (!this.#isIdle || (this.#isTaking ? this.#arrived.length > 0 : this.#hasCompletion())) return true
+    const { frameRoom } = this.#computer
+    const hasArrived = this.#isTaking ? this.#arrived.hasAny(frameRoom) : this.#arrived.hasCompletions
+    if (!this.#isIdle || hasArrived) return true
     if (this.#isTaking && this.#typed.length > 0 && this.#computer.consoleRoom > 0) return true
     return this.#idleUntil !== undefined && this.#clock.msUntil(this.#idleUntil) <= 0
-  }
-
-  #hasCompletion(): boolean {
-    return this.#arrived.some(({ kind }) => kind === 'completion')
   }
 
   #run(): void {
@@ -296,23 +296,20 @@ export class PrimaryRun {
 
   #deliverArrived(): void {
     if (!this.#isTaking) return this.#deliverCompletions()
-    const events = this.#arrived
-    this.#arrived = []
-    for (const event of events) this.#deliver(event)
+    for (const event of this.#arrived.takeAll(this.#computer.frameRoom)) this.#deliver(event)
     for (let room = this.#computer.consoleRoom; room > 0 && this.#typed.length > 0; ) {
       const keys = this.#typed[0]!.subarray(0, room)
       if (keys.length === this.#typed[0]!.length) this.#typed.shift()
       else this.#typed[0] = this.#typed[0]!.subarray(keys.length)
       room -= keys.length
+      this.#typedBytes -= keys.length
       this.#deliver({ kind: 'input', port: PORT.uart, bytes: keys })
     }
   }
 
   /** What the disk has done goes to the guest also while other inputs are held. */
   #deliverCompletions(): void {
-    const events = this.#arrived
-    this.#arrived = events.filter(({ kind }) => kind !== 'completion')
-    for (const event of events) if (event.kind === 'completion') this.#deliver(event)
+    for (const event of this.#arrived.takeCompletions()) this.#deliver(event)
     this.#collect()
   }
 
@@ -322,8 +319,7 @@ export class PrimaryRun {
     for (const request of requests) this.#count(request)
     if (requests.length > 0) this.#ports.report({ kind: 'disk', requests })
     const wanted = this.#computer.entropyWanted
-    const isComing = this.#arrived.some((event) => event.kind === 'input' && event.port === PORT.entropy)
-    if (wanted > 0 && !isComing)
+    if (wanted > 0 && !this.#arrived.isEntropyComing)
       this.deliver({ kind: 'input', port: PORT.entropy, bytes: Uint8Array.from(randomBytes(wanted)) })
     this.#announce(this.#recorder.takeOutputs())
   }

@@ -8,12 +8,15 @@
 import { assert } from '../../base/assert.ts'
 import { FormatError, UserError } from '../../base/errors.ts'
 import type { BaseImage } from '../../host/base_image.ts'
+import type { DiskFault } from '../../host/disk_faults.ts'
 import { systemErrorCode } from '../../host/file_error.ts'
 import type { HeldDisk } from '../../host/held_disk.ts'
 import type { JoiningDisk } from '../../host/joined_disk.ts'
 import type { MachineDirectory } from '../../host/machine_directory.ts'
 import type { OverlayDisk } from '../../host/overlay_disk.ts'
-import { ReplicaDisk } from '../../host/replica_disk.ts'
+import { ReplicaDisk, type ReplicaDiskEvents } from '../../host/replica_disk.ts'
+import { NoticeLimit } from '../../host/secure_notices.ts'
+import { withinTime } from '../../host/time_limit.ts'
 import type { ExecutionState } from '../../replication/message.ts'
 import type { Effect, Frontier, Input } from '../../replication/ports.ts'
 import { LifeRecording, type RecordingOptions } from './life_recording.ts'
@@ -21,6 +24,11 @@ import { MachineHandle, type MachineThreadOptions } from './machine_handle.ts'
 import { PACK_PAGES, packPages } from './packed_pages.ts'
 import { StateReceiver, type StateSink, StateSource } from './state_transfer.ts'
 import type { Inspection, MachineCommand, MachineReport, ThreadEffect } from './thread_messages.ts'
+
+/** How long the machine may stand still for a state that somebody asks for. */
+const TAKE_MS = 10_000
+/** To install a state syncs all of its disk, which takes longer than what the guest asks for: so many times the limit. */
+const INSTALL_LIMITS = 10
 
 /** Those effects that are the machine's. */
 export type MachineEffect =
@@ -35,6 +43,8 @@ export interface ReplicaOptions {
   readonly disk: OverlayDisk | undefined
   /** The generation that the disk gets when this process joins. */
   readonly joinGeneration: string
+  /** A disk of which an operation takes longer has failed. */
+  readonly diskLimitMs: number
   /** The state from which the machine starts, if not from power-on. */
   readonly first?: FirstState
   /** Where the logs of lives that begin here are kept; nowhere if absent. */
@@ -88,12 +98,15 @@ export class Replica {
   readonly #inspections = new Map<number, (found: Inspection | undefined) => void>()
   #inspected = 0
   #isOver = false
+  /** For what a guest can do as often as it likes. */
+  readonly #notices: NoticeLimit
   /** For how long the machine stood still for the last state that was taken. */
   snapshotStopMs: number | undefined
 
   constructor(options: ReplicaOptions) {
     this.#options = options
     this.#overlay = options.disk
+    this.#notices = new NoticeLimit(options.onNotice)
     this.#machine = new MachineHandle(options.thread, (report) => this.#onReport(report))
   }
 
@@ -136,6 +149,8 @@ export class Replica {
         return this.#disk?.failHeld()
       case 'snapshot':
         this.#wantedJoin = effect.join
+        // Its state has no request in flight: the machine would stand still for as long as one hangs.
+        if (this.#disk?.isHanging) return this.#failLater('the disk hangs')
         // Else it is sent when the disk is not held for something else any more.
         if (!this.#isHeld) this.#order(effect)
         return
@@ -147,8 +162,7 @@ export class Replica {
         this.#storing = this.#storing.then(() => this.#whileWhole(() => this.#storeChunk(effect)))
         return
       case 'install':
-        this.#storing = this.#storing.then(() => this.#whileWhole(() => this.#install(effect)))
-        return
+        return this.#installLater(effect)
       case 'takeOver':
         this.#isPrimary = true
         return this.#order(effect)
@@ -161,6 +175,11 @@ export class Replica {
   #order(command: MachineCommand): void {
     if (this.#behindBoot === undefined) this.#machine.send(command)
     else this.#behindBoot.push(command)
+  }
+
+  /** A fault that tests inject; without a disk there is nothing to fail. */
+  injectDiskFault(fault: DiskFault): void {
+    if (this.#disk !== undefined) this.#disk.faults.fault = fault
   }
 
   /** Resolves when all chunks that have come so far are stored. */
@@ -194,7 +213,7 @@ export class Replica {
 
   async #start(overlay: OverlayDisk, effect: ThreadEffect & { kind: 'boot' }): Promise<void> {
     // What a crash has left unsynced is read by the guest, and must not be lost any more.
-    await overlay.flush()
+    await this.#inTime(overlay.flush(), 'syncing the disk')
     const { recording, onNotice } = this.#options
     if (recording !== undefined && !this.#isOver)
       this.#recording = await LifeRecording.begin(recording, effect.life, overlay, onNotice)
@@ -224,7 +243,7 @@ export class Replica {
 
   #openDisk(overlay: OverlayDisk): ReplicaDisk {
     const { give, onNotice } = this.#options
-    const disk = new ReplicaDisk(overlay, {
+    const events: ReplicaDiskEvents = {
       onDone: (request, status, data) => this.#machine.send({ kind: 'diskDone', request, status, data }),
       onFailed: (reason) => {
         if (!this.#isOver) give({ kind: 'diskFailed', reason })
@@ -240,7 +259,8 @@ export class Replica {
       onCorrupt: ({ sector, sectors }) => {
         if (!this.#isOver) void this.#convictDisk(`sectors ${sector} to ${sector + sectors - 1}`)
       },
-    })
+    }
+    const disk = new ReplicaDisk(overlay, events, { limitMs: this.#options.diskLimitMs })
     disk.scrubber?.start()
     return disk
   }
@@ -263,16 +283,35 @@ export class Replica {
 
   /**
    * The state of the primary's machine at some position from now on, with its disk, which has to be released. Throws a
-   * UserError if this is no primary, or its state goes to a joining copy at the moment.
+   * UserError if this is no primary, or its state goes to a joining copy at the moment; rejects with one if requests to the
+   * disk do not end for `limitMs`, for which the machine stands still.
    */
-  takeState(): Promise<TakenState> {
+  takeState(limitMs = TAKE_MS): Promise<TakenState> {
     if (!this.#isPrimary) throw new UserError('this copy is not the primary')
     if (this.#wantedJoin !== undefined || this.#isHeld)
       throw new UserError('the state is on its way to a new copy: try again when the machine is protected')
+    if (this.#disk?.isHanging) throw new UserError('the disk of this copy hangs: its state cannot be taken')
     this.#isHeld = true
     const number = --this.#states
     this.#order({ kind: 'snapshot', join: number, baseGeneration: undefined })
-    return new Promise((resolve) => this.#takers.set(number, resolve))
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#dropTaker(number)
+        reject(new UserError('requests to the disk do not end: its state cannot be taken'))
+      }, limitMs)
+      this.#takers.set(number, (taken) => {
+        clearTimeout(timer)
+        resolve(taken)
+      })
+    })
+  }
+
+  /** Nobody waits for this state any more: the machine goes on. */
+  #dropTaker(number: number): void {
+    this.#takers.delete(number)
+    this.#isHeld = false
+    this.#order({ kind: 'dropSnapshot', join: number })
+    this.#beginWaitingJoin()
   }
 
   #onState({ join, frontier, state, pages, stopMs }: MachineReport & { kind: 'stateTaken' }): void {
@@ -313,7 +352,7 @@ export class Replica {
     const kept = this.#kept
     if (kept?.join !== join || number >= kept.source.chunks) return
     const isLast = number === kept.source.chunks - 1
-    const reading = kept.source.read(number).then(
+    const reading = this.#inTime(kept.source.read(number), 'reading what a new copy gets').then(
       (bytes): Input => ({ kind: 'chunkRead', join, number, isLast, bytes }),
       (error: unknown): Input => {
         if (systemErrorCode(error) === undefined) throw error
@@ -351,6 +390,11 @@ export class Replica {
     this.#joining = { receiver: new StateReceiver(sink), disk: undefined }
   }
 
+  #installLater(effect: MachineEffect & { kind: 'install' }): void {
+    const limitMs = this.#options.diskLimitMs * INSTALL_LIMITS
+    this.#storing = this.#storing.then(() => this.#whileWhole(() => this.#install(effect), limitMs))
+  }
+
   async #install({ join, life, frontier }: MachineEffect & { kind: 'install' }): Promise<void> {
     const { receiver, disk } = this.#joining!
     const { state } = receiver
@@ -362,15 +406,28 @@ export class Replica {
   }
 
   /** Does something with the state that arrives; what goes wrong there ends this copy's joining. */
-  async #whileWhole(action: () => Promise<void>): Promise<void> {
+  async #whileWhole(action: () => Promise<void>, limitMs?: number): Promise<void> {
     if (this.#isOver) return
     try {
-      await action()
+      await this.#inTime(action(), 'writing the state of this copy', limitMs)
     } catch (error) {
       if (!isOutside(error)) throw error
       this.#isOver = true
       this.#options.give({ kind: 'diskFailed', reason: error.message })
     }
+  }
+
+  /** Has the protocol hear of an operation of the disk that hangs. */
+  #inTime<T>(operation: Promise<T>, what: string, limitMs = this.#options.diskLimitMs): Promise<T> {
+    return withinTime(operation, limitMs, (waitedMs) =>
+      this.#failLater(`${what} has not ended for ${waitedMs / 1000} s`),
+    )
+  }
+
+  #failLater(reason: string): void {
+    setImmediate(() => {
+      if (!this.#isOver) this.#options.give({ kind: 'diskFailed', reason })
+    })
   }
 
   #onReport(report: MachineReport): void {
@@ -385,7 +442,7 @@ export class Replica {
       case 'flipped':
         return this.#options.onNotice(`a bit was flipped in page ${report.page} of RAM`)
       case 'restarted':
-        return this.#options.onNotice('the guest starts anew')
+        return this.#notices.say('the guest starts anew')
       case 'inspected':
         this.#inspections.get(report.request)?.(report.found)
         this.#inspections.delete(report.request)

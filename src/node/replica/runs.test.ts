@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { PORT } from '../../board/computer.ts'
 import { smallComputer } from '../../board/testing/small_computer.ts'
 import { nodeEngine } from '../../host/engine.ts'
+import { BatchDecoder } from '../../log/batch.ts'
 import { BackupRun } from './backup_run.ts'
 import { PrimaryRun } from './primary_run.ts'
 import type { MachineReport } from './thread_messages.ts'
@@ -32,4 +34,34 @@ test('no state is taken while the disk works on what the guest has forgotten bef
   assert.equal(run.readySnapshots(), undefined)
   run.diskDone(7, 'ok', undefined)
   assert.deepEqual(run.readySnapshots()?.joins, [1])
+})
+
+test('frames wait until the network device has room for them, and none is lost for want of a buffer', () => {
+  const machine = computer()
+  let room = 3
+  Object.defineProperty(machine, 'frameRoom', { get: () => room })
+  const logged: number[] = []
+  const decoder = new BatchDecoder('test')
+  const report = (said: MachineReport): void => {
+    if (said.kind !== 'appended') return
+    decoder.push(said.bytes)
+    for (const record of decoder.next()!.records)
+      if (record.kind === 'input' && record.port === PORT.net) logged.push(record.bytes[0]!)
+  }
+  const place = { life: 1, nextIndex: 3n, position: machine.position }
+  const run = new PrimaryRun(machine, place, { report, hasCommands: () => true, flushMs: 1 })
+  const frames = Array.from({ length: 8 }, (_, i) => new Uint8Array(60).fill(i))
+  for (const bytes of frames) run.deliver({ kind: 'input', port: PORT.net, bytes })
+  const turn = (): void => {
+    run.turn()
+    run.flush()
+  }
+  turn()
+  assert.deepEqual(logged, [0, 1, 2])
+  room = 0
+  turn()
+  assert.equal(logged.length, 3)
+  room = 100
+  turn()
+  assert.deepEqual(logged, [0, 1, 2, 3, 4, 5, 6, 7])
 })

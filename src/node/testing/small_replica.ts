@@ -7,7 +7,10 @@ import { randomIdentity } from '../../host/overlay_files.ts'
 import { digestsOf, type ImageFiles } from '../boot_files.ts'
 import type { ReplicaOptions } from '../replica/replica.ts'
 
-export type SmallReplica = Omit<ReplicaOptions, 'give' | 'joinGeneration' | 'onNotice' | 'onFailed'>
+export type SmallReplica = Omit<
+  ReplicaOptions,
+  'give' | 'joinGeneration' | 'diskLimitMs' | 'onNotice' | 'onFailed'
+>
 
 let machines = 0
 

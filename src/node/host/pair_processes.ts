@@ -1,0 +1,61 @@
+/**
+ * Which processes of a pair run, whether they answer or not: by the supervisor's lock, and by what it notes of each
+ * process that it starts. A supervisor that was killed leaves them running, and the next one finds them so.
+ */
+import { readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { z } from 'zod'
+import { LockFile } from '../../host/lock_file.ts'
+import { isNear, isRunning, type ProcessIdentity, processIdentity } from '../../host/process_identity.ts'
+import type { Pair } from './pair.ts'
+
+/** A process that answers nobody for so long after it was started does not start any more. */
+const STARTING_MS = 20_000
+
+const identitySchema = z.object({
+  ...{ host: z.string(), boot: z.string(), pidNamespace: z.string(), startTime: z.string() },
+  pid: z.int().min(2),
+})
+
+export const supervisorLockPath = (pair: Pair): string => join(pair.directory, 'lock')
+
+/** Where the supervisor notes a process of this name. */
+export const processPath = (pair: Pair, name: string): string => join(pair.directory, `${name}.pid`)
+
+/** Notes which process it is, for whoever looks for it later. What cannot be written is found by no one. */
+export function noteProcess(path: string, pid: number): void {
+  writeFileSync(path, `${JSON.stringify(processIdentity(pid))}\n`, { mode: 0o600 })
+}
+
+export function forgetProcess(path: string): void {
+  rmSync(path, { force: true })
+}
+
+/** The process that is noted there, if it still runs. */
+export function notedProcess(path: string): ProcessIdentity | undefined {
+  try {
+    const noted = identitySchema.parse(JSON.parse(readFileSync(path, 'utf8')))
+    return isNear(noted) && isRunning(noted) ? noted : undefined
+  } catch {
+    // None was noted, or not wholly: as if there were none.
+    return undefined
+  }
+}
+
+/** Whether a process supervises a pair: then nobody else can start it. */
+export async function isSupervised(pair: Pair): Promise<boolean> {
+  return LockFile.isHeld(supervisorLockPath(pair))
+}
+
+/** What a pair is of which no host answers. */
+export async function unansweredState(pair: Pair): Promise<'stopped' | 'starting' | 'no answer'> {
+  const noted = pair.hostNames.map((host) => processPath(pair, host))
+  const running = noted.filter((path) => notedProcess(path) !== undefined)
+  if (running.length === 0) {
+    if (!(await isSupervised(pair))) return 'stopped'
+    // Nothing is seen from here of processes on other computers.
+    return pair.file.daemons === undefined ? 'starting' : 'no answer'
+  }
+  const isYoung = running.some((path) => Date.now() - statSync(path).mtimeMs < STARTING_MS)
+  return isYoung ? 'starting' : 'no answer'
+}
