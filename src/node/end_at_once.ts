@@ -1,0 +1,1 @@
+export { endAtOnce } from '../host/end_at_once.ts'
