@@ -5,6 +5,7 @@
 import { readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
+import { systemErrorCode } from '../../host/file_error.ts'
 import { LockFile } from '../../host/lock_file.ts'
 import { isNear, isRunning, type ProcessIdentity, processIdentity } from '../../host/process_identity.ts'
 import type { Pair } from './pair.ts'
@@ -24,11 +25,20 @@ export const processPath = (pair: Pair, name: string): string => join(pair.direc
 
 /** Notes which process it is, for whoever looks for it later. What cannot be written is found by no one. */
 export function noteProcess(path: string, pid: number): void {
-  writeFileSync(path, `${JSON.stringify(processIdentity(pid))}\n`, { mode: 0o600 })
+  onDisk(() => writeFileSync(path, `${JSON.stringify(processIdentity(pid))}\n`, { mode: 0o600 }))
 }
 
 export function forgetProcess(path: string): void {
-  rmSync(path, { force: true })
+  onDisk(() => rmSync(path, { force: true }))
+}
+
+/** A full or broken disk must not end whoever watches over the processes. */
+function onDisk(work: () => void): void {
+  try {
+    work()
+  } catch (error) {
+    if (systemErrorCode(error) === undefined) throw error
+  }
 }
 
 /** The process that is noted there, if it still runs. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
@@ -34,14 +34,14 @@ interface Setting {
   readonly isFirst: boolean[]
 }
 
-function setting(words: readonly string[] = SLEEPING): Setting {
-  const noteFile = join(folder, `${count++}.pid`)
+function setting(words: readonly string[] = SLEEPING, directory = folder): Setting {
+  const noteFile = join(directory, `${count++}.pid`)
   const [seen, isFirst]: [string[], boolean[]] = [[], []]
   const parameters = (first: boolean): readonly string[] => {
     isFirst.push(first)
     return words
   }
-  const spec = { name: 'a', command: process.execPath, parameters, logFile: join(folder, 'log'), noteFile }
+  const spec = { name: 'a', command: process.execPath, parameters, logFile: join(directory, 'log'), noteFile }
   const supervisor = new Supervisor([spec], {
     onStarted: () => seen.push('started'),
     onAdopted: (_, pid) => seen.push(`adopted ${pid}`),
@@ -96,6 +96,26 @@ test('another process that has the pid by now is nobody, and so is what cannot b
   writeFileSync(noteFile, JSON.stringify({ ...noted, startTime: '1' }))
   assert.equal(notedProcess(noteFile), undefined)
   writeFileSync(noteFile, '{"pid"')
+  supervisor.start()
+  await until('started', () => seen.includes('started'))
+  await supervisor.stop()
+})
+
+test('a process whose files cannot be written is tried again until it can be, as the first', async () => {
+  const directory = join(folder, 'away')
+  const { supervisor, seen, isFirst } = setting(SLEEPING, directory)
+  supervisor.start()
+  assert.equal(supervisor.pid('a'), undefined)
+  assert.match(seen[0]!, /^ended: cannot write .*log: no such file or directory.*, again$/)
+  mkdirSync(directory)
+  await until('started', () => seen.includes('started'))
+  assert.deepEqual(isFirst, [true])
+  await supervisor.stop()
+})
+
+test('a process that cannot be noted runs all the same', async () => {
+  const { supervisor, seen, noteFile } = setting()
+  mkdirSync(noteFile)
   supervisor.start()
   await until('started', () => seen.includes('started'))
   await supervisor.stop()

@@ -7,10 +7,12 @@
  * What a process writes goes to a log file of its own. Processes outlive the supervisor: a machine does not stop because
  * whoever watches over it has been killed. The next supervisor *adopts* what it finds running: a second process of that
  * kind could do nothing but fail. Of one that is not its child it sees only that it has ended, and starts its own then,
- * which finds out whether there is anything left to do.
+ * which finds out whether there is anything left to do. One that cannot be started for now, as on a disk that is full,
+ * is tried again like one that has ended: whoever supervises has other processes to watch over.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { closeSync, openSync } from 'node:fs'
+import { UserError } from '../../base/errors.ts'
 import { fileError, systemErrorCode } from '../../host/file_error.ts'
 import { isRunning, type ProcessIdentity } from '../../host/process_identity.ts'
 import { forgetProcess, notedProcess, noteProcess } from './pair_processes.ts'
@@ -140,15 +142,16 @@ export class Supervisor {
 
   #spawn(entry: Entry): void {
     const { spec } = entry
-    const log = openLog(spec.logFile)
-    const child = spawn(spec.command, spec.parameters(entry.isFirst), {
-      // A process group of its own: Ctrl-C at the terminal is for whoever decides what it means.
-      ...{ detached: true, stdio: ['ignore', log, log] },
-    })
-    closeSync(log)
+    entry.startedMs = performance.now()
+    let child: ChildProcess
+    try {
+      child = spawnWithLog(spec, entry.isFirst)
+    } catch (error) {
+      if (!(error instanceof UserError)) throw error
+      return this.#startLater(entry, error.message)
+    }
     entry.child = child
     entry.isFirst = false
-    entry.startedMs = performance.now()
     const onEnd = (how: string, isDone: boolean): void => this.#onEnd(entry, child, how, isDone)
     child.once('error', (error) => onEnd(error.message, false))
     child.once('exit', (code, signal) => onEnd(signal ?? `status ${code}`, code === 0))
@@ -163,11 +166,30 @@ export class Supervisor {
     entry.isDone = isDone
     forgetProcess(entry.spec.noteFile)
     if (this.#isStopping) return this.#checkAllEnded()
-    this.#events.onEnded?.(entry.spec.name, how, isDone)
-    if (isDone) return
+    if (isDone) this.#events.onEnded?.(entry.spec.name, how, true)
+    else this.#startLater(entry, how)
+  }
+
+  #startLater(entry: Entry, how: string): void {
+    this.#events.onEnded?.(entry.spec.name, how, false)
     const hasSettled = performance.now() - entry.startedMs >= SETTLED_MS
     entry.pauseMs = hasSettled ? PAUSE_MIN_MS : Math.min(PAUSE_MAX_MS, entry.pauseMs * 2)
     entry.timer = setTimeout(() => this.#spawn(entry), entry.pauseMs)
+  }
+}
+
+/** Throws a UserError if the system does not let it be started. */
+function spawnWithLog(spec: SupervisedProcess, isFirst: boolean): ChildProcess {
+  const log = openLog(spec.logFile)
+  try {
+    return spawn(spec.command, spec.parameters(isFirst), {
+      // A process group of its own: Ctrl-C at the terminal is for whoever decides what it means.
+      ...{ detached: true, stdio: ['ignore', log, log] },
+    })
+  } catch (error) {
+    throw fileError(error, 'start', spec.command)
+  } finally {
+    closeSync(log)
   }
 }
 
