@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -112,6 +112,64 @@ test('a machine that was never started can be made anew and removed; one that wa
   const { isTaken } = await client.describe({ machine: 'db', image: 'debian', avoidPorts: [] })
   assert.equal(isTaken, true)
 })
+
+test('a machine whose directory was removed leaves its name free, and nothing else has its ports before', async (t) => {
+  const { client, directory } = await connected(t)
+  await client.create(creation())
+  await client.start({ machine: 'db', mayRestart: true })
+  rmSync(join(directory, 'machines', 'db'), { recursive: true })
+  await assert.rejects(client.create(creation()), /there is a machine db already/, 'its process runs')
+  // Its state cannot be written any more.
+  await assert.rejects(client.end('db'), /host alpha: cannot write .*state\.json/)
+  const { isTaken } = await client.describe({ machine: 'db', image: 'debian', avoidPorts: [] })
+  assert.equal(isTaken, false)
+  await client.create(creation())
+})
+
+test('of two machines that were described with the same ports only one is made', async (t) => {
+  const { client, directory } = await connected(t)
+  await client.create(creation())
+  const record = newMachine({ harts: 1, ramBytes: 2 ** 26 }, 'debian', SMALL_IMAGE)
+  const web = creation({ machine: 'web', definition: encodeMachineFile({ name: 'web', record }) })
+  await assert.rejects(client.create(web), /port 7001 has been given to another machine meanwhile: try again/)
+  assert.ok(!existsSync(join(directory, 'machines', 'web')))
+  await client.create({ ...web, port: 7011, heartbeatPort: 7012, metricsPort: 7013 })
+})
+
+test('a machine whose process does not end holds up no other', async (t) => {
+  const script = `if (process.argv.some((word) => word.includes('/db/'))) process.on('SIGTERM', () => {})
+    console.log('hears not')
+    setInterval(() => {}, 1000)`
+  const { client, directory } = await connected(t, { script })
+  const record = newMachine({ harts: 1, ramBytes: 2 ** 26 }, 'debian', SMALL_IMAGE)
+  const definition = encodeMachineFile({ name: 'web', record })
+  await client.create(creation())
+  await client.create(
+    creation({ machine: 'web', definition, port: 7011, heartbeatPort: 7012, metricsPort: 7013 }),
+  )
+  await client.start({ machine: 'db', mayRestart: true })
+  await until('deaf', () => /hears not/.test(readFileSync(join(directory, 'machines', 'db', 'host.log'), 'utf8')))
+  let hasEnded = false
+  const ending = client.end('db').then(() => {
+    hasEnded = true
+  })
+  await client.start({ machine: 'web', mayRestart: true })
+  assert.equal(hasEnded, false)
+  await ending
+})
+
+test(
+  'what cannot be removed is told, and the daemon goes on',
+  { skip: process.getuid?.() === 0 && 'root may remove everything' },
+  async (t) => {
+    const { client, directory } = await connected(t)
+    await client.create(creation())
+    chmodSync(join(directory, 'machines'), 0o500)
+    await assert.rejects(client.remove('db'), /host alpha: cannot remove .*permission denied/)
+    chmodSync(join(directory, 'machines'), 0o700)
+    await client.remove('db')
+  },
+)
 
 test('a process that dies is started again', async (t) => {
   const { client, state, notices } = await connected(t)

@@ -58,8 +58,11 @@ export class HostDaemon {
   readonly #machines = new Map<string, HostedMachine>()
   #listener: SecureListener | undefined
   #control: ControlServer | undefined
-  /** Requests that change something are carried out one after another. */
-  #changes: Promise<unknown> = Promise.resolve()
+  /**
+   * Requests that change a machine are carried out one after another, by the machine's name: one whose process does not
+   * end, as while its disk hangs, holds up no other.
+   */
+  readonly #changes = new Map<string, Promise<unknown>>()
 
   private constructor(options: DaemonOptions, lock: LockFile) {
     const { name, directory, listen, program, onNotice } = options
@@ -97,7 +100,7 @@ export class HostDaemon {
   async close(): Promise<void> {
     this.#control?.close()
     await this.#listener?.close()
-    await this.#changes
+    await Promise.all(this.#changes.values())
     await Promise.all([...this.#machines.values()].map((machine) => machine.close()))
     await this.#lock.release()
   }
@@ -147,20 +150,27 @@ export class HostDaemon {
           isFound: storage === undefined || (await storage.hasNonce(host, nonce)),
         })),
       ),
-      create: method(createSchema, (request) => this.#change(() => this.#create(request as CreateRequest))),
-      remove: method(nameSchema, ({ machine }) => this.#change(() => this.#remove(machine))),
-      start: method(startSchema, ({ machine, mayRestart }) =>
-        this.#change(() => this.#machine(machine).start(mayRestart)),
+      create: method(createSchema, (request) =>
+        this.#change(request.machine, () => this.#create(request as CreateRequest)),
       ),
-      end: method(nameSchema, ({ machine }) => this.#change(() => this.#machine(machine).end())),
+      remove: method(nameSchema, ({ machine }) => this.#change(machine, () => this.#remove(machine))),
+      start: method(startSchema, ({ machine, mayRestart }) =>
+        this.#change(machine, () => this.#machine(machine).start(mayRestart)),
+      ),
+      end: method(nameSchema, ({ machine }) => this.#change(machine, () => this.#machine(machine).end())),
       state: method(nameSchema, async ({ machine }) => ({ ...this.#machine(machine).state })),
     }
   }
 
-  async #change(work: () => Promise<void>): Promise<JsonObject> {
-    const change = this.#changes.then(work)
-    this.#changes = change.catch(() => undefined)
-    await change
+  async #change(machine: string, work: () => Promise<void>): Promise<JsonObject> {
+    const change = (this.#changes.get(machine) ?? Promise.resolve()).then(work)
+    const settled = change.catch(() => undefined)
+    this.#changes.set(machine, settled)
+    try {
+      await change
+    } finally {
+      if (this.#changes.get(machine) === settled) this.#changes.delete(machine)
+    }
     return {}
   }
 
@@ -183,15 +193,25 @@ export class HostDaemon {
 
   #isTaken(name: string): boolean {
     const machine = this.#machines.get(name)
-    // What cannot be read may be a machine as well.
-    return machine === undefined ? existsSync(join(this.#place.root, name, 'state.json')) : !machine.isNew
+    if (machine?.isNew || machine?.isSupervised) return !machine.isNew
+    // What cannot be read may be a machine as well; one whose directory was removed is none any more.
+    return existsSync(join(this.#place.root, name, 'state.json'))
   }
 
   async #create(request: CreateRequest): Promise<void> {
     const { machine } = request
     this.#requireFree(machine)
     checkSettings(settingsOf(request.settings))
-    this.#machines.set(machine, await HostedMachine.create(this.#place, request))
+    const made = await HostedMachine.create(this.#place, request)
+    // Others may have been made since this one's ports were found to be free.
+    const taken = [...this.#machines.values()].flatMap(({ name, ports }) => (name === machine ? [] : ports))
+    const port = made.ports.find((one) => taken.includes(one))
+    if (port === undefined) this.#machines.set(machine, made)
+    else {
+      this.#machines.delete(machine)
+      await made.remove()
+      throw new UserError(`port ${port} has been given to another machine meanwhile: try again`)
+    }
     this.#options.onNotice(`machine ${machine}: is made`)
   }
 

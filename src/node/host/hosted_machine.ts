@@ -56,6 +56,8 @@ export class HostedMachine {
   readonly config: HostConfig
   readonly #place: HostPlace
   #wish: Wish
+  /** The last write of what is to become of it; each waits for the one before. */
+  #stored: Promise<void> = Promise.resolve()
   #supervisor: Supervisor | undefined
 
   private constructor(place: HostPlace, config: HostConfig, wish: Wish) {
@@ -80,7 +82,7 @@ export class HostedMachine {
     const directory = join(place.root, name)
     const file = decodeMachineFile(definition, `machine ${name}`)
     if (file.name !== name) throw new UserError(`the definition of machine ${name} is that of ${file.name}`)
-    await rm(directory, { recursive: true, force: true })
+    await removeDirectory(directory)
     const config = configOf(place, request, directory)
     try {
       mkdirSync(join(directory, 'copy'), { recursive: true, mode: 0o700 })
@@ -97,6 +99,11 @@ export class HostedMachine {
 
   get isNew(): boolean {
     return this.#wish === 'new'
+  }
+
+  /** Whether its process runs, or is started again soon. */
+  get isSupervised(): boolean {
+    return this.#supervisor !== undefined
   }
 
   /** Ports that are its own, whether it runs or not. */
@@ -124,18 +131,25 @@ export class HostedMachine {
 
   /** Ends its process, which is not started again. */
   async end(): Promise<void> {
-    if (this.#wish === 'wanted') await this.#setWish('halted')
-    await this.close()
+    try {
+      if (this.#wish === 'wanted') await this.#setWish('halted')
+    } finally {
+      // On a full disk as well; the next daemon's process then finds out by itself whether the machine is stopped.
+      await this.close()
+    }
   }
 
   /** Ends its process; the next daemon starts it again. */
   async close(): Promise<void> {
     await this.#supervisor?.stop()
     this.#supervisor = undefined
+    // Whoever could not write has been told.
+    await this.#stored.catch(() => undefined)
   }
 
+  /** Throws a UserError if the system does not let it. */
   async remove(): Promise<void> {
-    await rm(join(this.#place.root, this.name), { recursive: true, force: true })
+    await removeDirectory(join(this.#place.root, this.name))
   }
 
   #running(): Omit<MachineState, 'machine'> {
@@ -171,9 +185,12 @@ export class HostedMachine {
     this.#setWish('ended').catch((error: unknown) => this.#say((error as Error).message))
   }
 
-  async #setWish(state: Wish): Promise<void> {
+  #setWish(state: Wish): Promise<void> {
     this.#wish = state
-    await writeStoredJson(this.#path('state.json'), { kind: 'understudy-hosted-machine', version: 1, state })
+    const content = { kind: 'understudy-hosted-machine', version: 1, state }
+    const write = (): Promise<void> => writeStoredJson(this.#path('state.json'), content)
+    this.#stored = this.#stored.then(write, write)
+    return this.#stored
   }
 
   #path(name: string): string {
@@ -182,6 +199,16 @@ export class HostedMachine {
 
   #say(text: string): void {
     this.#place.onNotice(`machine ${this.name}: ${text}`)
+  }
+}
+
+/** What is left by a crash in between has no state any more, so that it is no machine. */
+async function removeDirectory(path: string): Promise<void> {
+  try {
+    await rm(join(path, 'state.json'), { force: true })
+    await rm(path, { recursive: true, force: true })
+  } catch (error) {
+    throw fileError(error, 'remove', path)
   }
 }
 
