@@ -1,10 +1,11 @@
 /** A control connection to a host's daemon (host_daemon.ts), as whoever runs machines there has it. */
+import { existsSync } from 'node:fs'
 import type { TLSSocket } from 'node:tls'
 import type { z } from 'zod'
 import type { JsonObject } from '../../base/canonical_json.ts'
 import { UserError } from '../../base/errors.ts'
 import { ControlClient } from '../../host/control_client.ts'
-import type { Credentials } from '../../host/secure_credentials.ts'
+import { type Credentials, openCredentials } from '../../host/secure_credentials.ts'
 import { dialSecure } from '../../host/secure_dial.ts'
 import { daemonAddressText } from './daemon_address.ts'
 import {
@@ -126,4 +127,12 @@ export class DaemonClient {
       throw new UserError(`host ${this.name}: ${error.message}`, { cause: error.cause })
     }
   }
+}
+
+/** What daemons are asked with. A secret that is made only now would be nobody else's: throws a UserError instead. */
+export async function daemonCredentials(secretFile: string): Promise<Credentials> {
+  if (existsSync(secretFile)) return openCredentials({ secretFile })
+  throw new UserError(
+    `no secret at ${secretFile}: copy there what the hosts share (understudy host --listen says where it is)`,
+  )
 }

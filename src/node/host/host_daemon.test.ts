@@ -148,7 +148,9 @@ test('a machine whose process does not end holds up no other', async (t) => {
     creation({ machine: 'web', definition, port: 7011, heartbeatPort: 7012, metricsPort: 7013 }),
   )
   await client.start({ machine: 'db', mayRestart: true })
-  await until('deaf', () => /hears not/.test(readFileSync(join(directory, 'machines', 'db', 'host.log'), 'utf8')))
+  await until('deaf', () =>
+    /hears not/.test(readFileSync(join(directory, 'machines', 'db', 'host.log'), 'utf8')),
+  )
   let hasEnded = false
   const ending = client.end('db').then(() => {
     hasEnded = true
@@ -158,18 +160,16 @@ test('a machine whose process does not end holds up no other', async (t) => {
   await ending
 })
 
-test(
-  'what cannot be removed is told, and the daemon goes on',
-  { skip: process.getuid?.() === 0 && 'root may remove everything' },
-  async (t) => {
-    const { client, directory } = await connected(t)
-    await client.create(creation())
-    chmodSync(join(directory, 'machines'), 0o500)
-    await assert.rejects(client.remove('db'), /host alpha: cannot remove .*permission denied/)
-    chmodSync(join(directory, 'machines'), 0o700)
-    await client.remove('db')
-  },
-)
+test('what cannot be removed is told, and the daemon goes on', {
+  skip: process.getuid?.() === 0 && 'root may remove everything',
+}, async (t) => {
+  const { client, directory } = await connected(t)
+  await client.create(creation())
+  chmodSync(join(directory, 'machines'), 0o500)
+  await assert.rejects(client.remove('db'), /host alpha: cannot remove .*permission denied/)
+  chmodSync(join(directory, 'machines'), 0o700)
+  await client.remove('db')
+})
 
 test('a process that dies is started again', async (t) => {
   const { client, state, notices } = await connected(t)

@@ -169,6 +169,22 @@ test('what cannot be is refused in a line that names the host, and leaves nothin
   }
 })
 
+test('a gateway that the hosts cannot reach is refused', async (t) => {
+  const at = (name: string, listenHost: string): Promise<Address> =>
+    fakeDaemon(t, { ...FIT, describe: () => ({ ...DESCRIPTION, name, listenHost }) }, { name })
+  const daemons = [await at('alpha', '10.0.0.8'), await at('beta', '10.0.0.9')] as const
+  for (const part of [{}, { gatewayListen: '127.0.0.1' }, { gatewayListen: '0.0.0.0' }]) {
+    const root = newRoot()
+    await assert.rejects(
+      placePair(root, options(daemons, part)),
+      /host alpha cannot reach the gateway at 127\.0\.0\.1: .*--gateway-listen/,
+    )
+    assert.deepEqual(readdirSync(root), [])
+  }
+  const { file } = await placePair(newRoot(), options(daemons, { network: { kind: 'none' } }))
+  assert.deepEqual(file.network, { kind: 'none' })
+})
+
 test('an answer that is none is refused as what a host has said', async (t) => {
   const { daemon } = await daemonOf(t, 'alpha')
   for (const answer of [null, [], 'x', {}, { ...DESCRIPTION, port: -1 }, { ...DESCRIPTION, more: 1 }]) {

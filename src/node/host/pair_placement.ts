@@ -9,11 +9,10 @@ import { existsSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { UserError } from '../../base/errors.ts'
-import { type Credentials, openCredentials } from '../../host/secure_credentials.ts'
 import { openSecret } from '../../host/secure_secret.ts'
 import type { ImageDescription } from '../image_description.ts'
 import { daemonAddressText, isEveryAddress, isLoopback } from './daemon_address.ts'
-import { DaemonClient } from './daemon_client.ts'
+import { DaemonClient, daemonCredentials } from './daemon_client.ts'
 import type { CreateRequest, HostDescription } from './daemon_protocol.ts'
 import type { Address, NetworkConfig } from './host_config.ts'
 import { freePorts } from './loopback_ports.ts'
@@ -41,7 +40,7 @@ export interface PlacementOptions extends MachineOptions {
   readonly daemons: readonly [Address, Address]
   /** What the daemons know each other by. */
   readonly secretFile: string
-  /** Where the gateway listens for the hosts; without it, at the address from which the first one was reached. */
+  /** Where the gateway listens for the hosts; without it, at the address from which they were reached. */
   readonly gatewayListen?: string
 }
 
@@ -72,7 +71,7 @@ export async function placePair(root: string, options: PlacementOptions): Promis
 
 async function findCandidates(options: PlacementOptions, clients: DaemonClient[]): Promise<Candidates> {
   const { name: machine, image, secretFile, daemons } = options
-  const credentials = await knownCredentials(secretFile)
+  const credentials = await daemonCredentials(secretFile)
   const [a, b] = daemons
   if (isLoopback(a.host) !== isLoopback(b.host)) {
     const [near, far] = isLoopback(a.host) ? [a, b] : [b, a]
@@ -97,14 +96,6 @@ async function findCandidates(options: PlacementOptions, clients: DaemonClient[]
     found.push({ client, daemon, description, address: { host, port } })
   }
   return found as unknown as Candidates
-}
-
-/** A secret that is made only now would be nobody else's. */
-async function knownCredentials(secretFile: string): Promise<Credentials> {
-  if (existsSync(secretFile)) return openCredentials({ secretFile })
-  throw new UserError(
-    `no secret at ${secretFile}: copy there what the hosts share (understudy host --listen says where it is)`,
-  )
 }
 
 function requireFit(machine: string, { client, description, address, daemon }: Candidate): void {
@@ -193,32 +184,41 @@ async function fileOf(options: PlacementOptions, candidates: Candidates): Promis
   const { name, image, arbiter, settings, secretFile, forwards } = options
   const byName = <Value>(value: (candidate: Candidate) => Value): Record<string, Value> =>
     Object.fromEntries(candidates.map((candidate) => [candidate.client.name, value(candidate)]))
-  const listen = options.network === undefined ? await gatewayAddress(options, candidates[0]) : undefined
+  const listen = options.network === undefined ? await gatewayAddress(options, candidates) : undefined
   return {
     ...{ kind: 'understudy-pair', version: 1, name, image },
     hosts: byName(({ address }) => address),
     daemons: { secretFile, addresses: byName(({ daemon }) => daemon) },
     ...(listen && { gateway: { listen, forwards: [...forwards] } }),
-    network: options.network ?? gatewayNetwork(listen!, candidates[0]),
+    network: options.network ?? gatewayNetwork(listen!, candidates),
     ...{ arbiter, settings, metricsPorts: byName(({ description }) => description.metricsPort) },
     ...choicesOf(options),
   }
 }
 
-async function gatewayAddress({ gatewayListen }: PlacementOptions, { client }: Candidate): Promise<Address> {
-  const host = gatewayListen ?? client.localAddress
+async function gatewayAddress({ gatewayListen }: PlacementOptions, candidates: Candidates): Promise<Address> {
+  const host = gatewayListen ?? localAddress(candidates)
   const [port] = await freePorts(1, host).catch((error: unknown) => {
     throw new UserError(`the gateway cannot listen at ${host}: ${(error as Error).message}`)
   })
   return { host, port: port! }
 }
 
-/** How the hosts reach it. */
-function gatewayNetwork({ host, port }: Address, { client }: Candidate): NetworkConfig {
-  return {
-    kind: 'gateway',
-    ...{ host: isEveryAddress(host) ? client.localAddress : host, port, name: GATEWAY_NAME },
-  }
+/** How the hosts reach it. Throws a UserError if one of them cannot. */
+function gatewayNetwork({ host: listen, port }: Address, candidates: Candidates): NetworkConfig {
+  const host = isEveryAddress(listen) ? localAddress(candidates) : listen
+  const far = candidates.find(({ address }) => !isLoopback(address.host))
+  if (isLoopback(host) && far !== undefined)
+    throw new UserError(
+      `host ${far.client.name} cannot reach the gateway at ${host}: give an address of this computer's network with --gateway-listen`,
+    )
+  return { kind: 'gateway', host, port, name: GATEWAY_NAME }
+}
+
+/** How this computer is reached from the hosts; one of them may be this computer itself. */
+function localAddress(candidates: Candidates): string {
+  const addresses = candidates.map(({ client }) => client.localAddress)
+  return addresses.find((address) => !isLoopback(address)) ?? addresses[0]!
 }
 
 function requestOf(

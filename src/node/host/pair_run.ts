@@ -45,6 +45,8 @@ export class PairRun {
     program: ProgramStart,
     events: SupervisorEvents & { readonly onNotice?: (text: string) => void } = {},
   ): Promise<PairRun> {
+    // Before anything is locked or started: the secret of the hosts may be missing.
+    const remote = await RemoteHosts.open(pair, events.onNotice ?? (() => {}))
     const lock = await lockPair(pair)
     const control = await PairControl.open(pair)
     const { command } = program
@@ -58,7 +60,8 @@ export class PairRun {
     }))
     const run = new PairRun(pair, control, new Supervisor(processes, events), lock)
     run.supervisor.start()
-    run.#remote = await RemoteHosts.start(pair, events.onNotice ?? (() => {}))
+    run.#remote = remote
+    remote?.start()
     writeFileSync(pidPath(pair), `${process.pid}\n`, { mode: 0o600 })
     return run
   }

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { smallDaemon } from '../testing/small_daemon.ts'
 import type { Pair } from './pair.ts'
 import { placePair } from './pair_placement.ts'
+import { PairRun } from './pair_run.ts'
 import { RemoteHosts } from './remote_hosts.ts'
 
 const WAIT_MS_MAX = 60_000
@@ -42,8 +43,9 @@ test('hosts are asked to start until they have heard, and the machine is over wh
   })
   await beta.daemon.close()
   const notices: string[] = []
-  const hosts = await RemoteHosts.start(pair, (text) => notices.push(text))
+  const hosts = await RemoteHosts.open(pair, (text) => notices.push(text))
   assert.ok(hosts !== undefined)
+  hosts.start()
   await until('one is told to be away', () => notices.length > 0)
   await until('the other is started', () => stateAt(alpha.directory) === 'wanted')
   assert.match(notices[0]!, /^host beta: cannot be asked: .*no process listens there/)
@@ -56,4 +58,26 @@ test('hosts are asked to start until they have heard, and the machine is over wh
   await until('over', () => hosts.isOver)
   await hosts.end()
   assert.deepEqual([stateAt(alpha.directory), stateAt(beta.directory)], ['ended', 'halted'])
+})
+
+test('a secret that is not there any more is not made anew: the hosts would not know it', async (t) => {
+  const [alpha, beta] = [
+    await smallDaemon({ name: 'alpha', folder }),
+    await smallDaemon({ name: 'beta', folder }),
+  ]
+  for (const { daemon } of [alpha, beta]) t.after(() => daemon.close())
+  const secretFile = join(folder, 'moved')
+  copyFileSync(join(folder, 'secret'), secretFile)
+  const pair: Pair = await placePair(mkdtempSync(join(folder, 'operator-')), {
+    ...{ name: 'db', image: 'debian', append: '', ramBytes: 2 ** 26, harts: 1, forwards: [], settings: {} },
+    ...{ arbiter: `file:${mkdtempSync(join(folder, 'arbiter-'))}`, secretFile },
+    daemons: [alpha.daemon.address, beta.daemon.address],
+  })
+  rmSync(secretFile)
+  await assert.rejects(
+    PairRun.start(pair, { command: process.execPath, parameters: ['-e', 'setInterval(() => {}, 1000)'] }),
+    /no secret at .*moved: copy there what the hosts share/,
+  )
+  assert.ok(!existsSync(secretFile))
+  assert.ok(!existsSync(pair.logPath('gateway')), 'nothing was started')
 })

@@ -5,8 +5,8 @@
  *     asked to start --the daemon answers--> started --its process has ended in order--> over
  */
 import { UserError } from '../../base/errors.ts'
-import { type Credentials, openCredentials } from '../../host/secure_credentials.ts'
-import { DaemonClient } from './daemon_client.ts'
+import type { Credentials } from '../../host/secure_credentials.ts'
+import { DaemonClient, daemonCredentials } from './daemon_client.ts'
 import type { Address } from './host_config.ts'
 import type { Pair } from './pair.ts'
 
@@ -47,14 +47,17 @@ export class RemoteHosts {
     }))
   }
 
-  /** Undefined if all hosts of the pair are on this computer. Begins to start them. */
-  static async start(pair: Pair, onNotice: (text: string) => void): Promise<RemoteHosts | undefined> {
+  /** Undefined if all hosts of the pair are on this computer. Throws a UserError if their secret is not here. */
+  static async open(pair: Pair, onNotice: (text: string) => void): Promise<RemoteHosts | undefined> {
     const { daemons } = pair.file
     if (daemons === undefined) return undefined
     const { secretFile, addresses } = daemons
-    const hosts = new RemoteHosts(pair.name, await openCredentials({ secretFile }), addresses, onNotice)
-    for (const host of hosts.#hosts) host.look = hosts.#look(host)
-    return hosts
+    return new RemoteHosts(pair.name, await daemonCredentials(secretFile), addresses, onNotice)
+  }
+
+  /** Begins to have them start. */
+  start(): void {
+    for (const host of this.#hosts) host.look = this.#look(host)
   }
 
   /**
@@ -108,6 +111,9 @@ export class RemoteHosts {
   async #end(host: RemoteHost): Promise<void> {
     // It must not start what is ended.
     await host.look
+    // The daemon may be another one than at the last look, to which this connection does not lead.
+    host.client?.close()
+    host.client = undefined
     try {
       await (await this.#connect(host)).end(this.#machine)
     } catch (error) {
