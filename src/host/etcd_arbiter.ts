@@ -8,13 +8,19 @@
  * Every answer carries the cluster's number and its revision, which grows with each change to anything; the key has the
  * revision of its creation and counts its changes. If any of these contradicts what this process has seen, the
  * cluster was restored from an older copy, or is another one.
+ *
+ * The number does not tell clusters apart for certain: it is made of the names and addresses that their members have for
+ * each other, and two that were started on two hosts without any option have the same. So two hosts leave nonces below
+ * the machine's key, for the other to find.
  */
+import { randomBytes } from 'node:crypto'
 import type { JsonObject, JsonValue } from '../base/canonical_json.ts'
 import { FormatError, UserError } from '../base/errors.ts'
 import type { Arbiter, ArbiterAnswer, Decision, OnAnswer } from '../replication/arbiter.ts'
 import { ArbiterMemory, type ArbiterPast, type Known } from './arbiter_memory.ts'
 import { assertProposal, decodeRecord, encodeRecord } from './decision_record.ts'
 import { EtcdClient, type EtcdClientOptions } from './etcd_client.ts'
+import type { SharedStorage } from './file_arbiter.ts'
 import { UntrustedError } from './shared_files.ts'
 
 /** The machine's key as etcd describes it. */
@@ -27,10 +33,15 @@ interface Stored {
   readonly putsBefore: bigint
 }
 
-export class EtcdArbiter implements Arbiter {
+/** A nonce is gone after a day, long after the handshake that it was for. */
+const NONCE_SECONDS = 86_400
+const NONCE = /^[0-9a-f]{32}$/
+
+export class EtcdArbiter implements Arbiter, SharedStorage {
   readonly #client: EtcdClient
   readonly #machine: string
   readonly #key: string
+  readonly #noncePrefix: string
   readonly #memory: ArbiterMemory
   #revision = 0n
   #stored: Stored | undefined
@@ -41,6 +52,8 @@ export class EtcdArbiter implements Arbiter {
     this.#client = new EtcdClient(options)
     this.#machine = machine
     this.#key = base64(prefix + machine)
+    // No machine's name has a slash.
+    this.#noncePrefix = `${prefix}${machine}/nonces/`
     this.#memory = new ArbiterMemory(`etcd at ${options.endpoints.map(({ host }) => host).join(', ')}`, past)
   }
 
@@ -60,6 +73,24 @@ export class EtcdArbiter implements Arbiter {
       if (!isObject(last)) throw new UserError('an answer without the content of the key')
       return { header: reply['header'], stored: this.#storedIn(last) }
     })
+  }
+
+  async writeNonce(host: string): Promise<string> {
+    const nonce = randomBytes(16).toString('hex')
+    const { ID: lease } = await this.#client.call('/v3/lease/grant', { TTL: `${NONCE_SECONDS}` })
+    if (typeof lease !== 'string') throw new UserError('an answer without a lease: is it etcd?')
+    await this.#client.call('/v3/kv/put', { ...this.#nonceKey(nonce), value: base64(host), lease })
+    return nonce
+  }
+
+  async hasNonce(host: string, nonce: string): Promise<boolean> {
+    if (!NONCE.test(nonce)) return false
+    const reply = await this.#client.call('/v3/kv/range', this.#nonceKey(nonce))
+    return objects(reply['kvs'])[0]?.['value'] === base64(host)
+  }
+
+  #nonceKey(nonce: string): { readonly key: string } {
+    return { key: base64(this.#noncePrefix + nonce) }
   }
 
   close(): void {

@@ -36,8 +36,8 @@ export interface EtcdOptions {
 
 export interface OpenedArbiter {
   readonly arbiter: Arbiter
-  /** How two hosts prove that theirs is the same; undefined where it cannot be another. */
-  readonly storage: SharedStorage | undefined
+  /** How two hosts prove that theirs is the same. */
+  readonly storage: SharedStorage
 }
 
 const TIMEOUT_MS = 2000
@@ -63,7 +63,8 @@ export async function openArbiter(
   if (!/^[!-~]{1,128}$/.test(prefix))
     throw new UserError(`etcd prefix '${prefix}': not 1 to 128 printable characters`)
   const options = { endpoints, login, timeoutMs, tls: await readTls(etcd) }
-  return { arbiter: new EtcdArbiter(options, prefix, machine, past), storage: undefined }
+  const cluster = new EtcdArbiter(options, prefix, machine, past)
+  return { arbiter: cluster, storage: cluster }
 }
 
 function endpoint(text: string, { login }: EtcdOptions): URL {

@@ -38,7 +38,7 @@ function closeAll(...proofs: readonly StorageProof[]): void {
   for (const proof of proofs) proof.close()
 }
 
-async function proofOf(storage: SharedStorage | undefined, host: string): Promise<StorageProof> {
+async function proofOf(storage: SharedStorage, host: string): Promise<StorageProof> {
   const proof = new StorageProof(storage, host, () => {})
   await proof.open()
   return proof
@@ -105,12 +105,6 @@ test('a host that cannot write for long says so once', async (t) => {
     await until(() => shared.written === attempt)
   }
   assert.deepEqual(notices, ['no mark at the arbiter: no answer'])
-})
-
-test('where the arbiter cannot be another one, nothing is asked for', async () => {
-  const proof = await proofOf(undefined, 'a')
-  assert.deepEqual(proof.info, {})
-  assert.equal(await proof.problem('b', {}), undefined)
 })
 
 test('a proof that is closed touches the storage no more', async () => {

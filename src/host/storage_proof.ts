@@ -1,5 +1,5 @@
 /**
- * The proof that two hosts have the same storage as their arbiter, where that could be another one: each leaves a random
+ * The proof that two hosts have the same arbiter, by which what they have at an address could be two: each leaves a random
  * nonce there, tells it in the handshake of its channels, and finds that of the other. Two hosts that decide in different
  * places would both act.
  *
@@ -21,7 +21,7 @@ const PROCESS = 'arbiterProcess'
 const NONCE = 'arbiterNonce'
 
 export class StorageProof {
-  readonly #storage: SharedStorage | undefined
+  readonly #storage: SharedStorage
   readonly #host: string
   /** Tells this process from others of its host. */
   readonly #process = randomBytes(16).toString('hex')
@@ -34,8 +34,7 @@ export class StorageProof {
   #timer: NodeJS.Timeout | undefined
   #isClosed = false
 
-  /** `storage` is undefined where it cannot be another one; then nothing is asked for. */
-  constructor(storage: SharedStorage | undefined, host: string, onNotice: (text: string) => void) {
+  constructor(storage: SharedStorage, host: string, onNotice: (text: string) => void) {
     this.#storage = storage
     this.#host = host
     this.#onNotice = onNotice
@@ -53,10 +52,8 @@ export class StorageProof {
 
   /** Why a peer, by what it has told, is not known to have the same storage; undefined if it is. */
   async problem(peer: string, info: Terms): Promise<string | undefined> {
-    if (this.#storage === undefined) return undefined
     const { [PROCESS]: process, [NONCE]: nonce } = info
-    if (process === undefined || nonce === undefined)
-      return `${peer} has not written to the arbiter's directory so far`
+    if (process === undefined || nonce === undefined) return `${peer} has not written to the arbiter so far`
     if (this.#proved.get(peer) === process) return undefined
     if (this.#isClosed) return 'this process ends'
     try {
@@ -64,7 +61,7 @@ export class StorageProof {
         this.#proved.set(peer, process)
         return undefined
       }
-      return `the arbiter's directory is another one than that of ${peer}, whose mark is not there: both must see the same storage`
+      return `the arbiter is another one than that of ${peer}, whose mark is not there: both must see the same directory or etcd cluster`
     } catch (error) {
       if (!(error instanceof UserError)) throw error
       return `whether ${peer} has the same arbiter cannot be found out: ${error.message}`
@@ -78,7 +75,7 @@ export class StorageProof {
   }
 
   async #write(): Promise<void> {
-    if (this.#storage === undefined || this.#isClosed) return
+    if (this.#isClosed) return
     try {
       this.#nonce = await this.#storage.writeNonce(this.#host)
       this.#failures = 0

@@ -68,6 +68,30 @@ describe('the arbiter that is etcd', { skip }, () => {
   })
   after(stopAll)
 
+  it('tells clusters apart by what one host leaves for the other, also where their numbers are the same', async () => {
+    const number = async (url: string): Promise<unknown> =>
+      JSON.parse((await post(`${url}/v3/kv/range`, { key: 'AA==' })).body).header.cluster_id
+    const one = await newEtcd()
+    await one.start()
+    const [a, b] = [await openArbiter(`etcd:${one.url}`, 'm'), await openArbiter(`etcd:${one.url}`, 'm')]
+    opened.push(a.arbiter, b.arbiter)
+    const nonce = await a.storage.writeNonce('a')
+    assert.equal(await b.storage.hasNonce('a', nonce), true)
+    assert.equal(await b.storage.hasNonce('b', nonce), false)
+    assert.equal(await b.storage.hasNonce('a', '0'.repeat(32)), false)
+    assert.deepEqual(await read(b.arbiter), { kind: 'current', decision: undefined })
+    const before = await number(one.url)
+    await one.kill()
+    const { clientPort, peerPort } = one.setting
+    const other = await newEtcd({ clientPort, peerPort })
+    await other.start()
+    assert.match(`${before}`, /^\d+$/)
+    assert.equal(await number(other.url), before)
+    assert.equal(await b.storage.hasNonce('a', nonce), false)
+    await other.kill()
+    await assert.rejects(b.storage.hasNonce('a', nonce), /^UserError: 127\.0\.0\.1:\d+: .*/)
+  })
+
   const fixture: Fixture = {
     open: (machine) => open(etcd.url, machine),
 

@@ -57,8 +57,8 @@ export type HostDescription = z.infer<typeof descriptionSchema>
 const arbiter = z.string().min(1).max(4096)
 
 export const proveSchema = z.strictObject({ machine: processName, arbiter })
-/** A nonce, where the arbiter could be another one than that of the other host. */
-export const proofSchema = z.strictObject({ nonce: z.string().max(64).nullable(), hasDecisions: z.boolean() })
+/** A nonce for the other host to find. */
+export const proofSchema = z.strictObject({ nonce: z.string().max(64), hasDecisions: z.boolean() })
 
 export const findNonceSchema = z.strictObject({
   ...{ machine: processName, arbiter, host: processName },

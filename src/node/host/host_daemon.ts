@@ -147,7 +147,7 @@ export class HostDaemon {
       ),
       findNonce: method(findNonceSchema, ({ machine, arbiter, host, nonce }) =>
         withArbiter(arbiter, machine, async ({ storage }) => ({
-          isFound: storage === undefined || (await storage.hasNonce(host, nonce)),
+          isFound: await storage.hasNonce(host, nonce),
         })),
       ),
       create: method(createSchema, (request) =>
@@ -257,8 +257,7 @@ async function withArbiter(
 async function prove({ arbiter, storage }: OpenedArbiter, host: string): Promise<JsonValue> {
   const answer = await new Promise<ArbiterAnswer>((resolve) => arbiter.read(resolve))
   if (answer.kind !== 'current') throw new UserError(answer.reason)
-  const nonce = (await storage?.writeNonce(host)) ?? null
-  return { nonce, hasDecisions: answer.decision !== undefined }
+  return { nonce: await storage.writeNonce(host), hasDecisions: answer.decision !== undefined }
 }
 
 async function lockDirectory(directory: string, name: string): Promise<LockFile> {

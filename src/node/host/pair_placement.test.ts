@@ -3,8 +3,10 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, type TestContext, test } from 'node:test'
+import type { JsonObject } from '../../base/canonical_json.ts'
 import { FormatError, UserError } from '../../base/errors.ts'
 import { type ControlMethod, ControlServer, controlMethod } from '../../host/control_server.ts'
+import { openArbiter } from '../../host/open_arbiter.ts'
 import { openCredentials } from '../../host/secure_credentials.ts'
 import { listenSecure } from '../../host/secure_listener.ts'
 import { SMALL_IMAGE, type SmallDaemon, smallDaemon } from '../testing/small_daemon.ts'
@@ -54,13 +56,21 @@ async function fakeDaemon(t: TestContext, answers: Answers, info = { name: 'beta
   return { host: '127.0.0.1', port: listener.port }
 }
 
+async function leaveMark(parameters: object): Promise<JsonObject> {
+  const { machine, arbiter } = parameters as { machine: string; arbiter: string }
+  const { arbiter: opened, storage } = await openArbiter(arbiter, machine)
+  const nonce = await storage.writeNonce('beta')
+  opened.close()
+  return { nonce, hasDecisions: false }
+}
+
 const DESCRIPTION: HostDescription = {
   ...{ name: 'beta', build: softwareBuild(), listenHost: '127.0.0.1' },
   ...{ port: 7101, heartbeatPort: 7102, metricsPort: 7103, isTaken: false, image: SMALL_IMAGE },
 }
 const FIT: Answers = {
   describe: () => DESCRIPTION,
-  prove: () => ({ nonce: null, hasDecisions: false }),
+  prove: leaveMark,
   findNonce: () => ({ isFound: true }),
   create: () => ({}),
   remove: () => ({}),
@@ -152,7 +162,7 @@ test('what cannot be is refused in a line that names the host, and leaves nothin
       /is not shared: host alpha does not find there what host beta has written/,
     ],
     [
-      [a, await beta({ prove: () => ({ nonce: null, hasDecisions: true }) })],
+      [a, await beta({ prove: () => ({ nonce: '0'.repeat(32), hasDecisions: true }) })],
       /has decided about a machine db/,
     ],
     [[a, await fakeDaemon(t, FIT, { name: 'operator' })], /host operator answers at/],

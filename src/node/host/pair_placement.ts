@@ -141,11 +141,10 @@ async function proveArbiter({ name, arbiter }: PlacementOptions, candidates: Can
       throw new UserError(
         `arbiter ${arbiter} has decided about a machine ${name} already: give another --name, or another arbiter`,
       )
-    if (nonce === null) continue
     if (await other.findNonce({ machine: name, arbiter, host: client.name, nonce })) continue
     throw new UserError(
       `arbiter ${arbiter} is not shared: host ${other.name} does not find there what host ${client.name} has written; ` +
-        'name a directory on storage that both see, or etcd:URL',
+        'name a directory on storage that both see, or the URLs of one etcd cluster',
     )
   }
 }

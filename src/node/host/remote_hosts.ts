@@ -111,16 +111,16 @@ export class RemoteHosts {
   async #end(host: RemoteHost): Promise<void> {
     // It must not start what is ended.
     await host.look
-    // The daemon may be another one than at the last look, to which this connection does not lead.
+    // The daemon may be another one than at the last look, to which that connection does not lead.
     host.client?.close()
     host.client = undefined
     try {
-      await (await this.#connect(host)).end(this.#machine)
+      const client = await this.#connect(host)
+      await client.end(this.#machine).finally(() => client.close())
     } catch (error) {
       if (!(error instanceof UserError)) throw error
       // Its process ends by itself, once it hears that the machine is stopped.
       this.#onNotice(error.message)
     }
-    host.client?.close()
   }
 }
