@@ -78,7 +78,8 @@ export class RemoteHosts {
   async #look(host: RemoteHost): Promise<void> {
     try {
       const client = await this.#connect(host)
-      if (this.#isClosed) return
+      // What is over by now would begin anew.
+      if (this.#isClosed || this.isOver) return
       if (!host.hasStarted) await client.start({ machine: this.#machine, mayRestart: true })
       host.hasStarted = true
       host.problem = ''
