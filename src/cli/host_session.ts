@@ -1,5 +1,5 @@
 /** What `understudy host` does. */
-import { endAtOnce } from '../host/end_at_once.ts'
+import { endAtOnce } from '../node/end_at_once.ts'
 import { collectGarbage } from '../node/heap.ts'
 import { hostConfigSchema } from '../node/host/host_config.ts'
 import { runHost } from '../node/host/host_process.ts'

@@ -51,8 +51,8 @@ export interface HostEnd {
   readonly isStuck?: boolean
 }
 
-/** How long what is open may take to close, as a disk that has a lot to sync. */
-const CLOSE_MS = 10_000
+/** How long what is open may take to close where the disk hangs already; else a disk with much to sync has its own limit. */
+const HANGING_CLOSE_MS = 1000
 /** How long what was sent last may take to leave. */
 const FAREWELL_MS = 200
 const LOOK_MS = 50
@@ -61,7 +61,8 @@ const LOOK_MS = 50
 export async function runHost(config: HostConfig, options: HostOptions): Promise<HostEnd> {
   const host = await Host.open(config, options)
   const end = await host.ended
-  const isClosed = await Promise.race([host.close().then(() => true), sleep(CLOSE_MS, false)])
+  const closeMs = host.isDiskHanging ? HANGING_CLOSE_MS : settingsOf(config.settings).diskLimitMs
+  const isClosed = await Promise.race([host.close().then(() => true), sleep(closeMs, false)])
   return isClosed ? end : { ...end, isStuck: true }
 }
 
@@ -116,6 +117,10 @@ class Host {
       throw error
     }
     return host
+  }
+
+  get isDiskHanging(): boolean {
+    return this.#process?.replica.isDiskHanging === true
   }
 
   async close(): Promise<void> {
