@@ -150,7 +150,7 @@ export class Replica {
       case 'snapshot':
         this.#wantedJoin = effect.join
         // Its state has no request in flight: the machine would stand still for as long as one hangs.
-        if (this.#disk?.isHanging) return this.#failLater('the disk hangs')
+        if (this.isDiskHanging) return this.#failLater('the disk hangs')
         // Else it is sent when the disk is not held for something else any more.
         if (!this.#isHeld) this.#order(effect)
         return
@@ -175,6 +175,11 @@ export class Replica {
   #order(command: MachineCommand): void {
     if (this.#behindBoot === undefined) this.#machine.send(command)
     else this.#behindBoot.push(command)
+  }
+
+  /** Whether an operation of the disk has taken longer than it may. */
+  get isDiskHanging(): boolean {
+    return this.#disk?.isHanging === true
   }
 
   /** A fault that tests inject; without a disk there is nothing to fail. */
@@ -290,7 +295,7 @@ export class Replica {
     if (!this.#isPrimary) throw new UserError('this copy is not the primary')
     if (this.#wantedJoin !== undefined || this.#isHeld)
       throw new UserError('the state is on its way to a new copy: try again when the machine is protected')
-    if (this.#disk?.isHanging) throw new UserError('the disk of this copy hangs: its state cannot be taken')
+    if (this.isDiskHanging) throw new UserError('the disk of this copy hangs: its state cannot be taken')
     this.#isHeld = true
     const number = --this.#states
     this.#order({ kind: 'snapshot', join: number, baseGeneration: undefined })
