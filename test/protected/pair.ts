@@ -20,7 +20,9 @@ import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
-import type { PairStatus } from '../../src/node/host/pair_control.ts'
+import type { ControlClient } from '../../src/host/control_client.ts'
+import { Pair } from '../../src/node/host/pair.ts'
+import { PairControl, type PairStatus } from '../../src/node/host/pair_control.ts'
 import { launcher, understudy } from '../guest_process.ts'
 import { type SystemImage, testHome } from '../system_image.ts'
 import { RedisClient } from './redis_client.ts'
@@ -181,6 +183,24 @@ export class ProtectedPair {
 
   log(process: string): string {
     return readFileSync(join(this.directory, `${process}.log`), 'utf8')
+  }
+
+  /** Waits until a process's log matches, from that character on. */
+  async untilLogged(process: string, pattern: RegExp, from = 0): Promise<RegExpExecArray> {
+    for (const end = performance.now() + WAIT_MS_MAX; ; ) {
+      const found = pattern.exec(this.log(process).slice(from))
+      if (found !== null) return found
+      assert.ok(performance.now() < end, `${process}.log does not come to say ${pattern}${this.logs()}`)
+      await setTimeout(POLL_MS / 4)
+    }
+  }
+
+  /** A control connection to a host's process; whoever asks for it closes it. */
+  async connectTo(host: string): Promise<ControlClient> {
+    const control = await PairControl.open(Pair.open(join(this.home, 'machines'), NAME))
+    const client = await control.connect(host)
+    assert.ok(client !== undefined, `no connection to host ${host}${this.logs()}`)
+    return client
   }
 
   /** Ends every process, waits until they are gone, and removes everything. */

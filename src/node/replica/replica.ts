@@ -14,6 +14,7 @@ import type { JoiningDisk } from '../../host/joined_disk.ts'
 import type { MachineDirectory } from '../../host/machine_directory.ts'
 import type { OverlayDisk } from '../../host/overlay_disk.ts'
 import { ReplicaDisk } from '../../host/replica_disk.ts'
+import { PAGE_BYTES, RAM_BASE } from '../../machine/layout.ts'
 import type { ExecutionState } from '../../replication/message.ts'
 import type { Effect, Frontier, Input } from '../../replication/ports.ts'
 import { LifeRecording, type RecordingOptions } from './life_recording.ts'
@@ -383,7 +384,7 @@ export class Replica {
       case 'explained':
         return this.#options.onNotice(`the difference: ${report.text}`)
       case 'flipped':
-        return this.#options.onNotice(`a bit was flipped in page ${report.page} of RAM`)
+        return this.#options.onNotice(flippedText(report.page))
       case 'restarted':
         return this.#options.onNotice('the guest starts anew')
       case 'inspected':
@@ -404,4 +405,10 @@ export class Replica {
 /** Whether it is an error of the outside, and no mistake of ours. */
 function isOutside(error: unknown): error is Error {
   return error instanceof UserError || systemErrorCode(error) !== undefined
+}
+
+/** A page by its guest physical address, as divergences name it. */
+function flippedText(page: number | undefined): string {
+  if (page === undefined) return 'no bit was flipped: there is no such page'
+  return `a bit was flipped in page 0x${(RAM_BASE + page * PAGE_BYTES).toString(16)}`
 }
