@@ -96,8 +96,9 @@ export class ProtectedPair {
     return stdout
   }
 
+  /** What `understudy status` shows, without a process for it: it is asked for all the time. */
   async status(): Promise<PairStatus> {
-    return JSON.parse(await this.command('status', ['--json'])) as PairStatus
+    return (await this.#openControl()).status()
   }
 
   /** Waits until the status is as wanted, and returns it; `what` names that in a failure. */
@@ -186,8 +187,13 @@ export class ProtectedPair {
   }
 
   /** Waits until a process's log matches, from that character on. */
-  async untilLogged(process: string, pattern: RegExp, from = 0): Promise<RegExpExecArray> {
-    for (const end = performance.now() + WAIT_MS_MAX; ; ) {
+  async untilLogged(
+    process: string,
+    pattern: RegExp,
+    from = 0,
+    waitMsMax = WAIT_MS_MAX,
+  ): Promise<RegExpExecArray> {
+    for (const end = performance.now() + waitMsMax; ; ) {
       const found = pattern.exec(this.log(process).slice(from))
       if (found !== null) return found
       assert.ok(performance.now() < end, `${process}.log does not come to say ${pattern}${this.logs()}`)
@@ -197,8 +203,7 @@ export class ProtectedPair {
 
   /** A control connection to a host's process; whoever asks for it closes it. */
   async connectTo(host: string): Promise<ControlClient> {
-    const control = await PairControl.open(Pair.open(join(this.home, 'machines'), NAME))
-    const client = await control.connect(host)
+    const client = await (await this.#openControl()).connect(host)
     assert.ok(client !== undefined, `no connection to host ${host}${this.logs()}`)
     return client
   }
@@ -224,6 +229,10 @@ export class ProtectedPair {
       this.#killAll()
       await setTimeout(POLL_MS / 4)
     }
+  }
+
+  #openControl(): Promise<PairControl> {
+    return PairControl.open(Pair.open(join(this.home, 'machines'), NAME))
   }
 
   async #run(options: readonly string[]): Promise<void> {
