@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { after, before, describe, it } from 'node:test'
+import { setTimeout } from 'node:timers/promises'
 import { median } from '../bench/results.ts'
 import { DEFAULT_SETTINGS } from '../src/replication/settings.ts'
 import { type Flip, flip } from './protected/flips.ts'
@@ -12,7 +13,8 @@ import { systemImage } from './system_image.ts'
 
 /** Keeps the guest busy for a while. */
 const BUSY = 'local x = 0; for i = 1, 300000 do x = x + i end; return x'
-const HALVED_MS = 15_000
+const HALVED_MS = 10_000
+const LOOK_MS = 200
 const NARROW_MS = 20_000
 /** Bytes a second. */
 const MBIT = 1_000_000 / 8
@@ -58,6 +60,7 @@ describe('a protected pair in trouble', { skip }, () => {
         const { lagMs, ...status } = await pair.status()
         assert.deepEqual([status.epoch, status.primary], [before.epoch, before.primary], pair.logs())
         lags.push(lagMs ?? 0)
+        await setTimeout(LOOK_MS)
       }
       await halved.end()
       await busy.end()
@@ -70,11 +73,15 @@ describe('a protected pair in trouble', { skip }, () => {
 
   it('keeps 1,000 connections over the loss of its primary', async (context) => {
     const before = await pair.untilProtected()
-    const seen = await underLoad(pair, { name: 'many', connections: 1000, pauseMs: 5000 }, async () => {
+    const many = { name: 'many', connections: 1000, pauseMs: 5000 }
+    const seen = await underLoad(pair, many, async (untilServed, workload) => {
+      context.diagnostic(`longest pause before: ${Math.round(workload.takeLongestPauseMs())} ms`)
       signal(before.primary!.pid, 'SIGKILL')
+      await untilServed()
+      context.diagnostic(`longest pause at the failover: ${Math.round(workload.takeLongestPauseMs())} ms`)
       await pair.untilProtected(before.epoch!)
     })
-    context.diagnostic(`longest pause ${seen.longestPauseMs} ms, ${seen.operations} operations`)
+    context.diagnostic(`longest pause after: ${seen.longestPauseMs} ms, ${seen.operations} operations`)
     assert.deepEqual(seen.errors, [], pair.logs())
   })
 
@@ -110,6 +117,7 @@ describe('a protected pair in trouble', { skip }, () => {
         for (const end = performance.now() + NARROW_MS; performance.now() < end; ) {
           const { protection, reason, lagMs, epoch } = await pair.status()
           story.push(`${protection} (${reason}) epoch ${epoch} lag ${lagMs}`)
+          await setTimeout(LOOK_MS)
         }
         relay.limit(Infinity)
         context.diagnostic(`${await heavy.end()} heavy answers`)

@@ -70,13 +70,13 @@ export async function runRound(
 export async function underLoad(
   pair: ProtectedPair,
   options: Omit<WorkloadOptions, 'port'>,
-  action: (untilServed: () => Promise<void>) => Promise<void>,
+  action: (untilServed: () => Promise<void>, workload: Workload) => Promise<void>,
 ): Promise<ServiceReport> {
   const workload = await Workload.start({ port: pair.port, ...options })
   const operations = Math.max(OPERATIONS_MIN, 2 * (options.connections ?? 0))
   const untilServed = (): Promise<void> => untilAnswered(pair, workload, operations)
   await untilServed()
-  await action(untilServed)
+  await action(untilServed, workload)
   await untilServed()
   const { history, connectionErrors, wrongAnswers, longestPauseMs } = await workload.finish(PATIENCE_MS)
   const { operations: seen, faults } = checkHistory(history)
