@@ -73,7 +73,7 @@ export async function underLoad(
   action: (untilServed: () => Promise<void>, workload: Workload) => Promise<void>,
 ): Promise<ServiceReport> {
   const workload = await Workload.start({ port: pair.port, ...options })
-  const operations = Math.max(OPERATIONS_MIN, 2 * (options.connections ?? 0))
+  const operations = Math.max(OPERATIONS_MIN, options.connections ?? 0)
   const untilServed = (): Promise<void> => untilAnswered(pair, workload, operations)
   await untilServed()
   await action(untilServed, workload)
