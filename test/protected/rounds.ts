@@ -95,16 +95,12 @@ async function untilAnswered(pair: ProtectedPair, workload: Workload, operations
 }
 
 /** A round in a line. */
-export function describeRound({
-  round,
-  operations,
-  errors,
-  longestPauseMs,
-  unprotectedMs,
-}: RoundReport): string {
-  const protectedAgain = unprotectedMs.map((ms) => `${(ms / 1000).toFixed(1)} s`).join(', ')
-  return (
-    `round ${round}: longest pause ${longestPauseMs} ms, ${operations} operations, ` +
-    `${errors.length} errors, protected again after ${protectedAgain}`
-  )
+export function describeRound(report: RoundReport): string {
+  const protectedAgain = report.unprotectedMs.map((ms) => `${(ms / 1000).toFixed(1)} s`).join(', ')
+  return `round ${report.round}: ${describeService(report)}, protected again after ${protectedAgain}`
+}
+
+/** What clients saw in a line. */
+export function describeService({ operations, errors, longestPauseMs }: ServiceReport): string {
+  return `longest pause ${longestPauseMs} ms, ${operations} operations, ${errors.length} errors`
 }
