@@ -8,14 +8,14 @@ import { DEFAULT_SETTINGS } from '../src/replication/settings.ts'
 import { type Flip, flip } from './protected/flips.ts'
 import { ProtectedPair, signal } from './protected/pair.ts'
 import { describeRound, describeService, runRound, underLoad } from './protected/rounds.ts'
-import { atHalfSpeed, hammer, relayBackup, withoutArbiter } from './protected/troubles.ts'
+import { hammer, relayBackup, slowDown, withoutArbiter } from './protected/troubles.ts'
 import { systemImage } from './system_image.ts'
 
 /** Keeps the guest busy for a while. */
 const BUSY = 'local x = 0; for i = 1, 300000 do x = x + i end; return x'
-const HALVED_MS = 10_000
+const SLOWED_MS = 10_000
 const LOOK_MS = 200
-const NARROW_MS = 20_000
+const NARROW_MS = 10_000
 /** Bytes a second. */
 const MBIT = 1_000_000 / 8
 /** For so long a backup without an arbiter is watched, while it must not go live. */
@@ -50,19 +50,19 @@ describe('a protected pair in trouble', { skip }, () => {
     })
   }
 
-  it('slows the primary for a backup at half speed, and stays protected', async (context) => {
+  it('slows the primary for a backup at a quarter of its speed, and stays protected', async (context) => {
     const before = await pair.untilProtected()
     const lags: number[] = []
-    const seen = await underLoad(pair, { name: 'half' }, async () => {
-      const busy = await hammer(pair, 1, () => ['EVAL', BUSY, '0'])
-      const halved = atHalfSpeed(before.backup!.pid, 20)
-      for (const end = performance.now() + HALVED_MS; performance.now() < end; ) {
+    const seen = await underLoad(pair, { name: 'slow' }, async () => {
+      const busy = await hammer(pair, 3, () => ['EVAL', BUSY, '0'])
+      const slowed = slowDown(before.backup!.pid, 15, 45)
+      for (const end = performance.now() + SLOWED_MS; performance.now() < end; ) {
         const { lagMs, ...status } = await pair.status()
         assert.deepEqual([status.epoch, status.primary], [before.epoch, before.primary], pair.logs())
         lags.push(lagMs ?? 0)
         await setTimeout(LOOK_MS)
       }
-      await halved.end()
+      await slowed.end()
       await busy.end()
     })
     context.diagnostic(`lag ${median(lags)} ms, up to ${Math.max(...lags)} ms; ${describeService(seen)}`)

@@ -7,15 +7,15 @@ import { type ProtectedPair, signal } from './pair.ts'
 import { RedisClient } from './redis_client.ts'
 import { ThrottledRelay } from './throttled_relay.ts'
 
-/** A process that stands still half of the time, until it is told to stop that. */
-export function atHalfSpeed(pid: number, pieceMs: number): { end(): Promise<void> } {
+/** A process that runs and stands still by turns, until that is ended. */
+export function slowDown(pid: number, runMs: number, stopMs: number): { end(): Promise<void> } {
   let isOver = false
   const running = (async () => {
     while (!isOver) {
       signal(pid, 'SIGSTOP')
-      await setTimeout(pieceMs)
+      await setTimeout(stopMs)
       signal(pid, 'SIGCONT')
-      await setTimeout(pieceMs)
+      await setTimeout(runMs)
     }
   })()
   return {
