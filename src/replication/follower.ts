@@ -21,6 +21,9 @@ import { SentLog } from './sent_log.ts'
 
 export type FollowerState = 'snapshot' | 'transfer' | 'catching up' | 'gating' | 'ready' | 'adding' | 'backup'
 
+/** A copy that catches up has got nearer when what it has left is at most this part of what it was. */
+const NEARER = 31 / 32
+
 export class Follower {
   readonly member: MemberIdentity
   readonly join: number
@@ -40,6 +43,9 @@ export class Follower {
   #gatingMs = 0
   /** Since when it has been catching up. */
   #installedMs = 0
+  /** The least that it had left to execute since, and when it got there. */
+  #leastBytes = 0
+  #nearerMs = 0
   /** Whether it has acknowledged as the backup. */
   #isSettled = false
   #slowSinceMs: number | undefined
@@ -132,6 +138,8 @@ export class Follower {
     if (this.state !== 'transfer') return
     this.state = 'catching up'
     this.#installedMs = this.#context.nowMs
+    this.#nearerMs = this.#installedMs
+    this.#leastBytes = this.unexecutedBytes
     this.#context.emit({ kind: 'dropSnapshot', join: this.join })
   }
 
@@ -168,7 +176,12 @@ export class Follower {
   /** False if it acknowledges what it cannot have. */
   onAck({ received, executed }: Ack): boolean {
     if (this.isBackup) this.#isSettled = true
-    return this.#log?.onAck(received, executed) ?? false
+    const isPossible = this.#log?.onAck(received, executed) ?? false
+    if (this.unexecutedBytes < this.#leastBytes * NEARER) {
+      this.#leastBytes = this.unexecutedBytes
+      this.#nearerMs = this.#context.nowMs
+    }
+    return isPossible
   }
 
   /** What time and acknowledgements bring a joining copy to. */
@@ -203,7 +216,8 @@ export class Follower {
     const suspicion = this.watch.suspicion()
     if (suspicion !== undefined) return suspicion
     if (!this.isBackup && this.unacknowledgedBytes > settings.boundBytes) return 'the log outruns it'
-    const isBehind = this.state === 'catching up' && nowMs - this.#installedMs >= settings.slowBackupMs
+    // What happened during a long transfer takes as long to make up for: it may, as long as it gets nearer.
+    const isBehind = this.state === 'catching up' && nowMs - this.#nearerMs >= settings.slowBackupMs
     if (isBehind) return 'it does not catch up'
     const isUnsettled = this.isGating || (this.isBackup && !this.#isSettled)
     if (isUnsettled && nowMs - this.#gatingMs >= settings.joinGateMs) return 'joining takes too long'
