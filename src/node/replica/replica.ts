@@ -17,6 +17,7 @@ import type { OverlayDisk } from '../../host/overlay_disk.ts'
 import { ReplicaDisk, type ReplicaDiskEvents } from '../../host/replica_disk.ts'
 import { NoticeLimit } from '../../host/secure_notices.ts'
 import { withinTime } from '../../host/time_limit.ts'
+import { PAGE_BYTES, RAM_BASE } from '../../machine/layout.ts'
 import type { ExecutionState } from '../../replication/message.ts'
 import type { Effect, Frontier, Input } from '../../replication/ports.ts'
 import { LifeRecording, type RecordingOptions } from './life_recording.ts'
@@ -445,7 +446,7 @@ export class Replica {
       case 'explained':
         return this.#options.onNotice(`the difference: ${report.text}`)
       case 'flipped':
-        return this.#options.onNotice(`a bit was flipped in page ${report.page} of RAM`)
+        return this.#options.onNotice(flippedText(report.page))
       case 'restarted':
         return this.#notices.say('the guest starts anew')
       case 'inspected':
@@ -466,4 +467,10 @@ export class Replica {
 /** Whether it is an error of the outside, and no mistake of ours. */
 function isOutside(error: unknown): error is Error {
   return error instanceof UserError || systemErrorCode(error) !== undefined
+}
+
+/** A page by its guest physical address, as divergences name it. */
+function flippedText(page: number | undefined): string {
+  if (page === undefined) return 'no bit was flipped: there is no such page'
+  return `a bit was flipped in page 0x${(RAM_BASE + page * PAGE_BYTES).toString(16)}`
 }
