@@ -69,3 +69,11 @@ test('what another copy cannot have sent is refused', () => {
   const text = encodeEvidence(gatherEvidence(computer, 7n, equal))
   assert.throws(() => decodeEvidence(text.replace('"index":"7"', '"index":"-7"')), FormatError)
 })
+
+test('a page that has changed here alone is named', () => {
+  const { computer, equal } = ran()
+  const evidence = gatherEvidence(computer, 7n, equal)
+  computer.machine.ram.write(0x8000_0000 + 3 * PAGE_BYTES, Uint8Array.of(0xaa))
+  const line = compareEvidence(witness(computer), evidence, equal)
+  assert.match(line, /^page 0x80003000 has hash [0-9a-f]+ here and [0-9a-f]+ there$/)
+})

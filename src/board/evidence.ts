@@ -69,25 +69,53 @@ export function decodeEvidence(text: string): Evidence {
   }
 }
 
-/** Names in a line what differs between what this copy had (`own`) and what the other one has. */
-export function compareEvidence(own: Witness, theirs: Evidence): string {
+/** A page that differs, and its hash in either copy. */
+interface UnlikePage {
+  readonly page: number
+  readonly here: bigint
+  readonly there: bigint
+}
+
+/**
+ * Names in a line what differs between what this copy had (`own`) and what the other one has. `equal` are this copy's page
+ * hashes of the digest before, if they are known: at that one the copies were equal.
+ */
+export function compareEvidence(own: Witness, theirs: Evidence, equal?: BigUint64Array): string {
   const field = theirs.state.length === 0 ? undefined : firstDifference(own.state, theirs.state)
-  const unlike = theirs.pages.filter(([page, hash]) => own.hashes[page] !== hash)
+  const unlike = [
+    ...unlikeThere(own, theirs),
+    ...(equal === undefined ? [] : changedHere(own, theirs, equal)),
+  ]
   const parts: string[] = []
   if (field !== undefined) parts.push(`${field.path} is ${field.left} here and ${field.right} there`)
   const [first] = unlike
   if (first !== undefined) {
-    const [page, hash] = first
-    const address = (RAM_BASE + page * PAGE_BYTES).toString(16)
-    const here = (own.hashes[page] ?? 0n).toString(16)
+    const address = (RAM_BASE + first.page * PAGE_BYTES).toString(16)
+    const hashes = `hash ${first.here.toString(16)} here and ${first.there.toString(16)} there`
     const others = unlike.length === 1 ? '' : `, and ${unlike.length - 1} more`
-    parts.push(`page 0x${address} has hash ${here} here and ${hash.toString(16)} there${others}`)
+    parts.push(`page 0x${address} has ${hashes}${others}`)
   }
   if (parts.length > 0) return parts.join('; ')
   const more = theirs.changed - theirs.pages.length
   return more > 0
     ? `none of the first ${theirs.pages.length} changed pages differs: it is one of ${more} others`
     : 'neither registers, devices nor changed pages differ: the difference is in a page that nothing has written'
+}
+
+/** Pages that have changed there and are otherwise here. */
+function unlikeThere(own: Witness, { pages }: Evidence): UnlikePage[] {
+  return pages
+    .map(([page, there]) => ({ page, here: own.hashes[page] ?? 0n, there }))
+    .filter(({ here, there }) => here !== there)
+}
+
+/** Pages that have changed here and not there: what was written there is what they held before, or nothing was. */
+function changedHere(own: Witness, { pages, changed }: Evidence, equal: BigUint64Array): UnlikePage[] {
+  if (changed > pages.length) return []
+  const known = new Set(pages.map(([page]) => page))
+  return Array.from(own.hashes.entries())
+    .filter(([page, hash]) => hash !== equal[page] && !known.has(page))
+    .map(([page, here]) => ({ page, here, there: equal[page]! }))
 }
 
 const toHex = (bytes: Uint8Array): string =>

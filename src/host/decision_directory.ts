@@ -51,8 +51,8 @@ export class DecisionDirectory {
   }
 
   /**
-   * The latest decision. Throws UntrustedError if the directory is not, or no longer, what it has to be; any other
-   * UserError if it cannot be read.
+   * The latest decision. Throws UntrustedError if the directory is not what it has to be, or another one than before; any
+   * other UserError if it cannot be read, or nothing is there any more.
    */
   read(known: Known): Known {
     return this.#identified(known, () => this.#latest(known.decision))
@@ -119,19 +119,33 @@ export class DecisionDirectory {
   /** Runs `work` in the directory that is known, and makes sure that it still was that one afterwards. */
   #identified(known: Known, work: () => Decision | undefined): Known {
     const identity = this.#identity(known)
-    const decision = work()
-    if (this.#readIdentity() !== identity) {
+    try {
+      return { identity, decision: work() }
+    } finally {
+      // Whatever was found, or missed, counts only if it is the same directory still.
+      this.#requireStill(identity)
+    }
+  }
+
+  #requireStill(identity: string): void {
+    const now = this.#readIdentity()
+    if (now === undefined) throw this.#gone()
+    if (now !== identity) {
       throw new UntrustedError(`${this.#path} became another directory: check what is mounted there`)
     }
-    return { identity, decision }
+  }
+
+  /** Nothing has answered: the storage is not mounted, and may come back. */
+  #gone(): UserError {
+    return new UserError(`${this.#path} is not the directory of decisions any more: is it mounted?`)
   }
 
   #identity(known: Known): string {
     const identity = this.#readIdentity()
     if (known.identity !== undefined && identity !== known.identity) {
-      const now = identity === undefined ? 'none' : identity
+      if (identity === undefined) throw this.#gone()
       throw new UntrustedError(
-        `${this.#path} is another directory than before (identity ${now}, it was ${known.identity}): check what is mounted there`,
+        `${this.#path} is another directory than before (identity ${identity}, it was ${known.identity}): check what is mounted there`,
       )
     }
     return identity ?? this.#makeIdentity()

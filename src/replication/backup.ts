@@ -145,6 +145,7 @@ export class Backup implements Role {
         this.#parts.context.tell(`this copy diverged: ${input.report}`)
         return this.#leave({ kind: 'diverged', index: input.index, report: input.report })
       case 'convicted':
+        this.#parts.context.tell(`this copy is convicted: ${input.report}`)
         return this.#leave({ kind: 'yield', reason: `memory changed by itself: ${input.report}` })
       case 'diskFailed':
         // Whoever has sealed is the only one left: it waits for its disk, and claims nothing before it has caught up.

@@ -204,13 +204,17 @@ test('an arbiter that is away does not shut the gate of a machine that runs alon
   assert.deepEqual(subject.receive(4, join), ['send 4 refused', 'close 4'], 'not again at once')
 })
 
-test('a copy that does not catch up is given up', () => {
-  const subject = joining()
-  subject.step(appended(10, 2))
-  const lines: string[] = []
-  for (let i = 0; i < 700; i++) {
-    ack(subject, 12, 10, 1)
-    lines.push(...quiet(subject.wait(50)))
-  }
-  assert.ok(lines.includes('close 2'))
+test('a copy that catches up may take its time while it gets nearer, and is given up when it does not', () => {
+  const subject = joining({}, 100)
+  /** Twenty looks of 50 ms in which the copy has executed up to there, and beats. */
+  const second = (executed: number): string[] =>
+    Array.from({ length: 20 }, () => {
+      subject.receive(2, { kind: 'heartbeat', state: 'idle', position: BigInt(executed) })
+      return [...ack(subject, 110, executed, 1), ...quiet(subject.wait(50))]
+    }).flat()
+  const nearer = Array.from({ length: 95 }, (_, i) => second(11 + i)).flat()
+  assert.ok(!nearer.includes('close 2'))
+  const still = Array.from({ length: 28 }, () => second(105)).flat()
+  assert.ok(!still.includes('close 2'))
+  assert.ok([...second(105), ...second(105), ...second(105)].includes('close 2'))
 })

@@ -21,6 +21,9 @@ import { SentLog } from './sent_log.ts'
 
 export type FollowerState = 'snapshot' | 'transfer' | 'catching up' | 'gating' | 'ready' | 'adding' | 'backup'
 
+/** A copy that catches up has got nearer when what it has left is at most this part of what it was. */
+const NEARER = 31 / 32
+
 export class Follower {
   readonly member: MemberIdentity
   readonly join: number
@@ -42,6 +45,9 @@ export class Follower {
   readonly #snapshotMs: number
   /** Since when it has been catching up. */
   #installedMs = 0
+  /** The least that it had left to execute since, and when it got there. */
+  #leastBytes = 0
+  #nearerMs = 0
   /** Whether it has acknowledged as the backup. */
   #isSettled = false
   #slowSinceMs: number | undefined
@@ -140,6 +146,8 @@ export class Follower {
     if (this.state !== 'transfer') return
     this.state = 'catching up'
     this.#installedMs = this.#context.nowMs
+    this.#nearerMs = this.#installedMs
+    this.#leastBytes = this.unexecutedBytes
     this.#context.emit({ kind: 'dropSnapshot', join: this.join })
   }
 
@@ -176,7 +184,12 @@ export class Follower {
   /** False if it acknowledges what it cannot have. */
   onAck({ received, executed }: Ack): boolean {
     if (this.isBackup) this.#isSettled = true
-    return this.#log?.onAck(received, executed) ?? false
+    const isPossible = this.#log?.onAck(received, executed) ?? false
+    if (this.unexecutedBytes < this.#leastBytes * NEARER) {
+      this.#leastBytes = this.unexecutedBytes
+      this.#nearerMs = this.#context.nowMs
+    }
+    return isPossible
   }
 
   /** What time and acknowledgements bring a joining copy to. */
@@ -214,7 +227,8 @@ export class Follower {
     const isStuck = this.state === 'snapshot' && nowMs - this.#snapshotMs >= settings.stallMs
     if (isStuck) return 'its state could not be taken: requests to the disk of the primary do not end'
     if (!this.isBackup && this.unacknowledgedBytes > settings.boundBytes) return 'the log outruns it'
-    const isBehind = this.state === 'catching up' && nowMs - this.#installedMs >= settings.slowBackupMs
+    // What happened during a long transfer takes as long to make up for: it may, as long as it gets nearer.
+    const isBehind = this.state === 'catching up' && nowMs - this.#nearerMs >= settings.slowBackupMs
     if (isBehind) return 'it does not catch up'
     const isUnsettled = this.isGating || (this.isBackup && !this.#isSettled)
     if (isUnsettled && nowMs - this.#gatingMs >= settings.joinGateMs) return 'joining takes too long'

@@ -122,7 +122,11 @@ export type Input =
   | { readonly kind: 'stopped' }
   /** The guest has powered off; all that it did is logged and has been `appended`. Told again after `takeOver`. */
   | { readonly kind: 'poweredOff' }
-  /** The attached link is up, or up again; `left` is what the other end has had in this life, port by port. */
+  /**
+   * The attached link is up, or up again; `left` is what the other end has had in this life, port by port. It may be said
+   * as soon as a part of what is attached is up, as a console while the network is not: what is released for the rest is
+   * dropped there, and released again with the next one.
+   */
   | { readonly kind: 'linkUp'; readonly left: readonly PortOrdinal[] }
   /** All outputs of the port up to and including `ordinal` have left. */
   | { readonly kind: 'left'; readonly port: number; readonly ordinal: bigint }

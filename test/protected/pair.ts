@@ -20,7 +20,9 @@ import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
-import type { PairStatus } from '../../src/node/host/pair_control.ts'
+import type { ControlClient } from '../../src/host/control_client.ts'
+import { Pair } from '../../src/node/host/pair.ts'
+import { PairControl, type PairStatus } from '../../src/node/host/pair_control.ts'
 import { launcher, understudy } from '../guest_process.ts'
 import { type SystemImage, testHome } from '../system_image.ts'
 import { RedisClient } from './redis_client.ts'
@@ -94,8 +96,9 @@ export class ProtectedPair {
     return stdout
   }
 
+  /** What `understudy status` shows, without a process for it: it is asked for all the time. */
   async status(): Promise<PairStatus> {
-    return JSON.parse(await this.command('status', ['--json'])) as PairStatus
+    return (await this.#openControl()).status()
   }
 
   /** Waits until the status is as wanted, and returns it; `what` names that in a failure. */
@@ -183,6 +186,28 @@ export class ProtectedPair {
     return readFileSync(join(this.directory, `${process}.log`), 'utf8')
   }
 
+  /** Waits until a process's log matches, from that character on. */
+  async untilLogged(
+    process: string,
+    pattern: RegExp,
+    from = 0,
+    waitMsMax = WAIT_MS_MAX,
+  ): Promise<RegExpExecArray> {
+    for (const end = performance.now() + waitMsMax; ; ) {
+      const found = pattern.exec(this.log(process).slice(from))
+      if (found !== null) return found
+      assert.ok(performance.now() < end, `${process}.log does not come to say ${pattern}${this.logs()}`)
+      await setTimeout(POLL_MS / 4)
+    }
+  }
+
+  /** A control connection to a host's process; whoever asks for it closes it. */
+  async connectTo(host: string): Promise<ControlClient> {
+    const client = await (await this.#openControl()).connect(host)
+    assert.ok(client !== undefined, `no connection to host ${host}${this.logs()}`)
+    return client
+  }
+
   /** Ends every process, waits until they are gone, and removes everything. */
   async end(): Promise<void> {
     process.off('exit', this.#onExit)
@@ -204,6 +229,10 @@ export class ProtectedPair {
       this.#killAll()
       await setTimeout(POLL_MS / 4)
     }
+  }
+
+  #openControl(): Promise<PairControl> {
+    return PairControl.open(Pair.open(join(this.home, 'machines'), NAME))
   }
 
   async #run(options: readonly string[]): Promise<void> {

@@ -6,6 +6,7 @@ import { parseArgs } from 'node:util'
 import { median } from '../../bench/results.ts'
 import { ensurePinnedNode } from '../../tools/runtime.ts'
 import { systemImage } from '../system_image.ts'
+import { flip } from './flips.ts'
 import { ProtectedPair } from './pair.ts'
 import {
   describeRound,
@@ -22,7 +23,9 @@ ensurePinnedNode()
 const USAGE = `npm run soak -- [options]
 
   --rounds N      rounds, 10 by default; each is a fault under load
-  --fault FAULT   primary (the default): its host is killed; backup: that one is; failover: a hand-over in order
+  --fault FAULT   primary (the default): its host is killed; backup: that one is; failover: a hand-over in order;
+                  flip-primary, flip-backup: a bit flips in RAM that is left alone there; flip-written: in a page that
+                  the backup has just written
   --json          prints every round as JSON, and not the summary alone
   --help          this text`
 
@@ -30,6 +33,9 @@ const FAULTS: Readonly<Record<string, Fault>> = {
   primary: killPrimary,
   backup: killBackup,
   failover: failOver,
+  'flip-primary': flip({ side: 'primary', isWritten: false }),
+  'flip-backup': flip({ side: 'backup', isWritten: false }),
+  'flip-written': flip({ side: 'backup', isWritten: true }),
 }
 
 interface Request {
@@ -88,7 +94,7 @@ async function main(): Promise<void> {
   const request = readRequest()
   const image = await systemImage()
   if ('missing' in image) throw new Error(image.missing)
-  const pair = await ProtectedPair.start(image)
+  const pair = await ProtectedPair.start(image, ['--allow-faults'])
   try {
     const rounds = await soak(pair, request)
     const summary = summaryOf(rounds)

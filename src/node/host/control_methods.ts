@@ -65,6 +65,7 @@ export function hostStatus({ process: machine, config }: ControlledHost): HostSt
 }
 
 const nothing = z.strictObject({})
+const flip = z.strictObject({ isWritten: z.boolean(), holding: z.string().max(256).optional() })
 
 export function controlMethods(host: ControlledHost): Record<string, ControlMethod> {
   const method = <S extends z.ZodType>(
@@ -102,8 +103,14 @@ export function controlMethods(host: ControlledHost): Record<string, ControlMeth
 
   function faultMethods({ process: machine }: ControlledHost): Record<string, ControlMethod> {
     return {
-      flipBit: method(z.strictObject({ isWritten: z.boolean() }), ({ isWritten }) => {
-        machine.replica.send({ kind: 'flipBit', isWritten })
+      flipBit: method(flip, ({ isWritten, holding = '' }) => {
+        machine.replica.send({ kind: 'flipBit', isWritten, holding })
+        return {}
+      }),
+      // The primary's next digest at once: RAM is read again at the pace of the digests.
+      digest: method(nothing, async () => {
+        machine.replica.send({ kind: 'append', record: { kind: 'digest', isUrgent: true } })
+        await machine.replica.inspect()
         return {}
       }),
       diskFault: method(z.strictObject({ fault: z.enum(DISK_FAULTS) }), ({ fault }) => {

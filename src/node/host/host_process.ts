@@ -54,8 +54,8 @@ export interface HostEnd {
   readonly isStuck?: boolean
 }
 
-/** How long what is open may take to close, as a disk that has a lot to sync. */
-const CLOSE_MS = 10_000
+/** How long what is open may take to close where the disk hangs already; else a disk with much to sync has its own limit. */
+const HANGING_CLOSE_MS = 1000
 /** How long what was sent last may take to leave. */
 const FAREWELL_MS = 200
 const LOOK_MS = 50
@@ -67,6 +67,8 @@ export interface RunningHost {
   /** Resolves when the member has ended. */
   readonly ended: Promise<HostEnd>
   readonly protection: Protection
+  /** Whether a request to its disk has run for longer than it may. */
+  readonly isDiskHanging: boolean
   close(): Promise<void>
 }
 
@@ -79,7 +81,8 @@ export function openHost(config: HostConfig, options: HostOptions): Promise<Runn
 export async function runHost(config: HostConfig, options: HostOptions): Promise<HostEnd> {
   const host = await openHost(config, options)
   const end = await host.ended
-  const isClosed = await Promise.race([host.close().then(() => true), sleep(CLOSE_MS, false)])
+  const closeMs = host.isDiskHanging ? HANGING_CLOSE_MS : settingsOf(config.settings).diskLimitMs
+  const isClosed = await Promise.race([host.close().then(() => true), sleep(closeMs, false)])
   return isClosed ? end : { ...end, isStuck: true }
 }
 
@@ -140,6 +143,10 @@ class Host implements RunningHost {
   get protection(): Protection {
     assert(this.#process !== undefined, 'a host that was closed')
     return this.#process.member.protection()
+  }
+
+  get isDiskHanging(): boolean {
+    return this.#process?.replica.isDiskHanging === true
   }
 
   async close(): Promise<void> {

@@ -88,6 +88,7 @@ export class PairControl {
     const hosts = answers.filter((answer) => answer !== undefined) as unknown as HostStatus[]
     // A process that has ended answers for a moment more.
     const living = hosts.filter(({ protection }) => protection !== 'halted')
+    if (living.length === 0 && hosts.length > 0) return combine(this.#pair, [], 'ending')
     return combine(this.#pair, living, living.length > 0 ? 'stopped' : await unansweredState(this.#pair))
   }
 
@@ -106,7 +107,7 @@ export class PairControl {
 export function combine(
   pair: Pair,
   hosts: readonly HostStatus[],
-  unanswered: 'stopped' | 'starting' | 'no answer' = 'stopped',
+  unanswered: 'stopped' | 'starting' | 'no answer' | 'ending' = 'stopped',
 ): PairStatus {
   const byEpoch = [...hosts].sort((one, other) => (other.epoch ?? 0) - (one.epoch ?? 0))
   const primary = byEpoch.find(({ role }) => role === 'primary')

@@ -109,7 +109,7 @@ class MachineThread {
       case 'explain':
         return this.#explain(command.index, command.evidence)
       case 'flipBit':
-        return this.#flipBit(command.isWritten)
+        return this.#report({ kind: 'flipped', page: this.#flipBit(command) })
       case 'end':
         this.#isOver = true
     }
@@ -121,15 +121,19 @@ class MachineThread {
     this.#report({ kind: 'inspected', request, found })
   }
 
-  /** A fault that tests inject. */
-  #flipBit(isWritten: boolean): void {
+  /** A fault that tests inject. Returns the page, or undefined if there is none such. */
+  #flipBit({ isWritten, holding }: MachineCommand & { kind: 'flipBit' }): number | undefined {
     const { ram } = this.#computer!.machine
-    const written = new Set(ram.writtenPages())
-    const used = Array.from(ram.pages(), ({ page }) => page)
-    const pages = isWritten ? [...written] : used.filter((page) => !written.has(page))
-    const page = pages[Math.floor(pages.length / 2)]!
-    ram.bytes[page * PAGE_BYTES + PAGE_BYTES / 2]! ^= 1
-    this.#report({ kind: 'flipped', page })
+    // Listing all pages hashes what was written: after it nothing is written since the last digest.
+    const pages = isWritten ? ram.writtenPages() : Array.from(ram.pages(), ({ page }) => page)
+    const places = pages.flatMap((page) => {
+      const start = page * PAGE_BYTES
+      const at = Buffer.from(ram.bytes.subarray(start, start + PAGE_BYTES)).indexOf(holding)
+      return at < 0 ? [] : [{ page, offset: holding === '' ? start + PAGE_BYTES / 2 : start + at }]
+    })
+    const place = places[Math.floor(places.length / 2)]
+    if (place !== undefined) ram.bytes[place.offset]! ^= 1
+    return place?.page
   }
 
   #explain(index: bigint, evidence: string): void {

@@ -211,9 +211,9 @@ export class PrimaryRun {
 
   /** Names what the other copy has otherwise, by what it says about itself at the digest of record `index`. */
   explain(index: bigint, evidence: string): string {
-    const witness = this.#witnesses.find((one) => one.index === index)
-    if (witness === undefined) return `this copy does not know any more what it was at record ${index}`
-    return compareEvidence(witness, decodeEvidence(evidence))
+    const at = this.#witnesses.findIndex((one) => one.index === index)
+    if (at < 0) return `this copy does not know any more what it was at record ${index}`
+    return compareEvidence(this.#witnesses[at]!, decodeEvidence(evidence), this.#witnesses[at - 1]?.hashes)
   }
 
   /** Does what there is to do; returns how long it may be left alone, in milliseconds. */

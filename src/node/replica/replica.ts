@@ -17,6 +17,7 @@ import type { OverlayDisk } from '../../host/overlay_disk.ts'
 import { ReplicaDisk, type ReplicaDiskEvents } from '../../host/replica_disk.ts'
 import { NoticeLimit } from '../../host/secure_notices.ts'
 import { withinTime } from '../../host/time_limit.ts'
+import { PAGE_BYTES, RAM_BASE } from '../../machine/layout.ts'
 import type { ExecutionState } from '../../replication/message.ts'
 import type { Effect, Frontier, Input } from '../../replication/ports.ts'
 import { LifeRecording, type RecordingOptions } from './life_recording.ts'
@@ -150,7 +151,7 @@ export class Replica {
       case 'snapshot':
         this.#wantedJoin = effect.join
         // Its state has no request in flight: the machine would stand still for as long as one hangs.
-        if (this.#disk?.isHanging) return this.#failLater('the disk hangs')
+        if (this.isDiskHanging) return this.#failLater('the disk hangs')
         // Else it is sent when the disk is not held for something else any more.
         if (!this.#isHeld) this.#order(effect)
         return
@@ -175,6 +176,11 @@ export class Replica {
   #order(command: MachineCommand): void {
     if (this.#behindBoot === undefined) this.#machine.send(command)
     else this.#behindBoot.push(command)
+  }
+
+  /** Whether an operation of the disk has taken longer than it may. */
+  get isDiskHanging(): boolean {
+    return this.#disk?.isHanging === true
   }
 
   /** A fault that tests inject; without a disk there is nothing to fail. */
@@ -290,7 +296,7 @@ export class Replica {
     if (!this.#isPrimary) throw new UserError('this copy is not the primary')
     if (this.#wantedJoin !== undefined || this.#isHeld)
       throw new UserError('the state is on its way to a new copy: try again when the machine is protected')
-    if (this.#disk?.isHanging) throw new UserError('the disk of this copy hangs: its state cannot be taken')
+    if (this.isDiskHanging) throw new UserError('the disk of this copy hangs: its state cannot be taken')
     this.#isHeld = true
     const number = --this.#states
     this.#order({ kind: 'snapshot', join: number, baseGeneration: undefined })
@@ -440,7 +446,7 @@ export class Replica {
       case 'explained':
         return this.#options.onNotice(`the difference: ${report.text}`)
       case 'flipped':
-        return this.#options.onNotice(`a bit was flipped in page ${report.page} of RAM`)
+        return this.#options.onNotice(flippedText(report.page))
       case 'restarted':
         return this.#notices.say('the guest starts anew')
       case 'inspected':
@@ -461,4 +467,10 @@ export class Replica {
 /** Whether it is an error of the outside, and no mistake of ours. */
 function isOutside(error: unknown): error is Error {
   return error instanceof UserError || systemErrorCode(error) !== undefined
+}
+
+/** A page by its guest physical address, as divergences name it. */
+function flippedText(page: number | undefined): string {
+  if (page === undefined) return 'no bit was flipped: there is no such page'
+  return `a bit was flipped in page 0x${(RAM_BASE + page * PAGE_BYTES).toString(16)}`
 }

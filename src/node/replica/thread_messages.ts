@@ -64,7 +64,8 @@ export type MachineCommand =
   /** Names what differs at the digest of record `index`, where the other copy has what `evidence` says. */
   | { readonly kind: 'explain'; readonly index: bigint; readonly evidence: string }
   /** A fault that tests inject: flips a bit of RAM behind the machine's back, in a page that was written lately or not. */
-  | { readonly kind: 'flipBit'; readonly isWritten: boolean }
+  /** In a page that has been written since the last digest, or has not; one with these bytes in it, at them. */
+  | { readonly kind: 'flipBit'; readonly isWritten: boolean; readonly holding: string }
   | { readonly kind: 'end' }
 
 /** From the machine's thread. */
@@ -85,7 +86,7 @@ export type MachineReport =
       readonly stopMs: number
     }
   | { readonly kind: 'explained'; readonly text: string }
-  | { readonly kind: 'flipped'; readonly page: number }
+  | { readonly kind: 'flipped'; readonly page: number | undefined }
   | { readonly kind: 'restarted' }
   /** `found` is undefined where there is no machine yet. */
   | { readonly kind: 'inspected'; readonly request: number; readonly found: Inspection | undefined }

@@ -18,8 +18,11 @@ export function alone(options: Partial<MemberOptions> = {}): Subject {
   return subject
 }
 
-/** The copy at b asks to join over channel 2, and gets as far as having the state and the log to record 10. */
-export function joining(options: Partial<MemberOptions> = {}): Subject {
+/**
+ * The copy at b asks to join over channel 2, and gets as far as having the state and the log to record 10; `batches` of a
+ * record each came later, and are to be made up for.
+ */
+export function joining(options: Partial<MemberOptions> = {}, batches = 0): Subject {
   const subject = alone(options)
   subject.step(appended(0, 10))
   subject.accept(2, B)
@@ -27,6 +30,8 @@ export function joining(options: Partial<MemberOptions> = {}): Subject {
   subject.step({ kind: 'snapshotTaken', join: 1, frontier: frontier(10) })
   subject.step({ kind: 'chunkRead', join: 1, number: 0, isLast: true, bytes: new Uint8Array(3) })
   subject.receive(2, { kind: 'chunkAck', join: 1, next: 1 })
+  for (let i = 0; i < batches; i++) subject.step(appended(10 + i, 1))
+  if (batches > 0) subject.wait(200)
   subject.receive(2, { kind: 'installed', join: 1 })
   return subject
 }

@@ -1,0 +1,148 @@
+/**
+ * Bits that flip in the RAM of a copy: what a fault of the hardware would do. They are flipped in values of Redis's that
+ * nobody reads any more, so that what is seen is the machine that notices, and not the guest's own trouble with its
+ * memory: a page that is written and then changes convicts nobody, and the primary's goes on.
+ */
+import assert from 'node:assert/strict'
+import { SCRUB_DIGESTS } from '../../src/board/scrub.ts'
+import { ControlError } from '../../src/host/control_protocol.ts'
+import type { PairStatus } from '../../src/node/host/pair_control.ts'
+import type { ProtectedPair } from './pair.ts'
+import { RedisClient } from './redis_client.ts'
+import type { Fault } from './rounds.ts'
+
+const VALUE_BYTES = 1 << 20
+const PAGE_BYTES = 4096
+const TOUCHES = VALUE_BYTES / PAGE_BYTES - 1
+/** One byte in each page of the value becomes another: the page is written, and holds the text all the same. */
+const TOUCH = `for at = 0, ${TOUCHES} do redis.call('SETRANGE', KEYS[1], at * ${PAGE_BYTES}, ARGV[1]) end`
+/** Some digests, on a computer that is busy; far less than it takes to read all RAM again. */
+const NOTICED_MS_MAX = 30_000
+/** A digest may come between the write and the flip, or the backup not have got as far. */
+const TRIES = 100
+const FLIP = /^(\S+) (no bit was flipped|a bit was flipped in page (0x[0-9a-f]+))/m
+const NOTICED = /^(\S+) .*(convicted|diverged|changed by itself|yields): /m
+
+export interface Flip {
+  readonly side: 'primary' | 'backup'
+  /** In a page that has been written since the last digest, or in one that is left alone. */
+  readonly isWritten: boolean
+}
+
+/** What was seen of a flip. */
+export interface FlipReport {
+  readonly page: string
+  /** By the hosts' clock. */
+  readonly noticedMs: number
+  /** Those that were asked for in addition. */
+  readonly digests: number
+}
+
+/** A bit flips, and is noticed and explained by both logs; what becomes of the pair is for the caller to see. */
+export function flip(where: Flip, onReport?: (report: FlipReport) => void): Fault {
+  return async (pair, before) => {
+    const seen = new Logs(pair, before)
+    const { page, atMs } = await flipAt(pair, before[where.side]!.host, where.isWritten)
+    const digests = where.isWritten ? 0 : await readAllAgain(pair, before, seen)
+    await requireExplained(seen, where, page)
+    onReport?.({ page, noticedMs: (await seen.noticedAtMs()) - atMs, digests })
+  }
+}
+
+/** What the hosts have logged since. */
+class Logs {
+  readonly #pair: ProtectedPair
+  readonly #hosts: { readonly primary: string; readonly backup: string }
+  readonly #from: { readonly primary: number; readonly backup: number }
+
+  constructor(pair: ProtectedPair, { primary, backup }: PairStatus) {
+    assert.ok(primary !== null && backup !== null)
+    this.#pair = pair
+    this.#hosts = { primary: primary.host, backup: backup.host }
+    this.#from = { primary: pair.log(primary.host).length, backup: pair.log(backup.host).length }
+  }
+
+  until(side: 'primary' | 'backup', pattern: RegExp): Promise<RegExpExecArray> {
+    return this.#pair.untilLogged(this.#hosts[side], pattern, this.#from[side], NOTICED_MS_MAX)
+  }
+
+  get isNoticed(): boolean {
+    const sides = ['primary', 'backup'] as const
+    return sides.some((side) => NOTICED.test(this.#pair.log(this.#hosts[side]).slice(this.#from[side])))
+  }
+
+  /** When the backup said so, which hears of it in any case. */
+  async noticedAtMs(): Promise<number> {
+    return Date.parse((await this.until('backup', NOTICED))[1]!)
+  }
+}
+
+/** Says what the logs of both hosts have to say, where they are the primary and the backup of before. */
+async function requireExplained(seen: Logs, { side, isWritten }: Flip, page: string): Promise<void> {
+  if (isWritten) {
+    // Either copy may be right. Both say when, and the primary, who knows what both had, which page.
+    await seen.until('backup', /this copy diverged: digest of the machine: .*\(position \d+, /)
+    await seen.until('primary', /the copy at \w+ diverged: digest of the machine: .*\(position \d+, /)
+    await seen.until(
+      'primary',
+      new RegExp(`the difference: (.*; )?page ${page} has hash .* here and .* there`),
+    )
+    return
+  }
+  const where =
+    side === 'backup'
+      ? `page ${page}, changed in the replay without having been written: .*\\(position \\d+, `
+      : `page ${page} of the guest's RAM has changed without having been written, by position \\d+`
+  await seen.until(side, new RegExp(`(this copy is convicted|memory changed by itself): ${where}`))
+  await seen.until(
+    side === 'backup' ? 'primary' : 'backup',
+    new RegExp(`it yields: (memory changed by itself: )?${where}`),
+  )
+}
+
+/** Flips a bit where `flip` says, however often it takes to meet such a page. */
+async function flipAt(
+  pair: ProtectedPair,
+  host: string,
+  isWritten: boolean,
+): Promise<{ readonly page: string; readonly atMs: number }> {
+  const [key, holding] = isWritten ? ['written', 'a page that is written '] : ['left', 'a page left alone ']
+  const client = await RedisClient.connect(pair.port)
+  const control = await pair.connectTo(host)
+  try {
+    const value = holding.repeat(VALUE_BYTES / holding.length + 1)
+    if ((await client.command('STRLEN', key)).reply !== value.length) await client.command('SET', key, value)
+    for (let attempt = 0; attempt < TRIES; attempt++) {
+      const from = pair.log(host).length
+      // Never what stands there: a page that is as it was has not changed.
+      if (isWritten) await client.command('EVAL', TOUCH, '1', key, String.fromCharCode(65 + (attempt % 26)))
+      await control.request('flipBit', { isWritten, holding })
+      const [, time, , page] = await pair.untilLogged(host, FLIP, from)
+      if (page !== undefined) return { page, atMs: Date.parse(time!) }
+    }
+    return assert.fail(`no bit could be flipped at ${host}${pair.logs()}`)
+  } finally {
+    control.close()
+    client.close()
+  }
+}
+
+/**
+ * Has the primary make digests until something is noticed, which must be within those that read all RAM once. Returns how
+ * many it took.
+ */
+async function readAllAgain(pair: ProtectedPair, { primary }: PairStatus, seen: Logs): Promise<number> {
+  const control = await pair.connectTo(primary!.host)
+  try {
+    for (let digests = 1; digests <= SCRUB_DIGESTS; digests++) {
+      await control.request('digest')
+      if (seen.isNoticed) return digests
+    }
+  } catch (error) {
+    // A primary that is convicted ends.
+    if (!(error instanceof ControlError)) throw error
+  } finally {
+    control.close()
+  }
+  return SCRUB_DIGESTS
+}
