@@ -283,15 +283,24 @@ for (const [what, sent, reason] of faults) {
   })
 }
 
-test('links that say nothing are bounded, and closed after a while', async () => {
-  const gateway = await new Gateway({ helloMs: 300 }).open()
+test('links that wait are bounded: the oldest gives way, and the others are taken when they say hello', async () => {
+  const gateway = await new Gateway().open()
   const silent = await Promise.all(Array.from({ length: 12 }, () => gateway.socket()))
   let open = silent.length
   for (const socket of silent) socket.resume().on('close', () => open--)
   await until('fewer', () => open <= 8)
-  await (await gateway.primary()).isUp()
-  await until('none', () => open === 0)
-  assert.match(gateway.said.join(), /no hello within 300 ms/)
+  const waiting = await gateway.waiting()
+  await (await gateway.primary({ epoch: 2 })).isUp()
+  waiting.hello({ epoch: 3 })
+  await waiting.isUp()
+  assert.match(gateway.said.join(), /epoch 2 is superseded by 3/)
+})
+
+test('a client that waits hears of a link that breaks', async () => {
+  const gateway = await new Gateway().open()
+  const waiting = await gateway.waiting()
+  gateway.server.close()
+  assert.match(await waiting.isDown(), /closed/)
 })
 
 test('a client goes down when the gateway sends what it must not, or is silent', async () => {
@@ -311,7 +320,7 @@ test('a client goes down when the gateway sends what it must not, or is silent',
     const socket = connect((listener.address() as { port: number }).port, '127.0.0.1')
     const down = await new Promise<string>((onDown) => {
       const events = { onUp: () => {}, onLeft: () => {}, onInput: () => {}, onDown }
-      new LinkClient(socket, { machine: 'vm', epoch: 1, life: 1 }, events, 300)
+      new LinkClient(socket, events, 300).hello({ machine: 'vm', epoch: 1, life: 1 })
     })
     assert.match(down, reason)
   }

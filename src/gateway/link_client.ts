@@ -1,8 +1,10 @@
 /**
  * The primary's end of the gateway link: outputs go out, and what has left and what comes in is told.
  *
- *     saying hello ──welcome──> up ──> down
- *          └── refused, broken, or nothing within helloMs ──> down
+ *     waiting ──hello──> saying hello ──welcome──> up ──> down
+ *        └── broken ──> down  └── refused, broken, or nothing within helloMs ──> down
+ *
+ * A backup's end waits, so that the link is there when the backup becomes the primary.
  *
  * The link carries what it can and repeats nothing. Outputs put while it is not up are dropped: the gate keeps each one
  * until it is known to have left, and releases it anew when a link comes up (src/replication/output_link.ts). Inputs are
@@ -47,21 +49,31 @@ const HELD_BYTES_MAX = 8 << 20
 export class LinkClient {
   readonly #link: LinkStream
   readonly #events: LinkClientEvents
-  readonly #timer: NodeJS.Timeout
-  #state: 'hello' | 'up' | 'down' = 'hello'
+  readonly #helloMs: number
+  #timer: NodeJS.Timeout | undefined
+  #state: 'waiting' | 'hello' | 'up' | 'down' = 'waiting'
   #isHeld = false
   #held: { readonly port: number; readonly bytes: Uint8Array }[] = []
   #heldBytes = 0
   #droppedInputs = 0
 
-  constructor(stream: Duplex, identity: LinkIdentity, events: LinkClientEvents, helloMs = HELLO_MS) {
+  constructor(stream: Duplex, events: LinkClientEvents, helloMs = HELLO_MS) {
     this.#events = events
+    this.#helloMs = helloMs
     this.#link = new LinkStream(stream, 'gateway link', {
       onMessage: (message) => this.#onMessage(message),
       onClose: (reason) => this.#onDown(reason),
     })
+  }
+
+  /** Asks to be the primary that the gateway puts out for. Once. */
+  hello(identity: LinkIdentity): void {
+    if (this.#state === 'down') return
+    assert(this.#state === 'waiting', 'a second hello')
+    this.#state = 'hello'
     this.#link.send({ kind: 'hello', ...identity })
-    this.#timer = setTimeout(() => this.#link.close(`no welcome within ${helloMs} ms`), helloMs)
+    const ms = this.#helloMs
+    this.#timer = setTimeout(() => this.#link.close(`no welcome within ${ms} ms`), ms)
   }
 
   get isUp(): boolean {
@@ -106,8 +118,8 @@ export class LinkClient {
   }
 
   #onMessage(message: LinkMessage): void {
-    if (this.#state === 'hello') {
-      if (message.kind === 'welcome') return this.#onWelcome(message.left)
+    if (this.#state === 'waiting' || this.#state === 'hello') {
+      if (this.#state === 'hello' && message.kind === 'welcome') return this.#onWelcome(message.left)
       if (message.kind !== 'refused')
         throw new FormatError(`gateway link: '${message.kind}' before a welcome`)
     }

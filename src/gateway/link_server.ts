@@ -3,7 +3,9 @@
  * epoch that has ever come (OutputFence), by its newest link.
  *
  *     opened ──hello──> attached ──> closed: broken, or another link took its place
- *        └── refused: a lower epoch or life, another machine; or nothing within helloMs
+ *        └── refused: a lower epoch or life, another machine
+ *
+ * A link that is opened may wait for as long as it likes: it is a backup's, for the moment when that is the primary.
  *
  * Each output is handed on once and in order, whoever sends it how often: ordinals tell. A console's output may come
  * in other pieces the second time; of one that is partly known only the rest is handed on.
@@ -39,8 +41,6 @@ export interface LinkServerEvents {
 }
 
 export interface LinkServerOptions {
-  /** How long a primary may take for its hello. 5000 by default. */
-  readonly helloMs?: number
   /** Inputs that may wait in a link. 4 MiB by default. */
   readonly unsentBytesMax?: number
 }
@@ -48,9 +48,8 @@ export interface LinkServerOptions {
 type Hello = Extract<LinkMessage, { kind: 'hello' }>
 type Output = Extract<LinkMessage, { kind: 'output' }>
 
-const HELLO_MS = 5000
 const UNSENT_BYTES_MAX = 4 << 20
-/** Links that have not said hello. */
+/** Links that have not said hello; the oldest gives way. */
 const OPENED_MAX = 8
 
 export class LinkServer {
@@ -88,12 +87,10 @@ export class LinkServer {
   accept(stream: Duplex, peerName: string): void {
     const [oldest] = this.#opened
     if (oldest !== undefined && this.#opened.size >= OPENED_MAX) oldest.stream.close('too many links at once')
-    const { helloMs = HELLO_MS } = this.#options
     const link = new Link(stream, peerName, {
       onMessage: (message) => this.#onMessage(link, message),
       onClose: (reason, isFault) => this.#onClose(link, reason, isFault),
     })
-    link.timer = setTimeout(() => link.stream.close(`no hello within ${helloMs} ms`, true), helloMs)
     this.#opened.add(link)
   }
 
@@ -144,7 +141,7 @@ export class LinkServer {
     this.#replace(epoch > before ? `epoch ${before} is superseded by ${epoch}` : 'a newer link was opened')
     if (life > this.#life) this.#taken.clear()
     this.#life = life
-    this.#forget(link)
+    this.#opened.delete(link)
     this.#attached = link
     link.epoch = epoch
     link.stream.onDrained(() => {
@@ -166,7 +163,7 @@ export class LinkServer {
 
   #refuse(link: Link, reason: string): void {
     this.#notices.say(`gateway link of ${link.peerName}: refused: ${reason}`)
-    this.#forget(link)
+    this.#opened.delete(link)
     link.stream.refuse(reason)
   }
 
@@ -203,15 +200,10 @@ export class LinkServer {
 
   #onClose(link: Link, reason: string, isFault: boolean): void {
     if (isFault) this.#notices.say(`gateway link of ${link.peerName}: ${reason}`)
-    this.#forget(link)
+    this.#opened.delete(link)
     if (link !== this.#attached) return
     this.#attached = undefined
     this.#events.onDetached(reason)
-  }
-
-  #forget(link: Link): void {
-    clearTimeout(link.timer)
-    this.#opened.delete(link)
   }
 }
 
@@ -219,8 +211,6 @@ export class LinkServer {
 class Link {
   readonly peerName: string
   readonly stream: LinkStream
-  /** For its hello. */
-  timer: NodeJS.Timeout | undefined
   epoch = 0
   isHeld = false
   /** The highest ordinal of each port that came by this link. */

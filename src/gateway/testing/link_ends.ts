@@ -79,6 +79,11 @@ export class Gateway {
   async primary(identity: Partial<LinkIdentity> = {}): Promise<Primary> {
     return new Primary(await this.socket(), identity)
   }
+
+  /** One that has not said hello. */
+  async waiting(): Promise<Primary> {
+    return new Primary(await this.socket(), undefined)
+  }
 }
 
 /** A client, and all that it was told. */
@@ -93,13 +98,12 @@ export class Primary {
 
   constructor(
     socket: Socket,
-    identity: Partial<LinkIdentity>,
+    identity: Partial<LinkIdentity> | undefined,
     onUp?: (left: readonly PortOrdinal[]) => void,
   ) {
     this.socket = socket
     this.client = new LinkClient(
       socket,
-      { machine: 'vm', epoch: 1, life: 1, ...identity },
       {
         onUp: (left) => {
           this.up = left
@@ -113,7 +117,12 @@ export class Primary {
       },
       PATIENT_MS,
     )
+    if (identity !== undefined) this.hello(identity)
     closers.push(() => this.client.close())
+  }
+
+  hello(identity: Partial<LinkIdentity>): void {
+    this.client.hello({ machine: 'vm', epoch: 1, life: 1, ...identity })
   }
 
   async isUp(): Promise<this> {

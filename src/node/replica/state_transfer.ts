@@ -58,6 +58,8 @@ interface Piece {
 export class StateSource {
   readonly #kept: KeptState
   readonly #pieces: Piece[]
+  #reading = 0
+  #isReleased = false
 
   constructor(kept: KeptState) {
     this.#kept = kept
@@ -78,15 +80,34 @@ export class StateSource {
   /** One chunk, as it travels. Throws errors of the system if the disk cannot be read. */
   async read(number: number): Promise<Uint8Array> {
     const { kind, content } = this.#pieces[number]!
-    const compressed = await compress(await content(), COMPRESSION)
+    const compressed = await this.#compressed(content)
     const chunk = new Uint8Array(1 + compressed.length)
     chunk[0] = kind
     chunk.set(compressed, 1)
     return chunk
   }
 
+  /** It is not wanted any more. Its memory goes back at once: a process that is killed ends the later the more it has. */
   release(): void {
     this.#kept.disk.release()
+    this.#isReleased = true
+    this.#free()
+  }
+
+  async #compressed(content: Piece['content']): Promise<Uint8Array> {
+    this.#reading++
+    try {
+      return await compress(await content(), COMPRESSION)
+    } finally {
+      this.#reading--
+      this.#free()
+    }
+  }
+
+  /** What is being compressed must stay where it is. */
+  #free(): void {
+    if (!this.#isReleased || this.#reading > 0) return
+    for (const { buffer } of this.#kept.pages) if (buffer instanceof ArrayBuffer) buffer.transfer(0)
   }
 }
 
