@@ -5,12 +5,13 @@
  */
 import type { ChildProcess } from 'node:child_process'
 import { setTimeout } from 'node:timers/promises'
+import { Worker } from 'node:worker_threads'
 import type { PairStatus } from '../src/node/host/pair_control.ts'
 import { ProtectedPair, signal } from '../test/protected/pair.ts'
 import { RedisClient } from '../test/protected/redis_client.ts'
 import { systemImage } from '../test/system_image.ts'
 import type { BenchOptions } from './guest_parts.ts'
-import { type Figure, figure } from './results.ts'
+import { type Figure, figure, median } from './results.ts'
 
 const IDLE_MS = 10_000
 const ANSWER_MS = 120_000
@@ -60,7 +61,9 @@ export async function measureProtected({ say, repeat }: BenchOptions): Promise<F
     await pair.untilProtected()
     say('protected: alone')
     const alone = await aloneIn(pair, () => times(repeat, () => measurePass(pair)))
-    return figuresOf(idle.bytesPerSecond, passes, alone, outages)
+    say('protected: alone beside a busy core')
+    const beside = await besideBusyCore(() => times(repeat, () => measureLoop(pair)))
+    return figuresOf({ idle: idle.bytesPerSecond, passes, alone, beside, outages })
   } finally {
     await pair.end()
   }
@@ -209,6 +212,31 @@ async function measureOutage(pair: ProtectedPair): Promise<Outage> {
   return { pauseMs, protectedMs, stopMs }
 }
 
+/** Milliseconds of arithmetic. */
+async function measureLoop(pair: ProtectedPair): Promise<number> {
+  const client = await RedisClient.connect(pair.port)
+  try {
+    return (await timed(pair, () => client.command('EVAL', LOOP, '0'))).ms
+  } finally {
+    client.close()
+  }
+}
+
+/**
+ * Measures while another core computes something else: what is lost then is lost to the neighbour (its share of caches, of
+ * power, or of a core that both only seem to have to themselves), and not to protection.
+ */
+async function besideBusyCore<T>(measure: () => Promise<T>): Promise<T> {
+  const busy = new Worker('for (let x = 1n; ; ) x = (x * 6364136223846793005n + 1n) & 0xffffffffffffn', {
+    eval: true,
+  })
+  try {
+    return await measure()
+  } finally {
+    await busy.terminate()
+  }
+}
+
 /** Measures with the primary alone: nobody starts the backup again. */
 async function aloneIn<T>(pair: ProtectedPair, measure: () => Promise<T>): Promise<T> {
   const { backup } = await pair.status()
@@ -218,23 +246,34 @@ async function aloneIn<T>(pair: ProtectedPair, measure: () => Promise<T>): Promi
   return measure()
 }
 
-function figuresOf(
-  idleBytes: number,
-  passes: readonly Pass[],
-  alone: readonly Pass[],
-  outages: readonly Outage[],
-): Figure[] {
+interface Found {
+  /** Bytes of log a second. */
+  readonly idle: number
+  readonly passes: readonly Pass[]
+  readonly alone: readonly Pass[]
+  /** Milliseconds of arithmetic, alone beside a busy core. */
+  readonly beside: readonly number[]
+  readonly outages: readonly Outage[]
+}
+
+function figuresOf({ idle, passes, alone, beside, outages }: Found): Figure[] {
   const part = 'protected'
   const of = (name: string, unit: string, samples: readonly number[], isRate = false): Figure =>
     figure({ part, name, unit, isRate }, samples)
   const ratio = (name: string, pick: (pass: Pass) => number, isRate: boolean): Figure => {
-    const best = alone.map(pick).toSorted((a, b) => a - b)[Math.floor(alone.length / 2)]!
-    const samples = passes.map((pass) => (isRate ? pick(pass) / best : best / pick(pass)))
+    const usual = median(alone.map(pick))
+    const samples = passes.map((pass) => (isRate ? pick(pass) / usual : usual / pick(pass)))
     return of(`${name}, protected/alone`, 'ratio', samples, true)
   }
   const delays = passes.map(({ delay }) => delay ?? { p50: 0, p99: 0 })
   return [
     ratio('arithmetic', ({ loopMs }) => loopMs, false),
+    of(
+      'arithmetic, alone beside a busy core/alone',
+      'ratio',
+      beside.map((ms) => median(alone.map(({ loopMs }) => loopMs)) / ms),
+      true,
+    ),
     ratio('fork', ({ forkMs }) => forkMs, false),
     ratio('fork and exec', ({ execMs }) => execMs, false),
     ratio('SET, one client', ({ setsPerSecond }) => setsPerSecond, true),
@@ -245,7 +284,7 @@ function figuresOf(
       passes.map(({ setsPerSecond }) => setsPerSecond),
       true,
     ),
-    of('log, idle', 'bytes/s', [idleBytes]),
+    of('log, idle', 'bytes/s', [idle]),
     ...(['arithmetic', 'fork', 'exec', 'SET', 'GET'] as const).map((load) =>
       of(
         `log, ${load}`,
