@@ -79,7 +79,7 @@ export class PrimaryRun {
   }
 
   get state(): 'running' | 'idle' | 'stopped' {
-    if (this.#isStopped || this.#machine.isOff) return 'stopped'
+    if (this.#isStopped || this.#machine.isOff || this.#snapshot !== undefined) return 'stopped'
     return this.#machine.isIdle ? 'idle' : 'running'
   }
 
