@@ -265,10 +265,10 @@ export class MachineProcess {
     }
   }
 
-  /** The other copy differs: says what this one had, by the evidence that came with the news. */
+  /** The other copy differs: says what this one had, by the evidence that came with the news if it is of a digest. */
   #explain(index: bigint): void {
-    const evidence = this.#divergence.split('\n')[1]
-    if (evidence !== undefined) this.replica.send({ kind: 'explain', index, evidence })
+    const [, evidence = ''] = this.#divergence.split('\n')
+    this.replica.send({ kind: 'explain', index, evidence })
   }
 
   #propose(request: number, expected: Decision | undefined, proposed: Decision): void {
@@ -281,17 +281,21 @@ export class MachineProcess {
 
   #attach(epoch: number, life: number): void {
     this.console.attach(life)
+    let isUp = false
     this.#options.network.attach(
       { epoch, life },
       {
-        onUp: (left) => this.#give({ kind: 'linkUp', left }),
+        onUp: (left) => {
+          isUp = true
+          this.#give({ kind: 'linkUp', left })
+        },
         onLeft: (port, ordinal) => this.#give({ kind: 'left', port, ordinal }),
         onInput: (port, bytes) => this.#onInput(port, bytes),
       },
     )
     // A console is here, and need not wait until the network is. What is released meanwhile for the network is dropped
-    // there, and released again when its link is up.
-    this.#inputs.push({ kind: 'linkUp', left: [] })
+    // there, and released again when its link is up; a network that is up already would send it all twice.
+    if (!isUp) this.#inputs.push({ kind: 'linkUp', left: [] })
   }
 
   /** A network brings frames. Entropy and the like are not for it to choose. */
