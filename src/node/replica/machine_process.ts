@@ -248,15 +248,14 @@ export class MachineProcess {
       case 'release':
         return this.#release(effect.outputs)
       case 'tell':
-        // A second line is for the other copy (board/evidence.ts).
-        return this.#options.onNotice(effect.text.split('\n')[0]!)
+        return this.#options.onNotice(forPeople(effect.text))
       case 'explain':
         return this.#explain(effect.index)
       case 'halt':
         clearInterval(this.#ticker)
         // What is queued there does not leave any more; messages may.
         this.#options.network.close()
-        return this.#options.onHalted(effect.reason)
+        return this.#options.onHalted(forPeople(effect.reason))
       case 'execution':
         this.#options.network.holdInput(effect.inputs === 'held')
         return this.replica.perform(effect)
@@ -335,4 +334,9 @@ export class MachineProcess {
     this.#giveHeartbeats()
     this.#give({ kind: 'tick', nowMs: Math.floor(performance.now()) })
   }
+}
+
+/** Without a second line, which is for the other copy (board/evidence.ts) and has some 60,000 characters. */
+function forPeople(text: string): string {
+  return text.split('\n')[0]!
 }
