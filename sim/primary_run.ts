@@ -79,7 +79,7 @@ export class PrimaryRun {
   }
 
   get state(): 'running' | 'idle' | 'stopped' {
-    if (this.#isStopped || this.#machine.isOff) return 'stopped'
+    if (this.#isStopped || this.#machine.isOff || this.#snapshot !== undefined) return 'stopped'
     return this.#machine.isIdle ? 'idle' : 'running'
   }
 
@@ -94,6 +94,13 @@ export class PrimaryRun {
     this.#wake()
   }
 
+  /** The other copy differs: reads all memory again. */
+  checkRam(): void {
+    if (this.#machine.isOff) return
+    const read = this.#machine.reread(0, this.#machine.ramPages)
+    if ('corruptPage' in read) this.#convict(read.corruptPage)
+  }
+
   append(request: AppendRequest): void {
     const position = BigInt(this.#machine.position)
     if (request.kind === 'released') {
@@ -102,9 +109,7 @@ export class PrimaryRun {
     }
     const slice = { firstPage: this.#nextPage, pages: SLICE_PAGES }
     const read = this.#machine.reread(slice.firstPage, slice.pages)
-    if ('corruptPage' in read) {
-      return this.#ports.give({ kind: 'convicted', report: `page ${read.corruptPage} has changed by itself` })
-    }
+    if ('corruptPage' in read) return this.#convict(read.corruptPage)
     this.#nextPage = (this.#nextPage + SLICE_PAGES) % this.#machine.ramPages
     const digest = this.#machine.digest()
     this.#digestIndex = this.#log({ kind: 'digest', position, digest, slice: { ...slice, ...read } })
@@ -245,6 +250,10 @@ export class PrimaryRun {
       this.#outputs.push({ index, port, ordinal, bytes })
     }
     if (machine.wantsEntropy && !this.#isEntropyComing) this.#bringEntropy()
+  }
+
+  #convict(page: number): void {
+    this.#ports.give({ kind: 'convicted', report: `page ${page} has changed by itself` })
   }
 
   #bringEntropy(): void {

@@ -286,7 +286,6 @@ export class MachineProcess {
       case 'release':
         return this.#release(effect.outputs)
       case 'tell':
-      case 'explain':
         return
       case 'halt':
         return this.#halt(effect.reason)

@@ -33,6 +33,7 @@ export type MachineEffect = Extract<
       | 'install'
       | 'feed'
       | 'takeOver'
+      | 'explain'
   }
 >
 
@@ -108,6 +109,8 @@ export class Replica {
         return this.#backup?.feed(effect.batch)
       case 'takeOver':
         return this.#takeOver(effect.life, effect.frontier)
+      case 'explain':
+        return this.#primary?.checkRam()
     }
   }
 

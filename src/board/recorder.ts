@@ -11,7 +11,7 @@ import { hash64 } from '../base/hash64.ts'
 import { BatchEncoder, type LogPlace } from '../log/batch.ts'
 import type { NewRecord } from '../log/record.ts'
 import { type Computer, type ExternalEvent, type Output, PORT } from './computer.ts'
-import { type ChangedPage, Scrubber } from './scrub.ts'
+import { type ChangedPage, Scrubber, scrub } from './scrub.ts'
 
 /** An output with the record that announces it; all that a console has put out since its last one is one output. */
 export interface RecordedOutput extends Output {
@@ -102,6 +102,13 @@ export class Recorder {
     this.#onDigest?.({ index, position, state })
     if (changed !== undefined) throw corruption(changed, position)
     return index
+  }
+
+  /** Reads all RAM again at once. Throws a CorruptionError if a page has changed without having been written. */
+  checkRam(): void {
+    const { machine, position } = this.#computer
+    const { changed } = scrub(machine.ram, 0, machine.layout.ramPages)
+    if (changed !== undefined) throw corruption(changed, position)
   }
 
   /** The records since the last call, as one batch of bytes. */

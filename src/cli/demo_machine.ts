@@ -8,7 +8,9 @@ import { UserError } from '../base/errors.ts'
 import { imageNames, openImage, type StoredImage } from '../image/store.ts'
 import { isFreePort, nextFreePort } from '../node/host/loopback_ports.ts'
 import { Pair } from '../node/host/pair.ts'
+import { PairControl } from '../node/host/pair_control.ts'
 import { isSupervised } from '../node/host/pair_processes.ts'
+import { endLeftOver } from '../node/host/pair_run.ts'
 import type { DemoOptions } from './demo.ts'
 import { tell } from './failure.ts'
 import { buildWithProgress } from './image.ts'
@@ -40,6 +42,8 @@ export async function demoMachine(options: DemoOptions): Promise<DemoMachine> {
   if (known.file.gateway === undefined)
     throw new UserError(`machine ${name} is not of a demo: it has no gateway`)
   await requireStopped(known)
+  // A demo that was killed has left its machine running: no other gateway gets its port, and its state is about to go.
+  await endLeftOver(known, await PairControl.open(known))
   const port = await choosePort(options.port, portOf(known))
   const saved = savedIn(known)
   if (existsSync(saved)) {

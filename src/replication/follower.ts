@@ -41,8 +41,8 @@ export class Follower {
   #digestIndex: bigint | undefined
   /** Since when outputs have been waiting for a copy that does not follow as the backup yet. */
   #gatingMs = 0
-  /** Since when its state has been waited for. */
-  readonly #snapshotMs: number
+  /** Since when the machine has been standing still for its state. */
+  #snapshotMs: number
   /** Since when it has been catching up. */
   #installedMs = 0
   /** The least that it had left to execute since, and when it got there. */
@@ -127,6 +127,11 @@ export class Follower {
     this.#log = new SentLog(frontier.nextIndex)
     this.state = 'transfer'
     this.#askForChunks()
+  }
+
+  /** The machine runs: its state is not waited for so far, but for somebody else's who has the disk held. */
+  onMachineRuns(): void {
+    this.#snapshotMs = this.#context.nowMs
   }
 
   onChunkRead(number: number, isLast: boolean, bytes: Uint8Array): void {

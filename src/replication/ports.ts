@@ -180,7 +180,10 @@ export type Effect =
   /** Connect to the gateway or network as the primary of this configuration. */
   | { readonly kind: 'attach'; readonly epoch: number; readonly life: number }
   | { readonly kind: 'release'; readonly outputs: readonly MachineOutput[] }
-  /** Tell what this copy had at the digest or output of record `index`: the other side of a divergence. */
+  /**
+   * Tell what this copy had at the digest or output of record `index`, the other side of a divergence; and read all memory
+   * again: if this copy's is to blame it is `convicted`.
+   */
   | { readonly kind: 'explain'; readonly index: bigint }
   /** Something that people should know. */
   | { readonly kind: 'tell'; readonly text: string }

@@ -176,6 +176,7 @@ export class Primary implements Role {
       case 'progress':
         this.#state = input.state
         this.#position = input.position
+        if (input.state !== 'stopped') this.#follower?.onMachineRuns()
         return
       case 'snapshotTaken':
         return this.#onSnapshot(input.join, input.frontier)

@@ -42,7 +42,8 @@ export interface Settings {
   readonly joinGateMs: number
   /**
    * A copy that joined in vain, or was lost soon after, is followed by no other for this long, doubled each time up to
-   * `joinRetryMaxMs`: each join stops the machine for a moment. A copy that has been the backup for that long was worth it.
+   * `joinRetryMaxMs`: each join stops the machine for a moment. It is not doubled after a copy that was the backup for
+   * longer than that, and there is no pause after one that was it for `joinRetryMaxMs`.
    */
   readonly joinRetryMs: number
   readonly joinRetryMaxMs: number

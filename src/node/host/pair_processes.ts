@@ -23,29 +23,34 @@ export const supervisorLockPath = (pair: Pair): string => join(pair.directory, '
 /** Where the supervisor notes a process of this name. */
 export const processPath = (pair: Pair, name: string): string => join(pair.directory, `${name}.pid`)
 
-/** Notes which process it is, for whoever looks for it later. What cannot be written is found by no one. */
+/**
+ * Notes which process it is, for whoever looks for it later. What cannot be written is found by no one: whoever starts
+ * processes must not end for that, on a full disk least of all.
+ */
 export function noteProcess(path: string, pid: number): void {
-  onDisk(() => writeFileSync(path, `${JSON.stringify(processIdentity(pid))}\n`, { mode: 0o600 }))
+  unlessStorageFails(() => writeFileSync(path, `${JSON.stringify(processIdentity(pid))}\n`, { mode: 0o600 }))
 }
 
 export function forgetProcess(path: string): void {
-  onDisk(() => rmSync(path, { force: true }))
+  unlessStorageFails(() => rmSync(path, { force: true }))
 }
 
-/** A full or broken disk must not end whoever watches over the processes. */
-function onDisk(work: () => void): void {
+function unlessStorageFails(action: () => void): void {
   try {
-    work()
+    action()
   } catch (error) {
     if (systemErrorCode(error) === undefined) throw error
   }
 }
 
-/** The process that is noted there, if it still runs. */
+/**
+ * The process that is noted there, if it still runs. Where the system does not say when a process was started, its pid may
+ * be anybody's by now, and none is found.
+ */
 export function notedProcess(path: string): ProcessIdentity | undefined {
   try {
     const noted = identitySchema.parse(JSON.parse(readFileSync(path, 'utf8')))
-    return isNear(noted) && isRunning(noted) ? noted : undefined
+    return noted.startTime !== '' && isNear(noted) && isRunning(noted) ? noted : undefined
   } catch {
     // None was noted, or not wholly: as if there were none.
     return undefined

@@ -6,7 +6,7 @@ import { UserError } from '../../base/errors.ts'
 import { InUseError, LockFile } from '../../host/lock_file.ts'
 import { GATEWAY_NAME, type Pair } from './pair.ts'
 import { PairControl } from './pair_control.ts'
-import { processPath, supervisorLockPath } from './pair_processes.ts'
+import { notedProcess, processPath, supervisorLockPath } from './pair_processes.ts'
 import { signalProcess } from './process_signal.ts'
 import { RemoteHosts } from './remote_hosts.ts'
 import { Supervisor, type SupervisorEvents } from './supervisor.ts'
@@ -88,22 +88,26 @@ export class PairRun {
   async end(): Promise<void> {
     await this.#remote?.end()
     await this.supervisor.stop()
-    await this.#endLeftOver()
+    await endLeftOver(this.pair, this.control)
     await rm(pidPath(this.pair), { force: true })
     await this.#lock.release()
   }
+}
 
-  /** A supervisor that was killed has left processes to nobody. */
-  async #endLeftOver(): Promise<void> {
-    const end = performance.now() + LEFT_OVER_MS
-    for (const name of this.pair.processes) {
-      let pid = await this.control.pid(name)
-      if (pid !== undefined) signalProcess(pid, 'SIGTERM')
-      while (pid !== undefined && performance.now() < end) {
-        await sleep(LOOK_MS)
-        pid = await this.control.pid(name)
-      }
+/** A supervisor that was killed has left processes to nobody: ends those of a pair that no other one has adopted. */
+export async function endLeftOver(pair: Pair, control: PairControl): Promise<void> {
+  const end = performance.now() + LEFT_OVER_MS
+  // One that answers nobody is known by its note.
+  const pidOf = async (name: string): Promise<number | undefined> =>
+    (await control.pid(name)) ?? notedProcess(processPath(pair, name))?.pid
+  for (const name of pair.processes) {
+    let pid = await pidOf(name)
+    if (pid !== undefined) signalProcess(pid, 'SIGTERM')
+    while (pid !== undefined && performance.now() < end) {
+      await sleep(LOOK_MS)
+      pid = await pidOf(name)
     }
+    if (pid !== undefined) signalProcess(pid, 'SIGKILL')
   }
 }
 

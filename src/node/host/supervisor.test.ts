@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
-import { notedProcess, noteProcess } from './pair_processes.ts'
+import { forgetProcess, notedProcess, noteProcess } from './pair_processes.ts'
 import { Supervisor } from './supervisor.ts'
 
 const PATIENT_MS = 60_000
@@ -119,4 +119,16 @@ test('a process that cannot be noted runs all the same', async () => {
   supervisor.start()
   await until('started', () => seen.includes('started'))
   await supervisor.stop()
+})
+
+test('a note that cannot be written stops nobody, and nobody is known by one without a start time', async () => {
+  const missing = join(folder, 'missing', 'a.pid')
+  noteProcess(missing, process.pid)
+  assert.equal(notedProcess(missing), undefined)
+  forgetProcess(join(missing, 'below'))
+  const path = join(folder, `${count++}.pid`)
+  noteProcess(path, process.pid)
+  const noted = JSON.parse(readFileSync(path, 'utf8')) as { startTime: string }
+  writeFileSync(path, JSON.stringify({ ...noted, startTime: '' }))
+  assert.equal(notedProcess(path), undefined)
 })

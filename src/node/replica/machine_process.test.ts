@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Duplex, duplexPair } from 'node:stream'
-import { after, afterEach, before, test } from 'node:test'
+import { after, afterEach, before, mock, test } from 'node:test'
 import { PORT } from '../../board/computer.ts'
 import { BaseImage } from '../../host/base_image.ts'
 import { randomIdentity } from '../../host/overlay_files.ts'
@@ -63,11 +63,13 @@ class MemoryArbiter implements Arbiter {
 class TestNetwork implements Network {
   events: NetworkEvents | undefined
   isAway = false
+  isUpAtOnce = false
   isClosed = false
 
   attach(_place: unknown, events: NetworkEvents): void {
     this.events = events
-    if (!this.isAway) setImmediate(() => events.onUp([]))
+    if (this.isUpAtOnce) events.onUp([])
+    else if (!this.isAway) setImmediate(() => events.onUp([]))
   }
 
   put(): void {}
@@ -173,6 +175,27 @@ test('a console shows what the machine prints while its network is away', async 
   const shown: number[] = []
   machine.console.listen(({ bytes }) => shown.push(...bytes))
   await until('printed', () => shown.includes(65))
+})
+
+test('a network that is up as soon as it is attached is told once, so that nothing is sent to it twice', async () => {
+  const { machine, network } = await start(new MemoryArbiter(), true)
+  network.isUpAtOnce = true
+  const step = mock.method(machine.member, 'step')
+  const ups = (): number => step.mock.calls.filter(({ arguments: [input] }) => input.kind === 'linkUp').length
+  await until('attached', () => network.events !== undefined && ups() > 0)
+  await new Promise((resolve) => setTimeout(resolve, 100))
+  assert.equal(ups(), 1)
+  step.mock.restore()
+})
+
+test('why a copy has ended is one line, without what the other copy is told of a divergence', async () => {
+  const { machine, halts } = await start(new MemoryArbiter(), true)
+  const step = mock.method(machine.member, 'step', () => [
+    { kind: 'halt', reason: 'this copy diverged: x10\n{"pages":""}' },
+  ])
+  await until('ended', () => halts.length > 0)
+  assert.deepEqual(halts, ['this copy diverged: x10'])
+  step.mock.restore()
 })
 
 test('what a network still has to send does not leave after the halt', async () => {

@@ -248,15 +248,14 @@ export class MachineProcess {
       case 'release':
         return this.#release(effect.outputs)
       case 'tell':
-        // A second line is for the other copy (board/evidence.ts).
-        return this.#options.onNotice(effect.text.split('\n')[0]!)
+        return this.#options.onNotice(forPeople(effect.text))
       case 'explain':
         return this.#explain(effect.index)
       case 'halt':
         clearInterval(this.#ticker)
         // What is queued there does not leave any more; messages may.
         this.#options.network.close()
-        return this.#options.onHalted(effect.reason)
+        return this.#options.onHalted(forPeople(effect.reason))
       case 'execution':
         this.#options.network.holdInput(effect.inputs === 'held')
         return this.replica.perform(effect)
@@ -265,10 +264,10 @@ export class MachineProcess {
     }
   }
 
-  /** The other copy differs: says what this one had, by the evidence that came with the news. */
+  /** The other copy differs: says what this one had, by the evidence that came with the news if it is of a digest. */
   #explain(index: bigint): void {
-    const evidence = this.#divergence.split('\n')[1]
-    if (evidence !== undefined) this.replica.send({ kind: 'explain', index, evidence })
+    const [, evidence = ''] = this.#divergence.split('\n')
+    this.replica.send({ kind: 'explain', index, evidence })
   }
 
   #propose(request: number, expected: Decision | undefined, proposed: Decision): void {
@@ -281,17 +280,21 @@ export class MachineProcess {
 
   #attach(epoch: number, life: number): void {
     this.console.attach(life)
+    let isUp = false
     this.#options.network.attach(
       { epoch, life },
       {
-        onUp: (left) => this.#give({ kind: 'linkUp', left }),
+        onUp: (left) => {
+          isUp = true
+          this.#give({ kind: 'linkUp', left })
+        },
         onLeft: (port, ordinal) => this.#give({ kind: 'left', port, ordinal }),
         onInput: (port, bytes) => this.#onInput(port, bytes),
       },
     )
     // A console is here, and need not wait until the network is. What is released meanwhile for the network is dropped
-    // there, and released again when its link is up.
-    this.#inputs.push({ kind: 'linkUp', left: [] })
+    // there, and released again when its link is up; a network that is up already would send it all twice.
+    if (!isUp) this.#inputs.push({ kind: 'linkUp', left: [] })
   }
 
   /** A network brings frames. Entropy and the like are not for it to choose. */
@@ -331,4 +334,9 @@ export class MachineProcess {
     this.#giveHeartbeats()
     this.#give({ kind: 'tick', nowMs: Math.floor(performance.now()) })
   }
+}
+
+/** Without a second line, which is for the other copy (board/evidence.ts) and has some 60,000 characters. */
+function forPeople(text: string): string {
+  return text.split('\n')[0]!
 }

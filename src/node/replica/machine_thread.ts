@@ -137,13 +137,15 @@ class MachineThread {
   }
 
   #explain(index: bigint, evidence: string): void {
+    const primary = this.#primary
+    if (primary === undefined) return
     try {
-      const text = this.#primary?.explain(index, evidence)
-      if (text !== undefined) this.#report({ kind: 'explained', text })
+      if (evidence !== '') this.#report({ kind: 'explained', text: primary.explain(index, evidence) })
     } catch (error) {
       if (!(error instanceof FormatError)) throw error
       this.#report({ kind: 'explained', text: error.message })
     }
+    primary.checkRam()
   }
 
   #newComputer(): Computer {

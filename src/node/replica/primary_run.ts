@@ -216,6 +216,15 @@ export class PrimaryRun {
     return compareEvidence(this.#witnesses[at]!, decodeEvidence(evidence), this.#witnesses[at - 1]?.hashes)
   }
 
+  /**
+   * The other copy has something else, and has not convicted itself: reads all RAM again, and stops if this copy's is to
+   * blame. Else the page would be found when its turn comes, minutes later, and every copy that joins until then gets
+   * what it holds, and differs as well.
+   */
+  checkRam(): void {
+    if (!this.#isOff) this.#unlessConvicted(() => this.#recorder.checkRam())
+  }
+
   /** Does what there is to do; returns how long it may be left alone, in milliseconds. */
   turn(): number {
     const now = performance.now()
@@ -342,16 +351,22 @@ export class PrimaryRun {
     this.#digestDueMs = undefined
     if (this.#isOff) return
     const start = performance.now()
-    try {
+    this.#unlessConvicted(() => {
       this.#digestIndex = this.#recorder.recordDigest()
+    })
+    const end = performance.now()
+    this.#nextDigestMs = end + Math.min(DIGEST_DELAY_MAX_MS, (end - start) * DIGEST_SHARE)
+    this.#wait()
+  }
+
+  #unlessConvicted(check: () => void): void {
+    try {
+      check()
     } catch (error) {
       if (!(error instanceof CorruptionError)) throw error
       this.#isStopped = true
       this.#ports.report({ kind: 'convicted', report: error.message })
     }
-    const end = performance.now()
-    this.#nextDigestMs = end + Math.min(DIGEST_DELAY_MAX_MS, (end - start) * DIGEST_SHARE)
-    this.#wait()
   }
 
   #onOff(): void {

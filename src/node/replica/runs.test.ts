@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { PORT } from '../../board/computer.ts'
-import { smallComputer } from '../../board/testing/small_computer.ts'
+import { KERNEL_ADDRESS, smallComputer } from '../../board/testing/small_computer.ts'
 import { nodeEngine } from '../../host/engine.ts'
 import { BatchDecoder } from '../../log/batch.ts'
+import { PAGE_BYTES, RAM_BASE } from '../../machine/layout.ts'
 import { BackupRun } from './backup_run.ts'
 import { PrimaryRun } from './primary_run.ts'
 import type { MachineReport } from './thread_messages.ts'
@@ -64,4 +65,24 @@ test('frames wait until the network device has room for them, and none is lost f
   room = 100
   turn()
   assert.deepEqual(logged, [0, 1, 2, 3, 4, 5, 6, 7])
+})
+
+test('a copy from which the other one differs reads all its RAM again, and is convicted by a page that nothing has written', () => {
+  const machine = computer()
+  const reports: MachineReport[] = []
+  const place = { life: 1, nextIndex: 3n, position: machine.position }
+  const ports = { report: (said: MachineReport) => reports.push(said), hasCommands: () => false, flushMs: 1 }
+  const run = new PrimaryRun(machine, place, ports)
+  machine.digest()
+  run.checkRam()
+  assert.equal(reports.length, 0)
+  const { ram } = machine.machine
+  const kernel = KERNEL_ADDRESS - RAM_BASE
+  assert.ok(!ram.writtenPages().includes(kernel / PAGE_BYTES))
+  ram.bytes[kernel + 100]! ^= 1
+  run.checkRam()
+  const [report] = reports
+  assert.ok(report?.kind === 'convicted')
+  assert.match(report.report, /^page 0x80200000 of the guest's RAM has changed without having been written/)
+  assert.equal(run.state, 'stopped')
 })

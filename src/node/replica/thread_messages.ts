@@ -61,7 +61,10 @@ export type MachineCommand =
   | { readonly kind: 'bootFrom'; readonly life: number; readonly state: Uint8Array }
   /** Makes the state of now known (`digest`), for tests and for people. */
   | { readonly kind: 'inspect'; readonly request: number }
-  /** Names what differs at the digest of record `index`, where the other copy has what `evidence` says. */
+  /**
+   * The other copy diverged at record `index`: names what differs, if that is a digest and `evidence` says what the other
+   * one has there (else it is empty), and finds out whether this copy's RAM is to blame.
+   */
   | { readonly kind: 'explain'; readonly index: bigint; readonly evidence: string }
   /** A fault that tests inject: flips a bit of RAM behind the machine's back, in a page that was written lately or not. */
   /** In a page that has been written since the last digest, or has not; one with these bytes in it, at them. */
