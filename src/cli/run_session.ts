@@ -93,10 +93,13 @@ async function runAttached(pair: Pair, isForeground: boolean): Promise<void> {
   const stopped = new Promise<void>((resolve) => signals.onStop(resolve))
   if (isForeground) say(`machine ${pair.name}; Ctrl-C stops it in order; logs are in ${pair.directory}`)
   await showUntilOver(run, stopped, say)
-  if (run.isOver) await run.end()
+  // Who switches off the computer from which a machine was started does not mean the hosts that run it.
+  const goesOn = !run.isOver && !isForeground && run.isElsewhere
+  if (goesOn) await run.leave()
+  else if (run.isOver) await run.end()
   else await run.stop()
   signals.release()
-  say(`machine ${pair.name} is stopped`)
+  say(goesOn ? `machine ${pair.name} goes on at its hosts` : `machine ${pair.name} is stopped`)
   process.exitCode = EXIT_CODE.success
 }
 

@@ -3,7 +3,7 @@ import type { Command } from 'commander'
 
 const HELP = `
 Starts the processes of a machine that 'understudy run' has made, and starts those again that end, until the machine is
-stopped in order. SIGTERM stops it.
+stopped in order. SIGTERM stops it, unless its hosts are other computers: then it ends the gateway alone.
 
 Example:
   understudy supervise debian`

@@ -204,11 +204,11 @@ export class Pair {
 
   /** Makes it a machine that never was: its disks, its decisions and its logs are gone. It must not run. */
   async removeState(): Promise<void> {
-    // Whatever is left by a crash in between is no machine.
-    await rm(join(this.directory, 'pair.json'))
     const logs = this.processes.map((process) => this.logPath(process))
     const parts = [...HOST_NAMES, 'arbiter', 'recordings'].map((part) => join(this.directory, part))
     for (const path of [...parts, ...logs]) await rm(path, { recursive: true, force: true })
+    // Last, so that whoever is cut short does it again.
+    await rm(join(this.directory, 'pair.json'))
   }
 
   get name(): string {

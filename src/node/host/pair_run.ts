@@ -84,9 +84,24 @@ export class PairRun {
     await this.end()
   }
 
+  /** Whether the machine goes on without this computer, at hosts that are others. */
+  get isElsewhere(): boolean {
+    return this.#remote !== undefined
+  }
+
+  /** Ends what runs on this computer; the machine goes on at its hosts. */
+  async leave(): Promise<void> {
+    this.#remote?.leave()
+    await this.#endHere()
+  }
+
   /** Ends all processes as they are. */
   async end(): Promise<void> {
     await this.#remote?.end()
+    await this.#endHere()
+  }
+
+  async #endHere(): Promise<void> {
     await this.supervisor.stop()
     await endLeftOver(this.pair, this.control)
     await rm(pidPath(this.pair), { force: true })

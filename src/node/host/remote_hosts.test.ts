@@ -54,9 +54,13 @@ test('hosts are asked to start until they have heard, and the machine is over wh
   await until('both are started', () => stateAt(beta.directory) === 'wanted')
   assert.equal(hosts.isOver, false)
   assert.equal(notices.length, 1)
+  hosts.leave()
+  assert.deepEqual([stateAt(alpha.directory), stateAt(beta.directory)], ['wanted', 'wanted'])
+  const next = (await RemoteHosts.open(pair, (text) => notices.push(text)))!
+  next.start()
   writeFileSync(join(folder, 'over'), '')
-  await until('over', () => hosts.isOver)
-  await hosts.end()
+  await until('over', () => next.isOver)
+  await next.end()
   assert.deepEqual([stateAt(alpha.directory), stateAt(beta.directory)], ['ended', 'halted'])
 })
 

@@ -68,6 +68,13 @@ export class RemoteHosts {
     return this.#hosts.some(({ hasEnded }) => hasEnded)
   }
 
+  /** Looks no more, and leaves everything as it is. */
+  leave(): void {
+    this.#isClosed = true
+    for (const timer of this.#timers) clearTimeout(timer)
+    for (const { client } of this.#hosts) client?.close()
+  }
+
   /** Ends the processes of all hosts that can be asked. */
   async end(): Promise<void> {
     this.#isClosed = true
