@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
+import { understudy } from './guest_process.ts'
 import { ProtectedPair } from './protected/pair.ts'
 import { RedisClient } from './protected/redis_client.ts'
 import { systemImage } from './system_image.ts'
@@ -10,7 +11,7 @@ import { systemImage } from './system_image.ts'
 const image = await systemImage()
 const skip = 'missing' in image ? image.missing : false
 
-describe('a snapshot of a protected machine', { skip }, () => {
+describe('a protected machine that is saved and recorded', { skip }, () => {
   const folder = mkdtempSync(join(tmpdir(), 'understudy-snapshot-'))
   const file = join(folder, 'machine.snap')
   let original: ProtectedPair
@@ -18,7 +19,7 @@ describe('a snapshot of a protected machine', { skip }, () => {
 
   before(async () => {
     assert.ok(!('missing' in image))
-    original = await ProtectedPair.start(image)
+    original = await ProtectedPair.start(image, ['--record'])
     await original.untilServing()
   })
 
@@ -61,5 +62,17 @@ describe('a snapshot of a protected machine', { skip }, () => {
     const again = await RedisClient.connect(copy.port)
     assert.equal((await again.command('GET', 'kept')).reply, 'by the copy')
     again.close()
+  })
+
+  it('leaves the original a log that gives the same outputs and digests again, which its backup had too', async () => {
+    assert.equal((await original.status()).protection, 'protected')
+    await original.command('stop')
+    const log = join(original.directory, 'recordings', 'a', 'life-1.rec')
+    const { status, stdout, stderr } = await understudy(['replay', log], {
+      environment: original.environment,
+    })
+    assert.equal(status, 0, stderr)
+    assert.match(stdout, /^equal up to position \d+: \d+ records, [1-9]\d* outputs and [1-9]\d* digests/)
+    assert.equal(stderr, '')
   })
 })
