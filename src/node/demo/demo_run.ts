@@ -25,8 +25,10 @@ export class DemoRun {
   #status: PairStatus | undefined
   #kills = 0
   #wasServing = false
-  /** What the clients' longest pause is waited for: said when the machine is protected again. */
-  #disturbance: string | undefined
+  /** The primary that was killed, or asked to hand over, until the client has an answer from the next one. */
+  #leaving: { readonly pid: number; acknowledged: number | undefined } | undefined
+  /** Whether a copy joins after that, for which the machine stands still for a moment. */
+  #isJoining = false
 
   /** `aborted` ends every waiting. */
   constructor(run: PairRun, load: AppendLoad, events: DemoEvents, aborted: AbortSignal) {
@@ -71,7 +73,7 @@ export class DemoRun {
     this.load.mark()
     this.#run.supervisor.kill(primary.host, 'SIGKILL')
     this.#kills++
-    this.#disturbance = 'kill'
+    this.#leaving = { pid: primary.pid, acknowledged: undefined }
     this.#events.onEvent(`the primary, ${primary.host} (pid ${primary.pid}), is killed`)
     return true
   }
@@ -83,7 +85,8 @@ export class DemoRun {
       return
     }
     this.load.mark()
-    this.#disturbance = 'hand-over'
+    const { primary } = this.#status
+    if (primary !== null) this.#leaving = { pid: primary.pid, acknowledged: undefined }
     try {
       const client = await this.#run.control.connectToPrimary()
       this.#events.onEvent('the primary is asked to hand over')
@@ -142,13 +145,27 @@ export class DemoRun {
     this.#wasServing = counts.isServing
     if (now.primary !== null && now.primary.pid !== before?.primary?.pid)
       onEvent(`the primary is ${now.primary.host} (pid ${now.primary.pid}), epoch ${now.epoch}`)
+    this.#sayOutage(now)
     if (now.protection !== 'protected' || now.backup === null) return
     if (before?.protection === 'protected' && before.backup?.pid === now.backup.pid) return
-    const pauseText = `: the client waited ${Math.round(counts.pauseSinceMarkMs)} ms at most`
+    const joinText = `: the client waited ${Math.round(counts.pauseSinceMarkMs)} ms at most while it joined`
     onEvent(
-      `protected: the backup is ${now.backup.host} (pid ${now.backup.pid})${this.#disturbance ? pauseText : ''}`,
+      `protected: the backup is ${now.backup.host} (pid ${now.backup.pid})${this.#isJoining ? joinText : ''}`,
     )
-    this.#disturbance = undefined
+    this.#isJoining = false
+  }
+
+  /** What the loss of the primary has cost the client is known when two answers have come since there is another one. */
+  #sayOutage({ primary }: PairStatus): void {
+    const leaving = this.#leaving
+    if (leaving === undefined || primary === null || primary.pid === leaving.pid) return
+    const { acknowledged, pauseSinceMarkMs } = this.load.counts()
+    leaving.acknowledged ??= acknowledged
+    if (acknowledged < leaving.acknowledged + 2) return
+    this.#leaving = undefined
+    this.#isJoining = true
+    this.#events.onEvent(`the client waited ${Math.round(pauseSinceMarkMs)} ms at most`)
+    this.load.mark()
   }
 }
 
