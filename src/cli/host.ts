@@ -4,11 +4,11 @@ import { DAEMON_PORT } from '../node/host/daemon_protocol.ts'
 import { EXIT_CODE } from './exit_codes.ts'
 
 const HELP = `
-With --listen this computer becomes a host for machines of 'understudy run --hosts': a daemon that keeps its part of each
-machine, runs a process for it, and starts that again when it ends. It says what happens on the standard output, a line
-each, until SIGTERM or Ctrl-C, which end the processes too: the other hosts take over. What is to run runs again with
-the next start. HOST is an address of this computer at which the other hosts reach it. Whoever has the secret may run
-machines here; it is made at the first start, and the other hosts and the operator's computer need a copy.
+With --listen this computer becomes a host for machines of 'understudy run --hosts': a daemon that keeps its part of
+each machine, runs a process for it, and starts that again when it ends. It says what happens on the standard output, a
+line each, until SIGTERM or Ctrl-C, which end the processes too: the other hosts take over. What is to run runs again
+with the next start. HOST is an address of this computer at which the other hosts reach it. Whoever has the secret may
+run machines here; it is made at the first start, and the other hosts and the operator's computer need a copy.
 
 With --config it is one machine's process: it reads how to run from the file that 'understudy run' or a daemon has
 written, and takes part in the machine's protocol as whatever it can be (primary, backup, or a copy that joins).
