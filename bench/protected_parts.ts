@@ -16,11 +16,12 @@ import { type Figure, figure, median } from './results.ts'
 const IDLE_MS = 10_000
 const ANSWER_MS = 120_000
 const LOAD_MS = 5000
-/** Arithmetic in the guest that takes about a second. */
-const LOOP = 'local x = 0 for i = 1, 4000000 do x = x + i % 7 end return x'
+/** Arithmetic in the guest that takes some seconds. */
+const LOOP = 'local x = 0 for i = 1, 12000000 do x = x + i % 7 end return x'
 const FORKS = 100
 /** Programs that the guest's shell starts, and waits for. */
 const EXECS = 100
+const LAG_LOOK_MS = 500
 /** Whatever is still waited for then is the outage's. */
 const OUTAGE_MS = 400
 const OUTAGES = 20
@@ -52,7 +53,9 @@ export async function measureProtected({ say, repeat }: BenchOptions): Promise<F
     say('protected: idle')
     const idle = await timed(pair, () => setTimeout(IDLE_MS))
     say('protected: under load')
+    const lags = new LagSamples(pair)
     const passes = await times(repeat, () => measurePass(pair))
+    const lag = await lags.end()
     const outages: Outage[] = []
     for (let round = 0; round < OUTAGES; round++) {
       say(`protected: outage ${round + 1} of ${OUTAGES}`)
@@ -63,7 +66,7 @@ export async function measureProtected({ say, repeat }: BenchOptions): Promise<F
     const alone = await aloneIn(pair, () => times(repeat, () => measurePass(pair)))
     say('protected: alone beside a busy core')
     const beside = await besideBusyCore(() => times(repeat, () => measureLoop(pair)))
-    return figuresOf({ idle: idle.bytesPerSecond, passes, alone, beside, outages })
+    return figuresOf({ idle: idle.bytesPerSecond, passes, alone, beside, outages, lag })
   } finally {
     await pair.end()
   }
@@ -178,6 +181,32 @@ async function loggedBytes(pair: ProtectedPair): Promise<number> {
   return hosts.find(({ role }) => role === 'primary')?.logBytes ?? 0
 }
 
+/** Asks how far the backup is behind, twice a second: asking takes processor time from what is measured. */
+class LagSamples {
+  readonly #samples: number[] = []
+  readonly #asking: Promise<void>
+  #isOver = false
+
+  constructor(pair: ProtectedPair) {
+    this.#asking = this.#ask(pair)
+  }
+
+  /** All that was found, in rising order. */
+  async end(): Promise<number[]> {
+    this.#isOver = true
+    await this.#asking
+    return this.#samples.toSorted((a, b) => a - b)
+  }
+
+  async #ask(pair: ProtectedPair): Promise<void> {
+    while (!this.#isOver) {
+      const { lagMs } = await pair.status()
+      if (lagMs !== null) this.#samples.push(lagMs)
+      await setTimeout(LAG_LOOK_MS)
+    }
+  }
+}
+
 interface Outage {
   readonly pauseMs: number
   readonly protectedMs: number
@@ -254,9 +283,11 @@ interface Found {
   /** Milliseconds of arithmetic, alone beside a busy core. */
   readonly beside: readonly number[]
   readonly outages: readonly Outage[]
+  /** How far the backup was behind while there was load, in milliseconds, in rising order. */
+  readonly lag: readonly number[]
 }
 
-function figuresOf({ idle, passes, alone, beside, outages }: Found): Figure[] {
+function figuresOf({ idle, passes, alone, beside, outages, lag }: Found): Figure[] {
   const part = 'protected'
   const of = (name: string, unit: string, samples: readonly number[], isRate = false): Figure =>
     figure({ part, name, unit, isRate }, samples)
@@ -307,6 +338,8 @@ function figuresOf({ idle, passes, alone, beside, outages }: Found): Figure[] {
       'ms',
       delays.map(({ p99 }) => p99),
     ),
+    of('lag under load, p50', 'ms', [lag[Math.floor(lag.length / 2)] ?? 0]),
+    of('lag under load, p99', 'ms', [lag[Math.floor(lag.length * 0.99)] ?? 0]),
     of(
       'outage at SIGKILL, p50 and all',
       'ms',
