@@ -67,7 +67,7 @@ const commands: readonly CommandEntry[] = [
 ]
 
 const HELP = `
-Exit codes: that of the program in the guest, or ${EXIT_CODE.usage} to ${EXIT_CODE.internal} for Understudy's own; see docs/exit-codes.md.
+Exit codes: that of the program in the guest, or ${EXIT_CODE.usage} to ${EXIT_CODE.halted} for Understudy's own; see docs/exit-codes.md.
 UNDERSTUDY_DEBUG=1 shows where errors come from.
 
 Examples:

@@ -60,6 +60,28 @@ function transfers(seed: number, quality: LinkQuality, bytes: number): Pair {
   return pair
 }
 
+/** Opens connections, and loses the primary when 100 bytes are on their way in each; the guest's ends of them. */
+function cutOffWhileSending(link: SimulatedLink, count: number): RecordedHandler[] {
+  const guests: RecordedHandler[] = []
+  link.guest.services.set(PORT, (connection) => {
+    const guest = new RecordedHandler()
+    guest.connection = connection
+    guests.push(guest)
+    return guest
+  })
+  const gateways = Array.from({ length: count }, () => {
+    const handler = new RecordedHandler()
+    handler.connection = link.stack.tcp.call(PORT, handler)!
+    return handler
+  })
+  link.run(() => guests.filter(({ events }) => events.includes('open')).length === count)
+  link.advance(1000)
+  for (const { connection } of gateways) connection!.write(new Uint8Array(100))
+  link.stack.detach(link.now)
+  link.loseFramesToGuest()
+  return guests
+}
+
 describe('TCP with a guest', () => {
   it('carries bytes both ways over a good link, and both ends', () => {
     const { link, gateway, guest } = transfers(1, {}, 1_000_000)
@@ -244,23 +266,7 @@ describe('while no primary is attached', () => {
 
   it('a thousand connections do not send more at once than the guest has buffers for', () => {
     const link = new SimulatedLink(14, {}).start()
-    const guests: RecordedHandler[] = []
-    link.guest.services.set(PORT, (connection) => {
-      const guest = new RecordedHandler()
-      guest.connection = connection
-      guests.push(guest)
-      return guest
-    })
-    const gateways = Array.from({ length: 1000 }, () => {
-      const handler = new RecordedHandler()
-      handler.connection = link.stack.tcp.call(PORT, handler)!
-      return handler
-    })
-    link.run(() => guests.filter(({ events }) => events.includes('open')).length === 1000)
-    link.advance(1000)
-    for (const { connection } of gateways) connection!.write(new Uint8Array(100))
-    link.stack.detach(link.now)
-    link.loseFramesToGuest()
+    const guests = cutOffWhileSending(link, 1000)
     let [toGuest, most, sinceMs] = [0, 0, link.now]
     link.filter = (_, isToGuest) => {
       if (link.now !== sinceMs) [toGuest, sinceMs] = [0, link.now]
@@ -276,23 +282,7 @@ describe('while no primary is attached', () => {
 
   it('what has not been sent when the primary is lost again is sent with the rest to the next one', () => {
     const link = new SimulatedLink(15, {}).start()
-    const guests: RecordedHandler[] = []
-    link.guest.services.set(PORT, (connection) => {
-      const guest = new RecordedHandler()
-      guest.connection = connection
-      guests.push(guest)
-      return guest
-    })
-    const gateways = Array.from({ length: 300 }, () => {
-      const handler = new RecordedHandler()
-      handler.connection = link.stack.tcp.call(PORT, handler)!
-      return handler
-    })
-    link.run(() => guests.filter(({ events }) => events.includes('open')).length === 300)
-    link.advance(1000)
-    for (const { connection } of gateways) connection!.write(new Uint8Array(100))
-    link.stack.detach(link.now)
-    link.loseFramesToGuest()
+    const guests = cutOffWhileSending(link, 300)
     link.stack.attach(link.now)
     link.stack.detach(link.now)
     link.loseFramesToGuest()
