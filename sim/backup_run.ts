@@ -30,6 +30,10 @@ export class BackupRun {
   #verified: MachineOutput[] = []
   #isInSlice = false
   #isOver = false
+  /** A digest differs. */
+  #isDisputing = false
+  /** The primary is convicted: its digests say nothing. */
+  #disregardsDigests = false
 
   constructor(
     ports: ReplicaPorts,
@@ -51,6 +55,16 @@ export class BackupRun {
       if (record.kind !== 'input' || !this.#ports.has('duplicated record')) continue
       if (this.#ports.random.chance(0.02)) this.#records.push(record)
     }
+    this.#wake()
+  }
+
+  /** The primary is convicted. This copy goes on, if its own memory is as it was written, and compares outputs. */
+  disregardDigests(): void {
+    const read = this.#machine.reread(0, this.#machine.ramPages)
+    if ('corruptPage' in read) return this.#convict(read.corruptPage)
+    this.#disregardsDigests = true
+    if (this.#isDisputing) this.#isOver = false
+    this.#isDisputing = false
     this.#wake()
   }
 
@@ -178,23 +192,32 @@ export class BackupRun {
   }
 
   #compareDigest({ index, digest, slice, position }: DigestRecord): boolean {
+    if (this.#disregardsDigests) return true
     if (slice !== undefined) {
       const read = this.#machine.reread(slice.firstPage, slice.pages)
       if ('corruptPage' in read) {
-        this.#isOver = true
-        this.#ports.give({ kind: 'convicted', report: `page ${read.corruptPage} has changed by itself` })
+        this.#convict(read.corruptPage)
         return false
       }
       if (read.digest !== slice.digest)
-        return this.#diverge(index, `pages from ${slice.firstPage} on differ at ${position}`)
+        return this.#diverge(index, `pages from ${slice.firstPage} on differ at ${position}`, true)
     }
-    return this.#machine.digest() === digest || this.#diverge(index, `the digest at ${position} differs`)
+    return (
+      this.#machine.digest() === digest || this.#diverge(index, `the digest at ${position} differs`, true)
+    )
   }
 
-  #diverge(index: bigint, report: string): false {
+  #convict(page: number): void {
     this.#isOver = true
+    this.#ports.give({ kind: 'convicted', report: `page ${page} has changed by itself` })
+  }
+
+  #diverge(index: bigint, report: string, isDigest = false): false {
+    this.#isOver = true
+    this.#isDisputing = isDigest
     this.#ports.observe({ kind: 'diverged', report })
-    this.#ports.give({ kind: 'diverged', index, report })
+    const evidence = isDigest ? new Uint8Array() : undefined
+    this.#ports.give({ kind: 'diverged', index, report, evidence })
     return false
   }
 }

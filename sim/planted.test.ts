@@ -52,6 +52,10 @@ const HUNTS: Readonly<Partial<Record<Bug, Hunt>>> = {
     faults: ['old disk restored', 'primary crash', 'process crash'],
     firstSeed: 26,
   },
+  // The copy's claim must come before the primary's change that drops it.
+  'live after a divergence': {
+    faults: ['RAM corruption', 'arbiter requests late', 'arbiter down', 'partition', 'primary crash'],
+  },
   // What was in flight must be a read, or the disk of the copy must be what is left.
   'request in flight at joining': {
     faults: ['process crash', 'slow disk', 'total power cut', 'primary crash'],

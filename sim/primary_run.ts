@@ -21,6 +21,8 @@ import type { ToyMachine } from './toy_machine.ts'
 const SLICE_MS = 1
 const CLOCK_MS = 5
 const ENTROPY_MS = 2
+/** What it takes to read all memory again. */
+const CHECK_MS = 20
 const ENTROPY_BYTES = 8
 /** Pages of RAM that a digest record re-reads. */
 const SLICE_PAGES = 2
@@ -94,11 +96,13 @@ export class PrimaryRun {
     this.#wake()
   }
 
-  /** The other copy differs: reads all memory again. */
+  /** The other copy differs: reads all memory again, which takes its time. */
   checkRam(): void {
-    if (this.#machine.isOff) return
-    const read = this.#machine.reread(0, this.#machine.ramPages)
-    if ('corruptPage' in read) this.#convict(read.corruptPage)
+    this.#ports.after(CHECK_MS, () => {
+      const read = this.#machine.reread(0, this.#machine.ramPages)
+      if ('corruptPage' in read) this.#convict(read.corruptPage)
+      else this.#ports.give({ kind: 'sound' })
+    })
   }
 
   append(request: AppendRequest): void {

@@ -32,6 +32,7 @@ export type MachineEffect = Extract<
       | 'storeChunk'
       | 'install'
       | 'feed'
+      | 'disregardDigests'
       | 'takeOver'
       | 'explain'
   }
@@ -107,6 +108,8 @@ export class Replica {
         return this.#install(effect)
       case 'feed':
         return this.#backup?.feed(effect.batch)
+      case 'disregardDigests':
+        return this.#backup?.disregardDigests()
       case 'takeOver':
         return this.#takeOver(effect.life, effect.frontier)
       case 'explain':

@@ -5,7 +5,7 @@ import { after, before, describe, it } from 'node:test'
 import { setTimeout } from 'node:timers/promises'
 import { median } from '../bench/results.ts'
 import { DEFAULT_SETTINGS } from '../src/replication/settings.ts'
-import { type Flip, flip } from './protected/flips.ts'
+import { type Flip, flip, flipAndUse } from './protected/flips.ts'
 import { ProtectedPair, signal } from './protected/pair.ts'
 import { describeRound, describeService, runRound, underLoad } from './protected/rounds.ts'
 import { hammer, relayBackup, slowDown, withoutArbiter } from './protected/troubles.ts'
@@ -49,6 +49,12 @@ describe('a protected pair in trouble', { skip }, () => {
       assert.deepEqual(report.errors, [], pair.logs())
     })
   }
+
+  it('goes on with the backup if the guest uses what has flipped in the RAM of the primary', async (context) => {
+    const report = await runRound(pair, 205, [flipAndUse])
+    context.diagnostic(describeRound(report))
+    assert.deepEqual(report.errors, [], pair.logs())
+  })
 
   it('slows the primary for a backup at a quarter of its speed, and stays protected', async (context) => {
     const before = await pair.untilProtected()

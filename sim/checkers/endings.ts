@@ -18,10 +18,13 @@ export interface LawfulHalt {
 const DISK_FAULTS: readonly FaultName[] = ['failing disk']
 export const ARBITER_LOSSES: readonly FaultName[] = ['arbiter rollback', 'arbiter untrusted']
 
+/** How the halt of a copy begins that its own memory or disk has convicted. */
+export const CONVICTED = 'memory changed by itself'
+
 const LAWFUL_HALTS: readonly LawfulHalt[] = [
   { reason: 'stopped', causes: [] },
   { reason: 'handed over', causes: [] },
-  { reason: 'memory changed by itself', causes: CORRUPTIONS },
+  { reason: CONVICTED, causes: CORRUPTIONS },
   { reason: 'this copy diverged', causes: CORRUPTIONS },
   // A backup leaves when it diverged, was convicted, or its disk failed.
   { reason: 'this copy has left', causes: [...CORRUPTIONS, ...DISK_FAULTS] },

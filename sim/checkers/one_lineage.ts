@@ -11,6 +11,7 @@
  *  5. A cold start finds at least the flushes that the guest of the recorded primary had been told of.
  *  6. A cold start loses what was in memory only if all members of the configuration before it have ended by a fault, or
  *     have halted for a lawful reason with an injected cause (endings.ts).
+ *  7. A copy that has found itself to differ goes live only if the primary whose log it followed was convicted.
  *
  * Forced starts are excepted from 5 and 6: the operator has been told what they may lose.
  */
@@ -19,7 +20,7 @@ import type { Checker } from '../checker.ts'
 import type { Observation } from '../observation.ts'
 import { type Beginning, Copies, type Copy } from './copies.ts'
 import { Decisions } from './decisions.ts'
-import { Endings } from './endings.ts'
+import { CONVICTED, Endings } from './endings.ts'
 import { FailureList } from './failure_list.ts'
 import { Flushes } from './flushes.ts'
 import { describeOutput } from './output_rule.ts'
@@ -48,6 +49,7 @@ export class OneLineage implements Checker {
   /** Why the cold start of a life is not excused, unless it turns out to have been forced. */
   readonly #accusations = new Map<number, string>()
   readonly #excuses: string[] = []
+  readonly #diverged = new Set<string>()
   #life = 0
 
   get excuses(): readonly string[] {
@@ -63,6 +65,9 @@ export class OneLineage implements Checker {
     if (observation.kind === 'flushed') this.#checkFlush(observation)
     this.#flushes.onObservation(observation)
     switch (observation.kind) {
+      case 'diverged':
+        this.#diverged.add(nameOf(observation.process))
+        return
       case 'applied':
         return this.#onApplied(observation)
       case 'released':
@@ -106,6 +111,8 @@ export class OneLineage implements Checker {
       this.#failures.add(atMs, `${what}, but it has executed those before ${copy.next}`)
     if (copy.known > nextIndex)
       this.#failures.add(atMs, `${what}, but it had acknowledged all before ${copy.known}`)
+    if (this.#diverged.has(nameOf(who)) && !this.#isPrimaryConvicted())
+      this.#failures.add(atMs, `${what}, but it had diverged, and the primary was not convicted`)
     const missing = (this.#left.get(life) ?? []).find((leaving) => !this.#isInPast(leaving, live, copy))
     if (missing === undefined) return
     const { released, record } = missing
@@ -119,6 +126,12 @@ export class OneLineage implements Checker {
             ? 'that record is on another branch'
             : `its own record ${released.index} is ${own.toString(16)}, not ${record?.toString(16)}`),
     )
+  }
+
+  /** Whether the primary of the configuration before the latest one has ended as convicted. */
+  #isPrimaryConvicted(): boolean {
+    const before = this.#decisions.at((this.#decisions.latest?.epoch ?? 0) - 1)
+    return before !== undefined && this.#endings.of(before.primary)?.reason?.startsWith(CONVICTED) === true
   }
 
   #isInPast({ released, copy, record }: Leaving, live: Beginning, own: Copy): boolean {

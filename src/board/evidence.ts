@@ -2,18 +2,24 @@
  * What a copy of a machine had at a digest that differs from the other copy's, small enough to be sent to it: all state
  * but RAM, and the hashes of the pages that have changed since the copies were last known to be equal. The difference
  * must be among them, unless there are more pages than travel.
+ *
+ *     evidence := index u64 | changed pages u32 | state length u32 | state | pages here u32 | (page u32 | hash u64)...
  */
-import { decodeJson, encodeJson, type JsonObject } from '../base/canonical_json.ts'
+import { ByteReader, ByteWriter } from '../base/bytes.ts'
 import { FormatError } from '../base/errors.ts'
 import { firstDifference } from '../base/state.ts'
-import { decodeAscii, encodeAscii } from '../base/text.ts'
 import { PAGE_BYTES, RAM_BASE } from '../machine/layout.ts'
 import type { Computer } from './computer.ts'
 import type { Witness } from './witness.ts'
 
-/** So that a text has at most 60,000 characters with a state of usual length. */
-const PAGES_MAX = 1000
-const STATE_BYTES_MAX = 15_000
+/** 256 MiB that have changed between two digests: 768 KiB of evidence. */
+const PAGES_MAX = 65_536
+/** A page that the guest has copied since is not alone. */
+const PAGES_NAMED = 4
+const PAGE_ENTRY_BYTES = 12
+const STATE_BYTES_MAX = 128 * 1024
+/** The most that evidence can be. */
+export const EVIDENCE_BYTES_MAX = 1 << 20
 
 export interface Evidence {
   /** Of the digest's record. */
@@ -39,34 +45,31 @@ export function gatherEvidence(computer: Computer, index: bigint, equal: BigUint
   }
 }
 
-/** As one line of ASCII. */
-export function encodeEvidence({ index, state, pages, changed }: Evidence): string {
-  const json = {
-    ...{ index: `${index}`, state: toHex(state), changed },
-    pages: pages.map(([page, hash]) => `${page.toString(16)}:${hash.toString(16)}`).join(' '),
+export function encodeEvidence({ index, state, pages, changed }: Evidence): Uint8Array {
+  const writer = new ByteWriter(64 + state.length + 12 * pages.length)
+  writer.u64(index)
+  writer.u32(changed)
+  writer.u32(state.length)
+  writer.bytes(state)
+  writer.u32(pages.length)
+  for (const [page, hash] of pages) {
+    writer.u32(page)
+    writer.u64(hash)
   }
-  return decodeAscii(encodeJson(json))
+  return writer.finish()
 }
 
-/** Throws a FormatError for what is none. */
-export function decodeEvidence(text: string): Evidence {
-  const what = 'evidence of a divergence'
-  const json: JsonObject = decodeJson(encodeAscii(text), what)
-  const { index, state, changed, pages } = json
-  const isWhole =
-    /^\d{1,20}$/.test(String(index)) && /^([0-9a-f]{2})*$/.test(String(state)) && typeof changed === 'number'
-  if (!isWhole || typeof pages !== 'string' || !/^([0-9a-f]+:[0-9a-f]{1,16}( |$))*$/.test(pages))
-    throw new FormatError(`${what}: not what another copy sends`)
-  const entries = pages === '' ? [] : pages.split(' ')
-  return {
-    index: BigInt(String(index)),
-    state: fromHex(String(state)),
-    changed,
-    pages: entries.map((entry) => {
-      const [page, hash] = entry.split(':')
-      return [Number.parseInt(page!, 16), BigInt(`0x${hash}`)] as const
-    }),
-  }
+/** @throws FormatError for what is none */
+export function decodeEvidence(bytes: Uint8Array): Evidence {
+  const reader = new ByteReader(bytes, 'evidence of a divergence')
+  const index = reader.u64()
+  const changed = reader.u32()
+  const state = new Uint8Array(reader.bytes(reader.u32()))
+  const count = reader.u32()
+  if (reader.remaining !== count * PAGE_ENTRY_BYTES)
+    throw new FormatError(`evidence of a divergence: ${reader.remaining} bytes for ${count} pages`)
+  const pages = Array.from({ length: count }, () => [reader.u32(), reader.u64()] as const)
+  return { index, state, changed, pages }
 }
 
 /** A page that differs, and its hash in either copy. */
@@ -88,13 +91,11 @@ export function compareEvidence(own: Witness, theirs: Evidence, equal?: BigUint6
   ]
   const parts: string[] = []
   if (field !== undefined) parts.push(`${field.path} is ${field.left} here and ${field.right} there`)
-  const [first] = unlike
-  if (first !== undefined) {
-    const address = (RAM_BASE + first.page * PAGE_BYTES).toString(16)
-    const hashes = `hash ${first.here.toString(16)} here and ${first.there.toString(16)} there`
-    const others = unlike.length === 1 ? '' : `, and ${unlike.length - 1} more`
-    parts.push(`page 0x${address} has ${hashes}${others}`)
+  for (const { page, here, there } of unlike.slice(0, PAGES_NAMED)) {
+    const address = (RAM_BASE + page * PAGE_BYTES).toString(16)
+    parts.push(`page 0x${address} has hash ${here.toString(16)} here and ${there.toString(16)} there`)
   }
+  if (unlike.length > PAGES_NAMED) parts.push(`and ${unlike.length - PAGES_NAMED} more pages`)
   if (parts.length > 0) return parts.join('; ')
   const more = theirs.changed - theirs.pages.length
   return more > 0
@@ -116,13 +117,4 @@ function changedHere(own: Witness, { pages, changed }: Evidence, equal: BigUint6
   return Array.from(own.hashes.entries())
     .filter(([page, hash]) => hash !== equal[page] && !known.has(page))
     .map(([page, here]) => ({ page, here, there: equal[page]! }))
-}
-
-const toHex = (bytes: Uint8Array): string =>
-  Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')
-
-function fromHex(text: string): Uint8Array {
-  const bytes = new Uint8Array(text.length / 2)
-  for (let at = 0; at < bytes.length; at++) bytes[at] = Number.parseInt(text.slice(at * 2, at * 2 + 2), 16)
-  return bytes
 }

@@ -6,12 +6,11 @@
  * since the port's last output record.
  */
 import { concatenate } from '../base/bytes.ts'
-import { CorruptionError } from '../base/errors.ts'
 import { hash64 } from '../base/hash64.ts'
 import { BatchEncoder, type LogPlace } from '../log/batch.ts'
 import type { NewRecord } from '../log/record.ts'
 import { type Computer, type ExternalEvent, type Output, PORT } from './computer.ts'
-import { type ChangedPage, Scrubber, scrub } from './scrub.ts'
+import { corruption, requireSoundRam, Scrubber } from './scrub.ts'
 
 /** An output with the record that announces it; all that a console has put out since its last one is one output. */
 export interface RecordedOutput extends Output {
@@ -106,9 +105,7 @@ export class Recorder {
 
   /** Reads all RAM again at once. Throws a CorruptionError if a page has changed without having been written. */
   checkRam(): void {
-    const { machine, position } = this.#computer
-    const { changed } = scrub(machine.ram, 0, machine.layout.ramPages)
-    if (changed !== undefined) throw corruption(changed, position)
+    requireSoundRam(this.#computer.machine, this.#computer.position)
   }
 
   /** The records since the last call, as one batch of bytes. */
@@ -120,14 +117,6 @@ export class Recorder {
     this.#recorded = record.position
     return this.#encoder.append(record)
   }
-}
-
-function corruption({ address, written, found }: ChangedPage, position: bigint): CorruptionError {
-  const [before, now] = [written, found].map((hash) => hash.toString(16).padStart(16, '0'))
-  return new CorruptionError(
-    `page 0x${address.toString(16)} of the guest's RAM has changed without having been written, by position ${position} ` +
-      `(hash ${before}, now ${now}): test the memory of this host, and go on from an earlier snapshot`,
-  )
 }
 
 function recordOf(event: ExternalEvent, position: bigint): NewRecord {

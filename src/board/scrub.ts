@@ -5,8 +5,10 @@
  * the host's memory no longer does. Whoever records digests therefore reads some pages again for each, in rotation. A
  * page that nothing has written and that hashes differently convicts the copy that has it, whatever the other one holds.
  */
+import { CorruptionError } from '../base/errors.ts'
 import type { DigestSlice } from '../log/record.ts'
 import { PAGE_BYTES, RAM_BASE } from '../machine/layout.ts'
+import type { Machine } from '../machine/machine.ts'
 import type { Ram } from '../machine/ram.ts'
 
 /**
@@ -59,4 +61,22 @@ export function scrub(ram: Ram, firstPage: number, pages: number): ScrubbedSlice
   if (changed === undefined) return { slice, changed }
   const address = RAM_BASE + changed * PAGE_BYTES
   return { slice, changed: { address, written: ram.pageHash(changed), found: ram.contentHash(changed) } }
+}
+
+/**
+ * Reads all RAM of a machine again, which is at `position`.
+ * @throws CorruptionError if a page has changed without having been written
+ */
+export function requireSoundRam({ ram, layout }: Machine, position: bigint): void {
+  const { changed } = scrub(ram, 0, layout.ramPages)
+  if (changed !== undefined) throw corruption(changed, position)
+}
+
+/** The error for a page that has changed without having been written, found at `position`. */
+export function corruption({ address, written, found }: ChangedPage, position: bigint): CorruptionError {
+  const [before, now] = [written, found].map((hash) => hash.toString(16).padStart(16, '0'))
+  return new CorruptionError(
+    `page 0x${address.toString(16)} of the guest's RAM has changed without having been written, by position ${position} ` +
+      `(hash ${before}, now ${now}): test the memory of this host, and go on from an earlier snapshot`,
+  )
 }

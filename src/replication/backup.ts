@@ -4,10 +4,13 @@
  *     following --suspicion--> sealed --all executed--> claiming --won--> (primary)
  *         |                                               '--lost--> halted
  *         |--the arbiter names this copy as primary--> sealed, then (primary) without a claim
- *         '--diverged, convicted, disk failed--> leaving --channel closed--> halted
+ *         |--diverged at a digest--> disputing --the primary is convicted--> sealed
+ *         |                              '--channel closed, primary silent--> halted
+ *         '--diverged otherwise, convicted, disk failed--> leaving --channel closed--> halted
  *
- * Invariants: once sealed, nothing is acknowledged and nothing more is read of this configuration; a claim is made only
- * when every record received has been executed and verified; a copy whose verification failed never claims (P30 to P35).
+ * Invariants: once sealed, or while disputing, nothing is acknowledged and nothing more is read of this configuration; a
+ * claim is made only when every record received has been executed and verified; a copy whose verification failed never
+ * claims, unless the primary is convicted and nothing but digests failed (P30 to P35, P76).
  *
  * Sealing and catching up come before the claim, so that a copy that cannot catch up never takes the machine away from
  * one that runs.
@@ -26,7 +29,7 @@ import type { Protection } from './protection.ts'
 import type { ReceivedLog } from './received_log.ts'
 import type { Role, RoleParts } from './role.ts'
 
-type State = 'following' | 'sealed' | 'claiming' | 'leaving'
+type State = 'following' | 'disputing' | 'sealed' | 'claiming' | 'leaving'
 
 export class Backup implements Role {
   readonly name = 'backup'
@@ -61,6 +64,7 @@ export class Backup implements Role {
 
   protection(): Protection {
     if (this.#state === 'following') return { state: 'protected' }
+    if (this.#state === 'disputing') return { state: 'not protected', reason: 'backup diverged' }
     if (!this.#parts.dialog.isReachable) return { state: 'not protected', reason: 'arbiter unreachable' }
     return { state: 'not protected', reason: 'failing over' }
   }
@@ -68,6 +72,7 @@ export class Backup implements Role {
   onTick(): void {
     if (this.#pause.onTick()) this.#watch.onPause()
     if (this.#state === 'leaving') return this.#leaveInTime()
+    if (this.#state === 'disputing') return this.#awaitVerdict()
     // It may never catch up, and the primary may have gone on without it.
     if (this.#state === 'sealed' && this.#appointed === undefined) this.#parts.dialog.poll()
     if (this.#state !== 'following') return
@@ -83,7 +88,12 @@ export class Backup implements Role {
 
   onClosed(channel: number, isRefused: boolean): void {
     if (!this.#link.owns(channel)) return
-    if (this.#state === 'leaving') return this.#parts.context.halt('this copy has left')
+    if (this.#state === 'disputing' && this.#parts.context.has('live after a divergence')) {
+      return this.#onYield('planted')
+    }
+    if (this.#state === 'leaving' || this.#state === 'disputing') {
+      return this.#parts.context.halt('this copy has left')
+    }
     this.#link.onClosed()
     // No process listens there: it is not slow, it is gone.
     if (isRefused && this.#state === 'following') this.#seal('its process is gone')
@@ -92,6 +102,7 @@ export class Backup implements Role {
   onMessage(channel: number, message: Message): void {
     if (!this.#link.owns(channel)) return
     if (message.kind === 'hello') return this.#onHello(message)
+    if (this.#state === 'disputing') return this.#onVerdict(message)
     if (this.#state !== 'following' && !this.#parts.context.has('acknowledgement after the seal')) return
     switch (message.kind) {
       case 'batch':
@@ -105,7 +116,7 @@ export class Backup implements Role {
         // The primary knows it only now, and has ignored what was acknowledged in it before.
         return this.#acknowledge()
       case 'yield':
-        return this.#seal(`it yields: ${message.reason}`)
+        return this.#onYield(message.reason)
       // No sign of life for this copy: whoever only refuses may be unable to drop it.
       case 'refused':
         // It is asked many times a second.
@@ -143,7 +154,7 @@ export class Backup implements Role {
         return this.#claimIfCaughtUp()
       case 'diverged':
         this.#parts.context.tell(`this copy diverged: ${input.report}`)
-        return this.#leave({ kind: 'diverged', index: input.index, report: input.report })
+        return this.#leave(input, input.evidence ? 'disputing' : 'leaving')
       case 'convicted':
         this.#parts.context.tell(`this copy is convicted: ${input.report}`)
         return this.#leave({ kind: 'yield', reason: `memory changed by itself: ${input.report}` })
@@ -217,6 +228,28 @@ export class Backup implements Role {
     context.send(this.#link.channel, heartbeat, true)
   }
 
+  /** Either copy may be to blame: the primary reads its memory again, and yields or closes the channel. */
+  #awaitVerdict(): void {
+    const suspicion = this.#watch.suspicion()
+    if (suspicion === undefined) return this.#beat()
+    this.#parts.context.halt(`this copy diverged, and the primary is ${suspicion}`)
+  }
+
+  #onVerdict(message: Message): void {
+    if (message.kind === 'yield') return this.#onYield(message.reason)
+    if (message.kind === 'configured' && message.epoch > this.#configuration.epoch) {
+      return this.#parts.dialog.read()
+    }
+    this.#watch.onHeard()
+    if (message.kind === 'heartbeat') this.#watch.onHeartbeat(message)
+  }
+
+  /** The primary is convicted: what its digests say is worth nothing, whether this copy has got to them or not. */
+  #onYield(reason: string): void {
+    this.#parts.context.emit({ kind: 'disregardDigests' })
+    this.#seal(`it yields: ${reason}`)
+  }
+
   #seal(reason: string): void {
     this.#parts.context.tell(
       `the primary at ${this.#configuration.primary.host} is taken for dead: ${reason}`,
@@ -249,13 +282,13 @@ export class Backup implements Role {
     this.#parts.become(new Primary(this.#parts, configuration, frontier, this.#log.gate))
   }
 
-  /** Tells the primary why this copy goes, and waits until it has heard. */
-  #leave(message: Message): void {
+  /** Tells the primary why this copy goes, and waits until it has heard, or has found itself to blame. */
+  #leave(message: Message, state: 'leaving' | 'disputing' = 'leaving'): void {
     const { context } = this.#parts
     if (this.#state === 'leaving') return
     if (!this.#link.isUp) return context.halt('this copy cannot go on, and the primary is not there')
     context.send(this.#link.channel, message, true)
-    this.#state = 'leaving'
+    this.#state = state
     this.#leavingMs = context.nowMs
   }
 

@@ -14,7 +14,7 @@
 import { assert } from '../base/assert.ts'
 import type { MemberIdentity } from './configuration.ts'
 import type { Context } from './context.ts'
-import type { Ack, JoinResume } from './message.ts'
+import type { Ack, DivergedMessage, JoinResume } from './message.ts'
 import { PeerWatch } from './peer_watch.ts'
 import type { Frontier } from './ports.ts'
 import { SentLog } from './sent_log.ts'
@@ -34,6 +34,7 @@ export class Follower {
   state: FollowerState
   /** Whether the arbiter has been heard since this copy was ready. */
   arbiter: 'not asked' | 'asked' | 'answered' = 'not asked'
+  #isDisputing = false
   #log: SentLog | undefined
   /** Outputs of records from here on wait for its acknowledgement. */
   gateFrom: bigint | undefined
@@ -71,6 +72,11 @@ export class Follower {
   /** Where its state was taken; undefined until it has been. */
   get start(): Frontier | undefined {
     return this.#start
+  }
+
+  /** It has diverged, and this copy's memory is being read again, to see whose fault that is. */
+  get isDisputing(): boolean {
+    return this.#isDisputing
   }
 
   get isBackup(): boolean {
@@ -197,6 +203,13 @@ export class Follower {
     return isPossible
   }
 
+  /** It has something else than the log says: either copy may be to blame. */
+  onDiverged({ index, report, evidence }: DivergedMessage): void {
+    this.#context.tell(`the copy at ${this.member.host} diverged: ${report}`)
+    this.#context.emit({ kind: 'explain', index, evidence })
+    this.#isDisputing = true
+  }
+
   /** What time and acknowledgements bring a joining copy to. */
   advance(frontier: Frontier): void {
     const { settings, nowMs } = this.#context
@@ -221,6 +234,11 @@ export class Follower {
     this.state = 'backup'
     this.gateFrom = 0n
     this.#gatingMs = this.#context.nowMs
+  }
+
+  /** Tells it that there is a configuration that it may not know of. */
+  sayConfigured(epoch: number): void {
+    if (this.channel !== undefined) this.#context.send(this.channel, { kind: 'configured', epoch }, true)
   }
 
   /** Why it has to go, or undefined: silent, stuck, too slow, or too long in joining with outputs waiting. */

@@ -130,12 +130,7 @@ export class Joiner implements Role {
         transfer.log.onExecuted(input.frontier, input.outputs)
         return this.#acknowledge()
       case 'diverged':
-        if (this.#link.isUp)
-          context.send(
-            this.#link.channel,
-            { kind: 'diverged', index: input.index, report: input.report },
-            true,
-          )
+        if (this.#link.isUp) context.send(this.#link.channel, input, true)
         return context.halt(`this copy diverged: ${input.report}`)
       case 'convicted':
         return context.halt(`memory changed by itself: ${input.report}`)

@@ -67,7 +67,15 @@ const message: fc.Arbitrary<Message> = fc.oneof(
   fc.record({ kind: kind('ack'), epoch: small, incarnation: name, received: index, executed: index }, flat),
   fc.record({ kind: kind('heartbeat'), state: fc.constant('running' as const), position: index }, flat),
   fc.record({ kind: kind('configured'), epoch: small }, flat),
-  fc.record({ kind: kind('diverged'), index, report: fc.constant('x10') }, flat),
+  fc.record(
+    {
+      kind: kind('diverged'),
+      index,
+      report: fc.constant('x10'),
+      evidence: fc.option(bytes, { nil: undefined }),
+    },
+    flat,
+  ),
   fc.record({ kind: kind('yield'), reason: fc.constant('page 7') }, flat),
   fc.record({ kind: kind('confirm'), incarnation: name }, flat),
   fc.record({ kind: kind('confirmed'), incarnation: name, isDead: fc.boolean() }, flat),

@@ -141,11 +141,15 @@ export interface Configured {
   readonly epoch: number
 }
 
-/** The sender's machine differs from what the log says; found at record `index`, where both sides can say what they have. */
+/**
+ * The sender's machine differs from what the log says; found at record `index`. If that is a digest, `evidence` is all
+ * that it had there, and the sender waits for the receiver's verdict.
+ */
 export interface DivergedMessage {
   readonly kind: 'diverged'
   readonly index: bigint
   readonly report: string
+  readonly evidence: Uint8Array | undefined
 }
 
 /** The sender gives up its part at once: its memory or its disk is not to be trusted. */

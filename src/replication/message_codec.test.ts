@@ -48,7 +48,10 @@ const messages: { [K in Message['kind']]: fc.Arbitrary<Extract<Message, { kind: 
     flat,
   ),
   configured: fc.record({ kind: kind('configured'), epoch: u32 }, flat),
-  diverged: fc.record({ kind: kind('diverged'), index: u64, report: text }, flat),
+  diverged: fc.record(
+    { kind: kind('diverged'), index: u64, report: text, evidence: fc.option(bytes, { nil: undefined }) },
+    flat,
+  ),
   yield: fc.record({ kind: kind('yield'), reason: text }, flat),
   confirm: fc.record({ kind: kind('confirm'), incarnation: text }, flat),
   confirmed: fc.record({ kind: kind('confirmed'), incarnation: text, isDead: fc.boolean() }, flat),
@@ -151,7 +154,7 @@ test('a name that could not stand in a configuration is refused on arrival', () 
 test('a message of another version is refused with both versions', () => {
   const header = new Uint8Array(encodeMessage({ kind: 'configured', epoch: 1 }))
   header[4] = 9
-  assert.throws(() => decodeAll([withChecksum(header).crc]), /version 9, this program speaks 1/)
+  assert.throws(() => decodeAll([withChecksum(header).crc]), /version 9, this program speaks 2/)
 })
 
 function withChecksum(bytes: Uint8Array): { crc: Uint8Array } {

@@ -23,12 +23,14 @@ import { EXECUTION_STATES, type JoinResume, type Message, type PortOrdinal } fro
 /** The first four bytes of a message, "ULM1". */
 const MAGIC = 0x314d_4c55
 /** Raised with every change of a message: both sides run the same software or do not talk. */
-const VERSION = 1
+const VERSION = 2
 export const MESSAGE_HEADER_BYTES = 20
 /** The longest chunk of a joining copy's image. */
 export const MAX_CHUNK_BYTES = 4 << 20
 /** The longest output: above any frame and any stretch of console output. */
 export const MAX_OUTPUT_BYTES = 4 << 20
+/** The most that a copy can say of itself where it differs (board/evidence.ts). */
+export const MAX_EVIDENCE_BYTES = 1 << 20
 const MAX_TEXT_BYTES = 64 << 10
 const MAX_PORTS = 1024
 /** Room for a message's numbers and names. */
@@ -189,12 +191,17 @@ const FORMS: Forms = {
   },
   diverged: {
     code: 14,
-    maxBytes: SMALL + MAX_TEXT_BYTES,
-    write(writer, { index, report }) {
+    maxBytes: SMALL + MAX_TEXT_BYTES + MAX_EVIDENCE_BYTES,
+    write(writer, { index, report, evidence }) {
       writer.varint64(index)
       writeText(writer, report)
+      writeOptional(writer, evidence, writeEvidence)
     },
-    read: (reader) => ({ index: reader.varint64(), report: readText(reader) }),
+    read: (reader) => ({
+      index: reader.varint64(),
+      report: readText(reader),
+      evidence: readOptional(reader, readEvidence),
+    }),
   },
   yield: {
     code: 15,
@@ -355,6 +362,14 @@ function writeBytes(writer: ByteWriter, bytes: Uint8Array, max: number): void {
 /** A copy: what is read from outlives the message in no other way. */
 function readBytes(reader: ByteReader, max: number): Uint8Array {
   return new Uint8Array(reader.bytes(reader.varint(max)))
+}
+
+function writeEvidence(writer: ByteWriter, evidence: Uint8Array): void {
+  writeBytes(writer, evidence, MAX_EVIDENCE_BYTES)
+}
+
+function readEvidence(reader: ByteReader): Uint8Array {
+  return readBytes(reader, MAX_EVIDENCE_BYTES)
 }
 
 function writeFlag(writer: ByteWriter, flag: boolean): void {

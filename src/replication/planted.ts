@@ -25,5 +25,6 @@ export const BUGS = [
   'cold start while a backup lives',
   'ordinals restarted',
   're-emission with other bytes',
+  'live after a divergence',
 ] as const
 export type Bug = (typeof BUGS)[number]

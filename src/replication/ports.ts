@@ -7,7 +7,7 @@
  *  1. Effects are carried out in the order given, those of one step before those of the next. Each may be begun before
  *     the one before it has finished, except as said here.
  *  2. `release` and `attach` go to one queue, in order: an output leaves only by the link that was attached before it.
- *  3. `boot`, `feed`, `install`, `takeOver`, `append`, `snapshot`, `dropSnapshot`, `execution` and `stopExecution` go to
+ *  3. `boot`, `feed`, `disregardDigests`, `install`, `takeOver`, `append`, `snapshot`, `dropSnapshot`, `execution` and `stopExecution` go to
  *     the machine through one queue, in order.
  *  4. What `append` appended comes back with `appended`, in the order of the records and before anything that came later.
  *  5. `halt` is the last effect of a member: the process of the machine ends. Outputs that are queued do not leave any
@@ -99,7 +99,18 @@ export type Input =
   /** What the machine is doing, at least every heartbeat. */
   | { readonly kind: 'progress'; readonly state: ExecutionState; readonly position: bigint }
   /** This copy's machine does not do what record `index` says; `report` says what it has instead. */
-  | { readonly kind: 'diverged'; readonly index: bigint; readonly report: string }
+  | {
+      readonly kind: 'diverged'
+      readonly index: bigint
+      readonly report: string
+      /**
+       * Of a digest that differs, while what this copy has put out is as the log says: all that it had there, for the
+       * other one to compare.
+       */
+      readonly evidence: Uint8Array | undefined
+    }
+  /** The answer to `explain`: all memory has been read again, and none has changed by itself. */
+  | { readonly kind: 'sound' }
   /** This copy's own memory or disk has changed without being written: it is convicted. */
   | { readonly kind: 'convicted'; readonly report: string }
   /** This copy's disk does not work (the machine holds the request that failed, until `failRequests`). */
@@ -175,16 +186,21 @@ export type Effect =
   | { readonly kind: 'install'; readonly join: number; readonly life: number; readonly frontier: Frontier }
   /** Execute these records, verify, and stop exactly at the last one's position. */
   | { readonly kind: 'feed'; readonly batch: LogBatch }
+  /**
+   * The primary that wrote the log is convicted. Reads all of this copy's memory again, which convicts it as well if that
+   * has changed by itself; then goes on, also where a digest has differed, and compares everything but digests.
+   */
+  | { readonly kind: 'disregardDigests' }
   /** From here on this machine is the primary: it takes inputs, logs, and its clock is corrected. */
   | { readonly kind: 'takeOver'; readonly life: number; readonly frontier: Frontier }
   /** Connect to the gateway or network as the primary of this configuration. */
   | { readonly kind: 'attach'; readonly epoch: number; readonly life: number }
   | { readonly kind: 'release'; readonly outputs: readonly MachineOutput[] }
   /**
-   * Tell what this copy had at the digest or output of record `index`, the other side of a divergence; and read all memory
-   * again: if this copy's is to blame it is `convicted`.
+   * Tell what this copy had at the digest of record `index` that is not so in the other one's evidence, if there is some;
+   * and read all memory again: this copy is `convicted` if its own is to blame, and else `sound`.
    */
-  | { readonly kind: 'explain'; readonly index: bigint }
+  | { readonly kind: 'explain'; readonly index: bigint; readonly evidence: Uint8Array | undefined }
   /** Something that people should know. */
   | { readonly kind: 'tell'; readonly text: string }
   | { readonly kind: 'halt'; readonly reason: string }

@@ -218,13 +218,6 @@ test('a primary whose memory changed by itself yields and ends', () => {
   ])
 })
 
-test('after a divergence that convicts nobody the primary goes on, or stops, as it is set', () => {
-  const report = { kind: 'diverged', index: 11n, report: 'x10 differs' } as const
-  assert.deepEqual(pair().receive(2, report), ['explain', 'close 2', 'propose 3 drop a1/- life 1'])
-  const stopping = pair({ settings: { ...DEFAULT_SETTINGS, onDivergence: 'stop' } })
-  assert.deepEqual(stopping.receive(2, report), ['explain', 'propose 3 stop a1/- life 1'])
-})
-
 test('a backup that falls behind slows the primary, and is dropped in the end', () => {
   const subject = pair({ settings: { ...DEFAULT_SETTINGS, slowBackupMs: 2000 } })
   subject.step(appended(12, 1))
@@ -347,10 +340,6 @@ test('an output that has left but was never produced here ends this copy', () =>
     subject.step({ kind: 'linkUp', left: [{ port: 1, ordinal: 2n }] })[0]!,
     /^halt: output 2 of port 1/,
   )
-})
-
-test('after a divergence this copy says what it had', () => {
-  assert.equal(pair().receive(2, { kind: 'diverged', index: 11n, report: 'x10' })[0], 'explain')
 })
 
 test('a copy that comes back with a join that was given up is sent away, and costs the machine no snapshot', () => {

@@ -87,6 +87,7 @@ export class Primary implements Role {
       return { state: 'not protected', reason: 'arbiter unreachable' }
     }
     if (this.#isChecking) return { state: 'not protected', reason: 'paused' }
+    if (this.#follower?.isDisputing) return { state: 'not protected', reason: 'backup diverged' }
     if (this.#follower?.isBackup && this.#change === undefined) return { state: 'protected' }
     if (this.#follower !== undefined) return { state: 'not protected', reason: 'backup joining' }
     return this.#pacing.protection(this.#reason)
@@ -139,9 +140,7 @@ export class Primary implements Role {
         if (message.join === follower.join) follower.onInstalled()
         return
       case 'diverged':
-        this.#parts.context.tell(`the copy at ${follower.member.host} diverged: ${message.report}`)
-        this.#parts.context.emit({ kind: 'explain', index: message.index })
-        return this.#onDivergence(follower)
+        return follower.onDiverged(message)
       case 'yield':
         return this.#loseFollower(`it yields: ${message.reason}`, 'backup lost')
     }
@@ -199,6 +198,8 @@ export class Primary implements Role {
         return this.#advanceEnding()
       case 'diskFailed':
         return this.#onDiskFailed(input.reason)
+      case 'sound':
+        return this.#onSound()
       case 'convicted':
         return this.#onConvicted(input.report)
     }
@@ -311,7 +312,7 @@ export class Primary implements Role {
       this.#refuse(channel, `neither log nor state reach back to record ${nextIndex}`)
       return this.#loseFollower('it asks for what is gone', 'backup lost')
     }
-    if (follower.isBackup) this.#sayConfigured(follower)
+    if (follower.isBackup) follower.sayConfigured(this.#configuration.epoch)
   }
 
   #refuse(channel: number, reason: string): void {
@@ -356,12 +357,6 @@ export class Primary implements Role {
     if (context.has('replacement without a change')) return this.#onWon('add', next)
     follower.state = 'adding'
     this.#propose(next)
-  }
-
-  #sayConfigured(follower: Follower): void {
-    if (follower.channel === undefined) return
-    const { epoch } = this.#configuration
-    this.#parts.context.send(follower.channel, { kind: 'configured', epoch }, true)
   }
 
   // Losing the backup, and other changes
@@ -411,12 +406,12 @@ export class Primary implements Role {
     const follower = this.#follower
     this.#configuration = configuration
     if (change === 'hand over' || change === 'stop') {
-      if (follower !== undefined) this.#sayConfigured(follower)
+      follower?.sayConfigured(configuration.epoch)
       return context.halt(change === 'stop' ? 'stopped' : 'handed over')
     }
     if (change === 'add' && follower !== undefined) {
       follower.onBackup()
-      this.#sayConfigured(follower)
+      follower.sayConfigured(configuration.epoch)
     }
     // What was lost while the change was undecided is settled now.
     if (change === 'add' && follower === undefined) return this.#settleLoss()
@@ -425,8 +420,11 @@ export class Primary implements Role {
     this.#advanceEnding()
   }
 
-  #onDivergence(follower: Follower): void {
+  /** This copy's memory has been read again, and has not changed by itself: nobody is convicted. */
+  #onSound(): void {
     const { settings } = this.#parts.context
+    const follower = this.#follower
+    if (!follower?.isDisputing) return
     if (settings.onDivergence === 'stop' && follower.isBackup && this.#change === undefined) {
       this.#follower = undefined
       const { primary } = this.#configuration

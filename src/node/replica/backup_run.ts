@@ -2,12 +2,14 @@
  * The computer as a backup runs it: up to each record's position, where the record is applied or compared.
  *
  *     following --a completion whose request this copy's disk has not done--> waiting --done--> following
- *         '------a difference------> over
+ *         '------a difference------> over --it was a digest, and the primary is convicted--> following
  */
+import { CorruptionError } from '../../base/errors.ts'
 import type { Computer } from '../../board/computer.ts'
 import { encodeEvidence, gatherEvidence } from '../../board/evidence.ts'
 import type { RecordedOutput } from '../../board/recorder.ts'
 import { type CompletedRead, type Divergence, Replayer } from '../../board/replayer.ts'
+import { requireSoundRam } from '../../board/scrub.ts'
 import type { DiskRequest } from '../../devices/virtio_block.ts'
 import type { LogRecord } from '../../log/record.ts'
 import type { Frontier } from '../../replication/ports.ts'
@@ -36,6 +38,10 @@ export class BackupRun {
   /** The hash of each page at the last digest that was equal. */
   readonly #equalHashes: BigUint64Array
   #isOver = false
+  /** A digest differs. */
+  #isDisputing = false
+  /** The primary is convicted: its digests say nothing. */
+  #disregardsDigests = false
 
   constructor(computer: Computer, frontier: Frontier, report: (report: MachineReport) => void) {
     this.#computer = computer
@@ -69,6 +75,21 @@ export class BackupRun {
 
   diskDone(request: number, read: CompletedRead): void {
     this.#done.set(request, read)
+  }
+
+  /** The primary is convicted. This copy goes on, if its own memory is as it was written, and compares outputs. */
+  disregardDigests(): void {
+    const { machine, position } = this.#computer
+    try {
+      requireSoundRam(machine, position)
+    } catch (error) {
+      if (!(error instanceof CorruptionError)) throw error
+      this.#isOver = true
+      return this.#report({ kind: 'convicted', report: error.message })
+    }
+    this.#disregardsDigests = true
+    if (this.#isDisputing) this.#isOver = false
+    this.#isDisputing = false
   }
 
   /** Executes for a while; returns how long it may be left alone, in milliseconds. */
@@ -110,10 +131,11 @@ export class BackupRun {
       this.#submitted.delete(request)
       this.#done.delete(request)
     }
-    const divergence = this.#replayer.apply(record, read)
+    const isCompared = record.kind !== 'digest' || !this.#disregardsDigests
+    const divergence = isCompared ? this.#replayer.apply(record, read) : undefined
     this.#submit()
     if (divergence !== undefined) return this.#diverge(divergence, record.kind === 'digest')
-    if (record.kind === 'digest') this.#computer.machine.ram.copyHashes(this.#equalHashes)
+    if (record.kind === 'digest' && isCompared) this.#computer.machine.ram.copyHashes(this.#equalHashes)
     this.#next++
     this.#frontier = { nextIndex: record.index + 1n, position: record.position }
     return true
@@ -140,16 +162,26 @@ export class BackupRun {
     this.#report({ kind: 'executed', frontier: this.#frontier, outputs })
   }
 
-  /** Gives up; at a digest it says all that the other copy needs to name the difference, in a second line. */
+  /** Gives up; at a digest it says all that the other copy needs to name the difference. */
   #diverge(divergence: FoundDivergence, isDigest = false): false {
     const { index, position, pc, what, recorded, replayed, convicts } = divergence
     this.#isOver = true
+    this.#isDisputing = isDigest && !convicts
     const at = `position ${position}, pc 0x${pc.toString(16)}, record ${index}`
-    const line = `${what}: the primary has ${recorded}, this copy ${replayed} (${at})`
-    const evidence = isDigest && gatherEvidence(this.#computer, index, this.#equalHashes)
-    const report = evidence ? `${line}\n${encodeEvidence(evidence)}` : line
+    const report = `${what}: the primary has ${recorded}, this copy ${replayed} (${at})`
     this.#tellExecuted()
-    this.#report(convicts ? { kind: 'convicted', report: line } : { kind: 'diverged', index, report })
+    if (convicts) this.#report({ kind: 'convicted', report })
+    else
+      this.#report({
+        kind: 'diverged',
+        index,
+        report,
+        evidence: this.#isDisputing ? this.#evidence(index) : undefined,
+      })
     return false
+  }
+
+  #evidence(index: bigint): Uint8Array {
+    return encodeEvidence(gatherEvidence(this.#computer, index, this.#equalHashes))
   }
 }

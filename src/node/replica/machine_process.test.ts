@@ -188,16 +188,6 @@ test('a network that is up as soon as it is attached is told once, so that nothi
   step.mock.restore()
 })
 
-test('why a copy has ended is one line, without what the other copy is told of a divergence', async () => {
-  const { machine, halts } = await start(new MemoryArbiter(), true)
-  const step = mock.method(machine.member, 'step', () => [
-    { kind: 'halt', reason: 'this copy diverged: x10\n{"pages":""}' },
-  ])
-  await until('ended', () => halts.length > 0)
-  assert.deepEqual(halts, ['this copy diverged: x10'])
-  step.mock.restore()
-})
-
 test('what a network still has to send does not leave after the halt', async () => {
   const { network, halts } = await start(new MemoryArbiter(), true)
   await until('attached', () => network.events !== undefined)

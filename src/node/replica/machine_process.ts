@@ -82,8 +82,6 @@ export class MachineProcess {
   #accepted = 0
   #inputs: Input[] = []
   #isDraining = false
-  /** What the other copy has said of its divergence. */
-  #divergence = ''
   /** Ports for which the network has sent something, though they are not its. */
   readonly #strangePorts = new Set<number>()
   #ticker: NodeJS.Timeout
@@ -225,7 +223,6 @@ export class MachineProcess {
 
   #step(input: Input): void {
     if (input.kind === 'appended') this.measurements.onProduced(input.outputs)
-    if (input.kind === 'message' && input.message.kind === 'diverged') this.#divergence = input.message.report
     for (const effect of this.member.step(input)) this.#perform(effect)
   }
 
@@ -248,26 +245,18 @@ export class MachineProcess {
       case 'release':
         return this.#release(effect.outputs)
       case 'tell':
-        return this.#options.onNotice(forPeople(effect.text))
-      case 'explain':
-        return this.#explain(effect.index)
+        return this.#options.onNotice(effect.text)
       case 'halt':
         clearInterval(this.#ticker)
         // What is queued there does not leave any more; messages may.
         this.#options.network.close()
-        return this.#options.onHalted(forPeople(effect.reason))
+        return this.#options.onHalted(effect.reason)
       case 'execution':
         this.#options.network.holdInput(effect.inputs === 'held')
         return this.replica.perform(effect)
       default:
         return this.replica.perform(effect)
     }
-  }
-
-  /** The other copy differs: says what this one had, by the evidence that came with the news if it is of a digest. */
-  #explain(index: bigint): void {
-    const [, evidence = ''] = this.#divergence.split('\n')
-    this.replica.send({ kind: 'explain', index, evidence })
   }
 
   #propose(request: number, expected: Decision | undefined, proposed: Decision): void {
@@ -334,9 +323,4 @@ export class MachineProcess {
     this.#giveHeartbeats()
     this.#give({ kind: 'tick', nowMs: Math.floor(performance.now()) })
   }
-}
-
-/** Without a second line, which is for the other copy (board/evidence.ts) and has some 60,000 characters. */
-function forPeople(text: string): string {
-  return text.split('\n')[0]!
 }

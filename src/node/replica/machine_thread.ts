@@ -87,6 +87,8 @@ class MachineThread {
         return this.#primary?.dropSnapshot(command.join)
       case 'feed':
         return this.#backup?.feed(command.batch.records)
+      case 'disregardDigests':
+        return this.#backup?.disregardDigests()
       case 'takeOver':
         return this.#takeOver(command)
       case 'input':
@@ -136,11 +138,11 @@ class MachineThread {
     return place?.page
   }
 
-  #explain(index: bigint, evidence: string): void {
+  #explain(index: bigint, evidence: Uint8Array | undefined): void {
     const primary = this.#primary
     if (primary === undefined) return
     try {
-      if (evidence !== '') this.#report({ kind: 'explained', text: primary.explain(index, evidence) })
+      if (evidence !== undefined) this.#report({ kind: 'explained', text: primary.explain(index, evidence) })
     } catch (error) {
       if (!(error instanceof FormatError)) throw error
       this.#report({ kind: 'explained', text: error.message })

@@ -210,7 +210,7 @@ export class PrimaryRun {
   }
 
   /** Names what the other copy has otherwise, by what it says about itself at the digest of record `index`. */
-  explain(index: bigint, evidence: string): string {
+  explain(index: bigint, evidence: Uint8Array): string {
     const at = this.#witnesses.findIndex((one) => one.index === index)
     if (at < 0) return `this copy does not know any more what it was at record ${index}`
     return compareEvidence(this.#witnesses[at]!, decodeEvidence(evidence), this.#witnesses[at - 1]?.hashes)
@@ -219,10 +219,13 @@ export class PrimaryRun {
   /**
    * The other copy has something else, and has not convicted itself: reads all RAM again, and stops if this copy's is to
    * blame. Else the page would be found when its turn comes, minutes later, and every copy that joins until then gets
-   * what it holds, and differs as well.
+   * what it holds, and differs as well. If the other copy is right but for digests, it goes on from here.
    */
   checkRam(): void {
-    if (!this.#isOff) this.#unlessConvicted(() => this.#recorder.checkRam())
+    this.#unlessConvicted(() => {
+      this.#recorder.checkRam()
+      this.#ports.report({ kind: 'sound' })
+    })
   }
 
   /** Does what there is to do; returns how long it may be left alone, in milliseconds. */

@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { PORT } from '../../board/computer.ts'
+import { EVIDENCE_BYTES_MAX } from '../../board/evidence.ts'
 import { KERNEL_ADDRESS, smallComputer } from '../../board/testing/small_computer.ts'
 import { nodeEngine } from '../../host/engine.ts'
 import { BatchDecoder } from '../../log/batch.ts'
 import { PAGE_BYTES, RAM_BASE } from '../../machine/layout.ts'
+import { MAX_EVIDENCE_BYTES } from '../../replication/message_codec.ts'
 import { BackupRun } from './backup_run.ts'
 import { PrimaryRun } from './primary_run.ts'
 import type { MachineReport } from './thread_messages.ts'
@@ -75,7 +77,7 @@ test('a copy from which the other one differs reads all its RAM again, and is co
   const run = new PrimaryRun(machine, place, ports)
   machine.digest()
   run.checkRam()
-  assert.equal(reports.length, 0)
+  assert.deepEqual(reports.splice(0), [{ kind: 'sound' }])
   const { ram } = machine.machine
   const kernel = KERNEL_ADDRESS - RAM_BASE
   assert.ok(!ram.writtenPages().includes(kernel / PAGE_BYTES))
@@ -85,4 +87,69 @@ test('a copy from which the other one differs reads all its RAM again, and is co
   assert.ok(report?.kind === 'convicted')
   assert.match(report.report, /^page 0x80200000 of the guest's RAM has changed without having been written/)
   assert.equal(run.state, 'stopped')
+})
+
+/** A backup at a digest of which the primary has another. */
+function differing(): {
+  readonly machine: ReturnType<typeof computer>
+  readonly run: BackupRun
+  readonly reports: MachineReport[]
+} {
+  const machine = computer()
+  machine.digest()
+  const reports: MachineReport[] = []
+  const { position } = machine
+  const run = new BackupRun(machine, { nextIndex: 3n, position }, (report) => reports.push(report))
+  const place = { index: 3n, position: position + 1000n }
+  run.feed([{ kind: 'digest', ...place, digest: 1n, slice: { firstPage: 0, pages: 1, digest: 0n } }])
+  run.turn()
+  return { machine, run, reports }
+}
+
+test('a backup whose digest differs stands still, and goes on if the primary is to blame', () => {
+  const { machine, run, reports } = differing()
+  const [report] = reports.splice(0)
+  assert.ok(report?.kind === 'diverged' && report.evidence !== undefined)
+  const { position } = machine
+  run.feed([
+    { kind: 'digest', index: 4n, position: position + 500n, digest: 2n, slice: undefined },
+    { kind: 'reached', index: 5n, position: position + 1000n },
+  ])
+  run.turn()
+  assert.deepEqual([machine.position, reports.length], [position, 0])
+  run.disregardDigests()
+  run.turn()
+  assert.deepEqual(reports, [
+    { kind: 'executed', frontier: { nextIndex: 6n, position: position + 1000n }, outputs: [] },
+  ])
+})
+
+test('a backup that disregards digests compares all else', () => {
+  const { machine, run, reports } = differing()
+  reports.splice(0)
+  run.disregardDigests()
+  const { position } = machine
+  run.feed([{ kind: 'output', index: 4n, position, port: PORT.uart, ordinal: 1n, digest: 7n }])
+  run.turn()
+  const report = reports.at(-1)
+  assert.ok(report?.kind === 'diverged' && report.index === 4n && report.evidence === undefined)
+  run.disregardDigests()
+  run.turn()
+  assert.equal(reports.at(-1), report, 'it does not go on from there')
+})
+
+test('a backup whose own memory has changed does not go on, whatever the primary has', () => {
+  const { machine, run, reports } = differing()
+  reports.splice(0)
+  machine.machine.ram.bytes[KERNEL_ADDRESS - RAM_BASE + 100]! ^= 1
+  run.disregardDigests()
+  run.turn()
+  assert.deepEqual(
+    reports.map(({ kind }) => kind),
+    ['convicted'],
+  )
+})
+
+test('what a copy says of itself where it differs has room in a message', () => {
+  assert.ok(EVIDENCE_BYTES_MAX <= MAX_EVIDENCE_BYTES)
 })

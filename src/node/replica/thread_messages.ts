@@ -27,6 +27,8 @@ export type ThreadEffect = Extract<
       | 'snapshot'
       | 'dropSnapshot'
       | 'feed'
+      | 'disregardDigests'
+      | 'explain'
       | 'takeOver'
       | 'boot'
   }
@@ -61,11 +63,6 @@ export type MachineCommand =
   | { readonly kind: 'bootFrom'; readonly life: number; readonly state: Uint8Array }
   /** Makes the state of now known (`digest`), for tests and for people. */
   | { readonly kind: 'inspect'; readonly request: number }
-  /**
-   * The other copy diverged at record `index`: names what differs, if that is a digest and `evidence` says what the other
-   * one has there (else it is empty), and finds out whether this copy's RAM is to blame.
-   */
-  | { readonly kind: 'explain'; readonly index: bigint; readonly evidence: string }
   /** A fault that tests inject: flips a bit of RAM behind the machine's back, in a page that was written lately or not. */
   /** In a page that has been written since the last digest, or has not; one with these bytes in it, at them. */
   | { readonly kind: 'flipBit'; readonly isWritten: boolean; readonly holding: string }
@@ -75,7 +72,17 @@ export type MachineCommand =
 export type MachineReport =
   | Extract<
       Input,
-      { kind: 'appended' | 'executed' | 'diverged' | 'convicted' | 'stopped' | 'poweredOff' | 'installed' }
+      {
+        kind:
+          | 'appended'
+          | 'executed'
+          | 'diverged'
+          | 'sound'
+          | 'convicted'
+          | 'stopped'
+          | 'poweredOff'
+          | 'installed'
+      }
     >
   | { readonly kind: 'disk'; readonly requests: readonly DiskRequest[] }
   /** The state that `snapshot` asked for: everything but the disk. */
