@@ -15,6 +15,8 @@ import { systemImage } from './system_image.ts'
 const BUSY = 'local x = 0; for i = 1, 300000 do x = x + i end; return x'
 const SLOWED_MS = 10_000
 const LOOK_MS = 200
+/** Times the target below which half of the lags must be. */
+const LAG_TARGETS = 4
 const NARROW_MS = 10_000
 /** Bytes a second. */
 const MBIT = 1_000_000 / 8
@@ -73,10 +75,8 @@ describe('a protected pair in trouble', { skip }, () => {
     })
     context.diagnostic(`lag ${median(lags)} ms, up to ${Math.max(...lags)} ms; ${describeService(seen)}`)
     assert.deepEqual(seen.errors, [], pair.logs())
-    const late = lags.slice(lags.length / 2)
-    // It swings, as the primary is slowed only when there is a lag; without that it stays high.
-    const isFalling = Math.min(...late) < Math.max(...lags) / 2
-    assert.ok(isFalling || median(late) < DEFAULT_SETTINGS.lagLimitMs, `the lag grows: ${lags}`)
+    // Where the computer itself is busy the lag swings beyond its target; without slowing it grows with time.
+    assert.ok(median(lags) < LAG_TARGETS * DEFAULT_SETTINGS.lagTargetMs, `the lag grows: ${lags}`)
   })
 
   it('keeps 1,000 connections over the loss of its primary', async (context) => {

@@ -1,9 +1,11 @@
 /**
  * How fast the primary may run: slowed gradually as the backup falls behind, and held when too much waits.
  *
- *     lag <= target       full speed
- *     target .. limit     falling linearly to the slowest pace
- *     bytes > bound       inputs wait outside;  > 2 x bound  nothing runs
+ *     lag <= target / 3     full speed
+ *     target / 3 .. target  falling linearly to the slowest pace
+ *     bytes > bound         inputs wait outside;  > 2 x bound  nothing runs
+ *
+ * A backup at a part of the primary's speed is kept up with at the lag where the pace is that part: below the target.
  *
  * A copy that joins has all that happened during its transfer to make up for, and is no faster than the primary: so the
  * primary gives way while it catches up, more with time, until it has or is given up.
@@ -16,6 +18,9 @@ import type { Follower } from './follower.ts'
 
 /** The slowest pace of a primary whose backup is behind: it still gets somewhere, and is dropped in the end. */
 const SLOWEST = 1 / 16
+
+/** The part of the target below which the primary is not slowed: above what it takes to tell of execution on a busy host. */
+const UNSLOWED = 1 / 3
 
 /** The pace beside a copy that has been catching up for so long. */
 const CATCH_UP = [
@@ -82,8 +87,9 @@ export class Lag {
 
   /** In sixteenths, so that small changes of the lag change nothing. */
   #paceFor(lagMs: number): number {
-    const { lagTargetMs, lagLimitMs } = this.#context.settings
-    const excess = (lagMs - lagTargetMs) / (lagLimitMs - lagTargetMs)
+    const { lagTargetMs } = this.#context.settings
+    const unslowedMs = lagTargetMs * UNSLOWED
+    const excess = (lagMs - unslowedMs) / (lagTargetMs - unslowedMs)
     return Math.min(1, Math.max(SLOWEST, Math.ceil((1 - excess) * 16) / 16))
   }
 }

@@ -219,7 +219,7 @@ test('a primary whose memory changed by itself yields and ends', () => {
 })
 
 test('a backup that falls behind slows the primary, and is dropped in the end', () => {
-  const subject = pair({ settings: { ...DEFAULT_SETTINGS, slowBackupMs: 2000 } })
+  const subject = pair({ settings: { ...DEFAULT_SETTINGS, slowBackupMs: 2000, lagTargetMs: 900 } })
   subject.step(appended(12, 1))
   const paces: number[] = []
   let isDropped = false
@@ -282,7 +282,7 @@ test('a copy whose state is on its way does not slow the machine', () => {
 })
 
 test('what waits to leave holds inputs at the bound, and execution at twice the bound', () => {
-  const subject = pair({ settings: { ...DEFAULT_SETTINGS, boundBytes: 1000 } })
+  const subject = pair({ settings: { ...DEFAULT_SETTINGS, boundBytes: 1000, lagTargetMs: 300 } })
   const big = (ordinal: number) => ({ ...output(ordinal), bytes: new Uint8Array(900) })
   subject.step(appended(12, 2, [big(12), big(13)]))
   assert.deepEqual(quiet(subject.wait(50)), ['execution 1 held'])
@@ -294,7 +294,7 @@ test('what waits to leave holds inputs at the bound, and execution at twice the 
 })
 
 test('what the backup has in memory but has not executed counts towards the bound', () => {
-  const subject = pair({ settings: { ...DEFAULT_SETTINGS, boundBytes: 60 } })
+  const subject = pair({ settings: { ...DEFAULT_SETTINGS, boundBytes: 60, lagTargetMs: 300 } })
   subject.step(appended(12, 10))
   ack(subject, 22, 12)
   assert.deepEqual(quiet(subject.wait(50)), ['execution 1 held'])

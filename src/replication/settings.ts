@@ -14,9 +14,9 @@ export interface Settings {
    * does not come up for this long is dialled again.
    */
   readonly stallMs: number
-  /** How far behind the backup may be before the primary is slowed. */
+  /** How far behind the backup should be at most: the primary is slowed from a third of it on, and most at all of it. */
   readonly lagTargetMs: number
-  /** The lag at which the primary is slowed as much as it can be. */
+  /** The lag that a backup must not have for long. */
   readonly lagLimitMs: number
   /** A backup whose lag stays above the limit for this long is dropped. */
   readonly slowBackupMs: number

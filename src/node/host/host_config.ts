@@ -26,8 +26,10 @@ export const settingsSchema = z.strictObject({
   heartbeatMs: positive.describe('How often a copy says that it lives.').optional(),
   suspicionMs: positive.describe('A copy that is silent for this long is taken for dead.').optional(),
   stallMs: positive.describe('A copy that gets nowhere for this long is taken for dead.').optional(),
-  lagTargetMs: positive.describe('How far behind the backup may be before the primary is slowed.').optional(),
-  lagLimitMs: positive.describe('The lag at which the primary is slowed as much as it can be.').optional(),
+  lagTargetMs: positive
+    .describe('How far behind the backup should be at most. The primary is slowed from a third of it on.')
+    .optional(),
+  lagLimitMs: positive.describe('A backup whose lag stays above this is dropped.').optional(),
   slowBackupMs: positive
     .describe('A backup whose lag stays above the limit for this long is dropped.')
     .optional(),
