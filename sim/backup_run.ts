@@ -58,10 +58,8 @@ export class BackupRun {
     this.#wake()
   }
 
-  /** The primary is convicted. This copy goes on, if its own memory is as it was written, and compares outputs. */
+  /** The primary is convicted. Where a digest differs, this copy goes on if its own memory is as it was written. */
   disregardDigests(): void {
-    const read = this.#machine.reread(0, this.#machine.ramPages)
-    if ('corruptPage' in read) return this.#convict(read.corruptPage)
     this.#disregardsDigests = true
     if (this.#isDisputing) this.#isOver = false
     this.#isDisputing = false
@@ -192,7 +190,6 @@ export class BackupRun {
   }
 
   #compareDigest({ index, digest, slice, position }: DigestRecord): boolean {
-    if (this.#disregardsDigests) return true
     if (slice !== undefined) {
       const read = this.#machine.reread(slice.firstPage, slice.pages)
       if ('corruptPage' in read) {
@@ -200,11 +197,17 @@ export class BackupRun {
         return false
       }
       if (read.digest !== slice.digest)
-        return this.#diverge(index, `pages from ${slice.firstPage} on differ at ${position}`, true)
+        return this.#differ(index, `pages from ${slice.firstPage} on differ at ${position}`)
     }
-    return (
-      this.#machine.digest() === digest || this.#diverge(index, `the digest at ${position} differs`, true)
-    )
+    return this.#machine.digest() === digest || this.#differ(index, `the digest at ${position} differs`)
+  }
+
+  /** A digest differs; true if this copy goes on all the same. */
+  #differ(index: bigint, report: string): boolean {
+    if (!this.#disregardsDigests) return this.#diverge(index, report, true)
+    const read = this.#machine.reread(0, this.#machine.ramPages)
+    if ('corruptPage' in read) this.#convict(read.corruptPage)
+    return !this.#isOver
   }
 
   #convict(page: number): void {

@@ -100,7 +100,7 @@ export function compareEvidence(own: Witness, theirs: Evidence, equal?: BigUint6
   const more = theirs.changed - theirs.pages.length
   return more > 0
     ? `none of the first ${theirs.pages.length} changed pages differs: it is one of ${more} others`
-    : 'neither registers, devices nor changed pages differ: the difference is in a page that nothing has written'
+    : `${theirs.state.length === 0 ? 'no' : 'neither registers, devices nor'} changed pages differ: the difference is in a page that nothing has written`
 }
 
 /** Pages that have changed there and are otherwise here. */

@@ -43,6 +43,8 @@ export class Backup implements Role {
   /** The configuration that already names this copy as the primary. */
   #appointed: Configuration | undefined
   #leavingMs = 0
+  /** The primary has yielded. */
+  #hasYielded = false
   /** What the primary refused this copy for last. */
   #refusal = ''
   #beatMs = 0
@@ -153,6 +155,8 @@ export class Backup implements Role {
         if (this.#state === 'following') this.#acknowledge()
         return this.#claimIfCaughtUp()
       case 'diverged':
+        // It was said before the machine heard that digests are to be disregarded, and has gone on since.
+        if (this.#hasYielded && input.evidence) return
         this.#parts.context.tell(`this copy diverged: ${input.report}`)
         return this.#leave(input, input.evidence ? 'disputing' : 'leaving')
       case 'convicted':
@@ -246,6 +250,7 @@ export class Backup implements Role {
 
   /** The primary is convicted: what its digests say is worth nothing, whether this copy has got to them or not. */
   #onYield(reason: string): void {
+    this.#hasYielded = true
     this.#parts.context.emit({ kind: 'disregardDigests' })
     this.#seal(`it yields: ${reason}`)
   }

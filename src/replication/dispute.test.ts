@@ -3,8 +3,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { DEFAULT_SETTINGS } from './settings.ts'
 import { backup, executed } from './testing/backup.ts'
-import { pair } from './testing/primary.ts'
-import { batch, quiet } from './testing/subject.ts'
+import { ALONE, ack, joining, pair } from './testing/primary.ts'
+import { appended, batch, quiet } from './testing/subject.ts'
 
 const OUTPUT_DIFFERS = { kind: 'diverged', index: 11n, report: 'x10', evidence: undefined } as const
 const DIGEST_DIFFERS = { ...OUTPUT_DIFFERS, evidence: new Uint8Array() }
@@ -77,12 +77,12 @@ test('after a divergence that convicts nobody the primary goes on, or stops, as 
   assert.deepEqual(subject.step({ kind: 'sound' }), ['close 2', 'propose 3 drop a1/- life 1'])
   const stopping = pair({ settings: { ...DEFAULT_SETTINGS, onDivergence: 'stop' } })
   assert.deepEqual(stopping.receive(2, report), ['explain'])
-  assert.deepEqual(stopping.step({ kind: 'sound' }), ['propose 3 stop a1/- life 1'])
+  assert.deepEqual(stopping.step({ kind: 'sound' }), ['close 2', 'propose 3 stop a1/- life 1'])
 })
 
 test('a primary that is to blame for a divergence yields to the copy that found it', () => {
   const subject = pair()
-  subject.receive(2, { kind: 'diverged', index: 11n, report: 'x10 differs', evidence: undefined })
+  subject.receive(2, DIGEST_DIFFERS)
   assert.equal(subject.member.protection().state, 'not protected')
   assert.deepEqual(subject.step({ kind: 'convicted', report: 'page 7' }), [
     'send 2 yield !',
@@ -97,9 +97,59 @@ test('a copy that is lost while its divergence is looked into is lost as any oth
   assert.deepEqual(subject.step({ kind: 'sound' }), [])
 })
 
-test('after a divergence this copy says what it had', () => {
-  assert.equal(
-    pair().receive(2, { kind: 'diverged', index: 11n, report: 'x10', evidence: undefined })[0],
-    'explain',
-  )
+test('a machine that is to stop at a divergence does so too if the copy goes before anybody knows why it differs', () => {
+  const subject = pair({ settings: { ...DEFAULT_SETTINGS, onDivergence: 'stop' } })
+  subject.receive(2, OUTPUT_DIFFERS)
+  subject.step({ kind: 'closed', channel: 2, isRefused: false })
+  assert.ok(subject.wait(600).includes('propose 3 stop a1/- life 1'))
+})
+
+test('a copy that differs and then convicts itself is explained: the machine goes on', () => {
+  const subject = pair({ settings: { ...DEFAULT_SETTINGS, onDivergence: 'stop' } })
+  subject.receive(2, DIGEST_DIFFERS)
+  const lines = subject.receive(2, { kind: 'yield', reason: 'page 7' })
+  assert.deepEqual(lines, ['close 2', 'propose 3 drop a1/- life 1'])
+})
+
+test('a copy that differs is not added, whatever the arbiter says meanwhile', () => {
+  const subject = joining()
+  subject.wait(50)
+  subject.step(appended(10, 2, [], 11))
+  assert.deepEqual(ack(subject, 12, 12, 1), ['read'])
+  subject.receive(2, OUTPUT_DIFFERS)
+  assert.deepEqual(subject.answer(ALONE), [])
+  assert.deepEqual(subject.step({ kind: 'sound' }), ['close 2'])
+})
+
+test('a copy that may have been added already hears that the primary is convicted', () => {
+  const subject = joining()
+  subject.wait(50)
+  subject.step(appended(10, 2, [], 11))
+  ack(subject, 12, 12, 1)
+  subject.answer(ALONE)
+  assert.ok(subject.step({ kind: 'convicted', report: 'page 7' }).includes('send 2 yield !'))
+})
+
+test('what the machine says of a digest before it hears that the primary has yielded ends nothing', () => {
+  const subject = backup()
+  subject.receive(1, { kind: 'batch', bytes: batch(12, 1) })
+  subject.receive(1, { kind: 'yield', reason: 'page 7' })
+  assert.deepEqual(subject.step({ ...DIGEST_DIFFERS, index: 12n }), [])
+  assert.deepEqual(executed(subject, 13), ['propose 3 go live b1/- life 1'])
+})
+
+test('a copy that waits for the verdict and is convicted itself says so, and never claims', () => {
+  const subject = backup()
+  subject.step(DIGEST_DIFFERS)
+  assert.deepEqual(subject.step({ kind: 'convicted', report: 'page 7' }), ['send 1 yield !'])
+  assert.deepEqual(subject.receive(1, { kind: 'yield', reason: 'page 9' }), [])
+})
+
+test('what a copy says of itself reaches the machine of the primary', () => {
+  const evidence = Uint8Array.of(1, 2, 3)
+  const sent = backup().member.step({ ...DIGEST_DIFFERS, evidence })
+  const [message] = sent.flatMap((effect) => (effect.kind === 'send' ? [effect.message] : []))
+  assert.deepEqual(message, { kind: 'diverged', index: 11n, report: 'x10', evidence })
+  const effects = pair().member.step({ kind: 'message', channel: 2, message: message! })
+  assert.deepEqual(effects.at(-1), { kind: 'explain', index: 11n, evidence })
 })

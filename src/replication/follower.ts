@@ -210,6 +210,11 @@ export class Follower {
     this.#isDisputing = true
   }
 
+  /** It has convicted itself: that explains what it had. */
+  onYield(): void {
+    this.#isDisputing = false
+  }
+
   /** What time and acknowledgements bring a joining copy to. */
   advance(frontier: Frontier): void {
     const { settings, nowMs } = this.#context

@@ -7,8 +7,8 @@
  *  1. Effects are carried out in the order given, those of one step before those of the next. Each may be begun before
  *     the one before it has finished, except as said here.
  *  2. `release` and `attach` go to one queue, in order: an output leaves only by the link that was attached before it.
- *  3. `boot`, `feed`, `disregardDigests`, `install`, `takeOver`, `append`, `snapshot`, `dropSnapshot`, `execution` and `stopExecution` go to
- *     the machine through one queue, in order.
+ *  3. `boot`, `feed`, `disregardDigests`, `install`, `takeOver`, `append`, `snapshot`, `dropSnapshot`, `execution`,
+ *     `stopExecution` and `explain` go to the machine through one queue, in order.
  *  4. What `append` appended comes back with `appended`, in the order of the records and before anything that came later.
  *  5. `halt` is the last effect of a member: the process of the machine ends. Outputs that are queued do not leave any
  *     more; messages that are queued may. A new process has a new incarnation.
@@ -187,8 +187,8 @@ export type Effect =
   /** Execute these records, verify, and stop exactly at the last one's position. */
   | { readonly kind: 'feed'; readonly batch: LogBatch }
   /**
-   * The primary that wrote the log is convicted. Reads all of this copy's memory again, which convicts it as well if that
-   * has changed by itself; then goes on, also where a digest has differed, and compares everything but digests.
+   * The primary that wrote the log is convicted. Goes on, also where a digest differs or has differed, but reads all of this
+   * copy's memory again before the first of those: if that has changed by itself, this copy is `convicted` as well.
    */
   | { readonly kind: 'disregardDigests' }
   /** From here on this machine is the primary: it takes inputs, logs, and its clock is corrected. */

@@ -47,6 +47,8 @@ export class Primary implements Role {
   /** The machine holds requests that its disk has failed. */
   #isDiskFailing = false
   #reason: ProtectionReason = 'need backup'
+  /** The copy that was lost last differed, and nobody has been convicted. */
+  #isUnexplained = false
   #joins = 0
   readonly #pacing: JoinPacing
   #state: 'running' | 'idle' | 'stopped' = 'running'
@@ -142,6 +144,7 @@ export class Primary implements Role {
       case 'diverged':
         return follower.onDiverged(message)
       case 'yield':
+        follower.onYield()
         return this.#loseFollower(`it yields: ${message.reason}`, 'backup lost')
     }
   }
@@ -199,7 +202,9 @@ export class Primary implements Role {
       case 'diskFailed':
         return this.#onDiskFailed(input.reason)
       case 'sound':
-        return this.#onSound()
+        // Its memory has been read again: nobody is convicted.
+        if (this.#follower?.isDisputing) this.#loseFollower('it diverged', 'backup diverged')
+        return
       case 'convicted':
         return this.#onConvicted(input.report)
     }
@@ -340,7 +345,8 @@ export class Primary implements Role {
 
   #advanceJoin(): void {
     const follower = this.#follower
-    if (follower === undefined || follower.isBackup || this.#change !== undefined) return
+    if (follower === undefined || follower.isBackup || follower.isDisputing) return
+    if (this.#change !== undefined) return
     follower.advance(this.#frontier)
     if (follower.state !== 'ready') return
     const { context, dialog } = this.#parts
@@ -369,7 +375,8 @@ export class Primary implements Role {
     context.tell(`the copy at ${follower.member.host} is given up: ${why}`)
     if (follower.channel !== undefined) context.emit({ kind: 'close', channel: follower.channel })
     this.#follower = undefined
-    this.#reason = reason
+    this.#reason = follower.isDisputing ? 'backup diverged' : reason
+    this.#isUnexplained = follower.isDisputing
     this.#pacing.onLost(follower, why)
     if (follower.state === 'snapshot' || follower.state === 'transfer') {
       context.emit({ kind: 'dropSnapshot', join: follower.join })
@@ -391,7 +398,8 @@ export class Primary implements Role {
     if (this.#configuration.backup === undefined) return this.#flushGate()
     this.#resumeMachine()
     const { primary } = this.#configuration
-    const next = follow(this.#configuration, 'drop', { primary, backup: undefined })
+    const isEnd = this.#isUnexplained && this.#parts.context.settings.onDivergence === 'stop'
+    const next = follow(this.#configuration, isEnd ? 'stop' : 'drop', { primary, backup: undefined })
     if (this.#parts.context.has('primary drops the backup without a change')) return this.#onWon('drop', next)
     this.#propose(next)
   }
@@ -418,19 +426,6 @@ export class Primary implements Role {
     this.#flushGate()
     this.#settleDisk()
     this.#advanceEnding()
-  }
-
-  /** This copy's memory has been read again, and has not changed by itself: nobody is convicted. */
-  #onSound(): void {
-    const { settings } = this.#parts.context
-    const follower = this.#follower
-    if (!follower?.isDisputing) return
-    if (settings.onDivergence === 'stop' && follower.isBackup && this.#change === undefined) {
-      this.#follower = undefined
-      const { primary } = this.#configuration
-      return this.#propose(follow(this.#configuration, 'stop', { primary, backup: undefined }))
-    }
-    this.#loseFollower('it diverged', 'backup diverged')
   }
 
   // Ends in order
@@ -479,8 +474,10 @@ export class Primary implements Role {
 
   #onConvicted(report: string): void {
     const { context } = this.#parts
-    const { channel, isBackup } = this.#follower ?? {}
-    if (channel !== undefined && isBackup) context.send(channel, { kind: 'yield', reason: report }, true)
+    const { channel, state } = this.#follower ?? {}
+    // A copy that is being added may know already that it has been.
+    if (channel !== undefined && (state === 'backup' || state === 'adding'))
+      context.send(channel, { kind: 'yield', reason: report }, true)
     context.halt(`memory changed by itself: ${report}`)
   }
 

@@ -42,6 +42,7 @@ export class BackupRun {
   #isDisputing = false
   /** The primary is convicted: its digests say nothing. */
   #disregardsDigests = false
+  #isKnownSound = false
 
   constructor(computer: Computer, frontier: Frontier, report: (report: MachineReport) => void) {
     this.#computer = computer
@@ -77,16 +78,8 @@ export class BackupRun {
     this.#done.set(request, read)
   }
 
-  /** The primary is convicted. This copy goes on, if its own memory is as it was written, and compares outputs. */
+  /** The primary is convicted. Where a digest differs, this copy goes on if its own memory is as it was written. */
   disregardDigests(): void {
-    const { machine, position } = this.#computer
-    try {
-      requireSoundRam(machine, position)
-    } catch (error) {
-      if (!(error instanceof CorruptionError)) throw error
-      this.#isOver = true
-      return this.#report({ kind: 'convicted', report: error.message })
-    }
     this.#disregardsDigests = true
     if (this.#isDisputing) this.#isOver = false
     this.#isDisputing = false
@@ -131,14 +124,35 @@ export class BackupRun {
       this.#submitted.delete(request)
       this.#done.delete(request)
     }
-    const isCompared = record.kind !== 'digest' || !this.#disregardsDigests
-    const divergence = isCompared ? this.#replayer.apply(record, read) : undefined
+    const divergence = this.#replayer.apply(record, read)
     this.#submit()
-    if (divergence !== undefined) return this.#diverge(divergence, record.kind === 'digest')
-    if (record.kind === 'digest' && isCompared) this.#computer.machine.ram.copyHashes(this.#equalHashes)
+    if (divergence !== undefined && !this.#mayPass(divergence, record)) return false
+    if (record.kind === 'digest') this.#computer.machine.ram.copyHashes(this.#equalHashes)
     this.#next++
     this.#frontier = { nextIndex: record.index + 1n, position: record.position }
     return true
+  }
+
+  /** Whether this copy goes on all the same; else it is at its end. */
+  #mayPass(divergence: FoundDivergence, { kind }: LogRecord): boolean {
+    const isDigest = kind === 'digest'
+    const isDisregarded = isDigest && this.#disregardsDigests && !divergence.convicts
+    return isDisregarded ? this.#isSound() : this.#diverge(divergence, isDigest)
+  }
+
+  /** Reads all RAM again, once. */
+  #isSound(): boolean {
+    if (this.#isKnownSound) return true
+    const { machine, position } = this.#computer
+    try {
+      requireSoundRam(machine, position)
+      this.#isKnownSound = true
+    } catch (error) {
+      if (!(error instanceof CorruptionError)) throw error
+      this.#isOver = true
+      this.#report({ kind: 'convicted', report: error.message })
+    }
+    return this.#isKnownSound
   }
 
   #submit(): void {

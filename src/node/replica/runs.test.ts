@@ -89,6 +89,11 @@ test('a copy from which the other one differs reads all its RAM again, and is co
   assert.equal(run.state, 'stopped')
 })
 
+/** Executes until there is nothing to do any more. */
+function executeAll(run: BackupRun): void {
+  while (run.turn() === 0);
+}
+
 /** A backup at a digest of which the primary has another. */
 function differing(): {
   readonly machine: ReturnType<typeof computer>
@@ -102,7 +107,7 @@ function differing(): {
   const run = new BackupRun(machine, { nextIndex: 3n, position }, (report) => reports.push(report))
   const place = { index: 3n, position: position + 1000n }
   run.feed([{ kind: 'digest', ...place, digest: 1n, slice: { firstPage: 0, pages: 1, digest: 0n } }])
-  run.turn()
+  executeAll(run)
   return { machine, run, reports }
 }
 
@@ -115,13 +120,16 @@ test('a backup whose digest differs stands still, and goes on if the primary is 
     { kind: 'digest', index: 4n, position: position + 500n, digest: 2n, slice: undefined },
     { kind: 'reached', index: 5n, position: position + 1000n },
   ])
-  run.turn()
+  executeAll(run)
   assert.deepEqual([machine.position, reports.length], [position, 0])
   run.disregardDigests()
-  run.turn()
-  assert.deepEqual(reports, [
-    { kind: 'executed', frontier: { nextIndex: 6n, position: position + 1000n }, outputs: [] },
-  ])
+  executeAll(run)
+  assert.deepEqual(reports.at(-1), {
+    kind: 'executed',
+    frontier: { nextIndex: 6n, position: position + 1000n },
+    outputs: [],
+  })
+  assert.ok(reports.every(({ kind }) => kind === 'executed'))
 })
 
 test('a backup that disregards digests compares all else', () => {
@@ -130,11 +138,11 @@ test('a backup that disregards digests compares all else', () => {
   run.disregardDigests()
   const { position } = machine
   run.feed([{ kind: 'output', index: 4n, position, port: PORT.uart, ordinal: 1n, digest: 7n }])
-  run.turn()
+  executeAll(run)
   const report = reports.at(-1)
   assert.ok(report?.kind === 'diverged' && report.index === 4n && report.evidence === undefined)
   run.disregardDigests()
-  run.turn()
+  executeAll(run)
   assert.equal(reports.at(-1), report, 'it does not go on from there')
 })
 
@@ -143,7 +151,7 @@ test('a backup whose own memory has changed does not go on, whatever the primary
   reports.splice(0)
   machine.machine.ram.bytes[KERNEL_ADDRESS - RAM_BASE + 100]! ^= 1
   run.disregardDigests()
-  run.turn()
+  executeAll(run)
   assert.deepEqual(
     reports.map(({ kind }) => kind),
     ['convicted'],
