@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
-import { type AddressInfo, createServer, type Server } from 'node:net'
+import { type AddressInfo, connect, createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, type TestContext, test } from 'node:test'
@@ -74,7 +74,7 @@ async function until(what: string, isSo: () => boolean): Promise<void> {
   }
 }
 
-/** Hosts a and b of a small machine in this process; `start` gives each its arbiter's directory. */
+/** Hosts a and b of a small machine in this process; `start` gives each its arbiter's directory, and where the other is. */
 async function smallHosts(t: TestContext) {
   const root = mkdtempSync(join(folder, 'both-'))
   const image = await smallImage(root, 'again: wfi; j again')
@@ -85,12 +85,13 @@ async function smallHosts(t: TestContext) {
   const [portOfA, portOfB] = await freePorts(2)
   const addresses = { a: { host: '127.0.0.1', port: portOfA! }, b: { host: '127.0.0.1', port: portOfB! } }
   const said = { a: '', b: '' }
-  const start = async (host: 'a' | 'b', arbiter: string): Promise<RunningHost> => {
+  const start = async (host: 'a' | 'b', arbiter: string, port?: number): Promise<RunningHost> => {
     const peer = host === 'a' ? 'b' : 'a'
+    const address = { ...addresses[peer], ...(port === undefined ? {} : { port }) }
     const running = await openHost(
       {
         ...{ kind: 'understudy-host', version: 1, machine: 'small', host, machineFile, settings: {} },
-        ...{ directory: join(root, host), listen: addresses[host], peers: { [peer]: addresses[peer] } },
+        ...{ directory: join(root, host), listen: addresses[host], peers: { [peer]: address } },
         ...{ arbiter: `file:${arbiter}`, credentials: { secretFile: join(root, 'secret') } },
         ...{ network: { kind: 'none' }, mayCreate: host === 'a' },
       },
@@ -108,7 +109,7 @@ async function smallHosts(t: TestContext) {
   const a = await start('a', arbiter)
   // From then on there is a machine to join.
   await until('a machine', () => /need backup/.test(JSON.stringify(a.protection)))
-  return { a, arbiter, said, start }
+  return { a, arbiter, said, start, portOfA: portOfA! }
 }
 
 test('a host whose arbiter is a copy of the directory is refused, and both sides say why', async (t) => {
@@ -120,6 +121,40 @@ test('a host whose arbiter is a copy of the directory is refused, and both sides
   await until('refused', () => [said.a, said.b].every((text) => text.match(refusal) !== null))
   assert.match(said.b, /no channel to a: .*refused: the arbiter is another one than that of b/)
   assert.match(JSON.stringify(a.protection), /need backup/)
+})
+
+/** Cuts as many connections as come, as the system does for a process that dies, and relays the others. */
+async function cutting(t: TestContext, count: number, target: number) {
+  let accepted = 0
+  const server = createServer((client) => {
+    client.on('error', () => {})
+    if (++accepted <= count) return void client.destroy()
+    const relayed = connect(target, '127.0.0.1').on('error', () => {})
+    client.pipe(relayed).pipe(client)
+    client.on('close', () => relayed.destroy())
+    relayed.on('close', () => client.destroy())
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.after(() => server.close())
+  const { port } = server.address() as AddressInfo
+  return { port, accepted: () => accepted }
+}
+
+test('a dial that is cut off is tried again, and nothing is said of it', async (t) => {
+  const { a, arbiter, said, start, portOfA } = await smallHosts(t)
+  const { port, accepted } = await cutting(t, 3, portOfA)
+  await start('b', arbiter, port)
+  await until('protected', () => a.protection.state === 'protected')
+  assert.ok(accepted() > 3, `${accepted()} connections`)
+  assert.doesNotMatch(said.b, /no channel/)
+})
+
+test('a dial that is cut off again and again is given up, and that is said', async (t) => {
+  const { arbiter, said, start, portOfA } = await smallHosts(t)
+  const { port, accepted } = await cutting(t, Infinity, portOfA)
+  await start('b', arbiter, port)
+  await until('told', () => /no channel to a: /.test(said.b))
+  assert.ok(accepted() >= 5, `told after ${accepted()} connections`)
 })
 
 test('a gateway whose port is taken gives back the ports of its forwards', async () => {
