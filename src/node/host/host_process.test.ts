@@ -7,6 +7,8 @@ import { join } from 'node:path'
 import { after, before, type TestContext, test } from 'node:test'
 import { BaseImage } from '../../host/base_image.ts'
 import { MachineDirectory } from '../../host/machine_directory.ts'
+import type { CredentialsOptions } from '../../host/secure_credentials.ts'
+import { makeAuthority } from '../../host/testing/authority.ts'
 import { digestsOf } from '../boot_files.ts'
 import { describeImage } from '../image_description.ts'
 import { smallImage } from '../testing/small_image.ts'
@@ -74,9 +76,13 @@ async function until(what: string, isSo: () => boolean): Promise<void> {
   }
 }
 
-/** Hosts a and b of a small machine in this process; `start` gives each its arbiter's directory, and where the other is. */
-async function smallHosts(t: TestContext) {
+/**
+ * Hosts a and b of a small machine in this process, a started; `start` gives each its arbiter's directory, and where the
+ * other is.
+ */
+async function smallHosts(t: TestContext, credentialsOf?: (host: 'a' | 'b') => CredentialsOptions) {
   const root = mkdtempSync(join(folder, 'both-'))
+  const secret = { secretFile: join(root, 'secret') }
   const image = await smallImage(root, 'again: wfi; j again')
   const machineFile = join(root, 'machine.json')
   const description = await describeImage(image, '')
@@ -92,7 +98,7 @@ async function smallHosts(t: TestContext) {
       {
         ...{ kind: 'understudy-host', version: 1, machine: 'small', host, machineFile, settings: {} },
         ...{ directory: join(root, host), listen: addresses[host], peers: { [peer]: address } },
-        ...{ arbiter: `file:${arbiter}`, credentials: { secretFile: join(root, 'secret') } },
+        ...{ arbiter: `file:${arbiter}`, credentials: credentialsOf?.(host) ?? secret },
         ...{ network: { kind: 'none' }, mayCreate: host === 'a' },
       },
       {
@@ -102,14 +108,22 @@ async function smallHosts(t: TestContext) {
         },
       },
     )
-    t.after(() => running.close())
+    open.add(running)
     return running
   }
+  const open = new Set<RunningHost>()
+  const stop = async (running: RunningHost): Promise<void> => {
+    open.delete(running)
+    await running.close()
+  }
+  t.after(async () => {
+    for (const running of open) await stop(running)
+  })
   const arbiter = mkdtempSync(join(root, 'arbiter-'))
   const a = await start('a', arbiter)
   // From then on there is a machine to join.
   await until('a machine', () => /need backup/.test(JSON.stringify(a.protection)))
-  return { a, arbiter, said, start, portOfA: portOfA! }
+  return { a, arbiter, said, start, stop, portOfA: portOfA! }
 }
 
 test('a host whose arbiter is a copy of the directory is refused, and both sides say why', async (t) => {
@@ -121,6 +135,18 @@ test('a host whose arbiter is a copy of the directory is refused, and both sides
   await until('refused', () => [said.a, said.b].every((text) => text.match(refusal) !== null))
   assert.match(said.b, /no channel to a: .*refused: the arbiter is another one than that of b/)
   assert.match(JSON.stringify(a.protection), /need backup/)
+})
+
+test('hosts that know each other by certificates go on when the primary is gone, and are protected again', async (t) => {
+  const authority = makeAuthority(folder, { a: [], b: [] })
+  const { a, arbiter, said, start, stop } = await smallHosts(t, (host) => authority.files(host))
+  const b = await start('b', arbiter)
+  await until('protected', () => a.protection.state === 'protected')
+  await stop(a)
+  await until('served by the other host', () => /need backup/.test(JSON.stringify(b.protection)))
+  await start('a', arbiter)
+  await until('protected again', () => b.protection.state === 'protected')
+  assert.doesNotMatch(`${said.a}${said.b}`, /certificate|turned away|no channel/)
 })
 
 /** Cuts as many connections as come, as the system does for a process that dies, and relays the others. */
