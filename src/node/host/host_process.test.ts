@@ -7,16 +7,14 @@ import { join } from 'node:path'
 import { after, before, type TestContext, test } from 'node:test'
 import { BaseImage } from '../../host/base_image.ts'
 import { MachineDirectory } from '../../host/machine_directory.ts'
-import type { CredentialsOptions } from '../../host/secure_credentials.ts'
 import { makeAuthority } from '../../host/testing/authority.ts'
 import { digestsOf } from '../boot_files.ts'
-import { describeImage } from '../image_description.ts'
+import { smallHosts, until } from '../testing/small_hosts.ts'
 import { smallImage } from '../testing/small_image.ts'
 import { startGateway } from './gateway_process.ts'
-import { openHost, type RunningHost, runHost } from './host_process.ts'
+import { runHost } from './host_process.ts'
 import { freePorts, isFreePort } from './loopback_ports.ts'
 import { writeMachineFile } from './machine_file.ts'
-import { newMachine } from './pair.ts'
 
 let folder: string
 /** Has the port that others want. */
@@ -67,67 +65,8 @@ test('a host whose port is taken takes no part, and leaves nothing behind', asyn
   assert.deepEqual([decisions, notices], [[], []])
 })
 
-const WAIT_MS_MAX = 120_000
-
-async function until(what: string, isSo: () => boolean): Promise<void> {
-  for (const end = performance.now() + WAIT_MS_MAX; !isSo(); ) {
-    assert.ok(performance.now() < end, `it does not come to this: ${what}`)
-    await new Promise((resolve) => setTimeout(resolve, 20))
-  }
-}
-
-/**
- * Hosts a and b of a small machine in this process, a started; `start` gives each its arbiter's directory, and where the
- * other is.
- */
-async function smallHosts(t: TestContext, credentialsOf?: (host: 'a' | 'b') => CredentialsOptions) {
-  const root = mkdtempSync(join(folder, 'both-'))
-  const secret = { secretFile: join(root, 'secret') }
-  const image = await smallImage(root, 'again: wfi; j again')
-  const machineFile = join(root, 'machine.json')
-  const description = await describeImage(image, '')
-  const record = newMachine({ harts: 1, ramBytes: 64 * 2 ** 20 }, image.name, description)
-  await writeMachineFile(machineFile, { name: 'small', record })
-  const [portOfA, portOfB] = await freePorts(2)
-  const addresses = { a: { host: '127.0.0.1', port: portOfA! }, b: { host: '127.0.0.1', port: portOfB! } }
-  const said = { a: '', b: '' }
-  const start = async (host: 'a' | 'b', arbiter: string, port?: number): Promise<RunningHost> => {
-    const peer = host === 'a' ? 'b' : 'a'
-    const address = { ...addresses[peer], ...(port === undefined ? {} : { port }) }
-    const running = await openHost(
-      {
-        ...{ kind: 'understudy-host', version: 1, machine: 'small', host, machineFile, settings: {} },
-        ...{ directory: join(root, host), listen: addresses[host], peers: { [peer]: address } },
-        ...{ arbiter: `file:${arbiter}`, credentials: credentialsOf?.(host) ?? secret },
-        ...{ network: { kind: 'none' }, mayCreate: host === 'a' },
-      },
-      {
-        ...{ findImage: () => image, mayRestart: false, isForced: false },
-        onNotice: (text) => {
-          said[host] += `${text}\n`
-        },
-      },
-    )
-    open.add(running)
-    return running
-  }
-  const open = new Set<RunningHost>()
-  const stop = async (running: RunningHost): Promise<void> => {
-    open.delete(running)
-    await running.close()
-  }
-  t.after(async () => {
-    for (const running of open) await stop(running)
-  })
-  const arbiter = mkdtempSync(join(root, 'arbiter-'))
-  const a = await start('a', arbiter)
-  // From then on there is a machine to join.
-  await until('a machine', () => /need backup/.test(JSON.stringify(a.protection)))
-  return { a, arbiter, said, start, stop, portOfA: portOfA! }
-}
-
 test('a host whose arbiter is a copy of the directory is refused, and both sides say why', async (t) => {
-  const { a, arbiter, said, start } = await smallHosts(t)
+  const { a, arbiter, said, start } = await smallHosts(t, folder)
   const copy = `${arbiter}-copy`
   cpSync(arbiter, copy, { recursive: true })
   await start('b', copy)
@@ -139,7 +78,9 @@ test('a host whose arbiter is a copy of the directory is refused, and both sides
 
 test('hosts that know each other by certificates go on when the primary is gone, and are protected again', async (t) => {
   const authority = makeAuthority(folder, { a: [], b: [] })
-  const { a, arbiter, said, start, stop } = await smallHosts(t, (host) => authority.files(host))
+  const { a, arbiter, said, start, stop } = await smallHosts(t, folder, {
+    credentialsOf: (host) => authority.files(host),
+  })
   const b = await start('b', arbiter)
   await until('protected', () => a.protection.state === 'protected')
   await stop(a)
@@ -167,7 +108,7 @@ async function cutting(t: TestContext, count: number, target: number) {
 }
 
 test('a dial that is cut off is tried again, and nothing is said of it', async (t) => {
-  const { a, arbiter, said, start, portOfA } = await smallHosts(t)
+  const { a, arbiter, said, start, portOfA } = await smallHosts(t, folder)
   const { port, accepted } = await cutting(t, 3, portOfA)
   await start('b', arbiter, port)
   await until('protected', () => a.protection.state === 'protected')
@@ -176,7 +117,7 @@ test('a dial that is cut off is tried again, and nothing is said of it', async (
 })
 
 test('a dial that is cut off again and again is given up, and that is said', async (t) => {
-  const { arbiter, said, start, portOfA } = await smallHosts(t)
+  const { arbiter, said, start, portOfA } = await smallHosts(t, folder)
   const { port, accepted } = await cutting(t, Infinity, portOfA)
   await start('b', arbiter, port)
   await until('told', () => /no channel to a: /.test(said.b))
