@@ -81,14 +81,14 @@ test("every exit status of our own that is named is one of Understudy's", () => 
     assert.ok(known.includes(Number(name)), `${path}: status ${name}`)
 })
 
-test('the statements of the protocol are numbered in order, and every one that is cited exists', () => {
+test('the statements of the protocol are numbered without gaps, and every one that is cited exists', () => {
   const text = readFileSync(join(root, 'docs', 'protocol.md'), 'utf8')
   const numbers = [...text.matchAll(/^- \*\*P(\d+)\*\*/gm)].map((match) => Number(match[1]))
+  // A later one stands where it belongs: a number that is cited stays.
   assert.deepEqual(
-    numbers,
     numbers.toSorted((a, b) => a - b),
+    Array.from(numbers, (_, index) => index + 1),
   )
-  assert.equal(new Set(numbers).size, numbers.length)
   const sources = ['src', 'sim', 'model', 'test'].flatMap((folder) =>
     readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
       .filter((path) => /\.(?:ts|pml)$/.test(path))

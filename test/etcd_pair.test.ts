@@ -1,4 +1,7 @@
-/** A pair on one computer whose arbiter is etcd: with it, without it, and without it when it is needed. */
+/**
+ * A pair whose arbiter is etcd. On one computer: with it, without it, and without it when it is needed. At two hosts with
+ * daemons, which share nothing else.
+ */
 import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -8,7 +11,8 @@ import { setTimeout } from 'node:timers/promises'
 import { EtcdProcess, freePorts } from './arbiters/etcd_process.ts'
 import { lacks } from './guest_process.ts'
 import { checkHistory } from './protected/check_history.ts'
-import { ProtectedPair, signal } from './protected/pair.ts'
+import { HostDaemonProcess } from './protected/host_daemon.ts'
+import { hasEnded, ProtectedPair, signal } from './protected/pair.ts'
 import { requireGoodAnswers, Workload } from './protected/workload.ts'
 import { systemImage } from './system_image.ts'
 
@@ -21,6 +25,13 @@ const SERVED = 100
 /** For so long a backup without an arbiter is watched, while it must not go live. */
 const LOOKS = 5
 
+async function startEtcd(directory: string): Promise<EtcdProcess> {
+  const [clientPort, peerPort] = await freePorts(2)
+  const etcd = new EtcdProcess({ directory, clientPort: clientPort!, peerPort: peerPort! })
+  await etcd.start()
+  return etcd
+}
+
 describe('a pair whose arbiter is etcd', { skip }, () => {
   const directory = mkdtempSync(join(tmpdir(), 'understudy-etcd-pair-'))
   let etcd: EtcdProcess
@@ -29,9 +40,7 @@ describe('a pair whose arbiter is etcd', { skip }, () => {
 
   before(async () => {
     assert.ok('files' in image)
-    const [clientPort, peerPort] = await freePorts(2)
-    etcd = new EtcdProcess({ directory, clientPort: clientPort!, peerPort: peerPort! })
-    await etcd.start()
+    etcd = await startEtcd(directory)
     pair = await ProtectedPair.start(image, ['--arbiter', `etcd:${etcd.url}`, '--memory', '256M'])
     await pair.untilServing()
     await pair.untilProtected()
@@ -90,5 +99,56 @@ describe('a pair whose arbiter is etcd', { skip }, () => {
     const result = await workload.finish(WAIT_MS_MAX)
     requireGoodAnswers(result)
     assert.deepEqual(checkHistory(result.history).faults, [])
+  })
+})
+
+describe('a machine at two hosts with daemons, whose arbiter is etcd', { skip }, () => {
+  const directory = mkdtempSync(join(tmpdir(), 'understudy-etcd-hosts-'))
+  const secretFile = join(directory, 'secret')
+  /** Processes of the machine that were seen. */
+  const pids = new Set<number>()
+  let etcd: EtcdProcess
+  let hosts: readonly [HostDaemonProcess, HostDaemonProcess]
+  let pair: ProtectedPair
+
+  before(async () => {
+    assert.ok('files' in image)
+    etcd = await startEtcd(directory)
+    hosts = [
+      new HostDaemonProcess(directory, 'alpha', secretFile),
+      new HostDaemonProcess(directory, 'beta', secretFile),
+    ]
+    for (const host of hosts) await host.start()
+    const addresses = hosts.map(({ address }) => address).join()
+    const placement = ['--hosts', addresses, '--secret', secretFile, '--arbiter', `etcd:${etcd.url}`]
+    pair = await ProtectedPair.start(image, [...placement, '--memory', '256M'])
+  })
+  after(async () => {
+    await pair?.end()
+    for (const host of hosts ?? []) await host.end([...pids])
+    await etcd?.kill()
+    rmSync(directory, { recursive: true, force: true })
+  })
+
+  async function protectedNow(beyond = 0) {
+    const { primary, backup, epoch } = await pair.untilProtected(beyond)
+    for (const { pid } of [primary!, backup!]) pids.add(pid)
+    return { primary: primary!, backup: backup!, epoch: epoch! }
+  }
+
+  it('is served and protected again after its primary was killed, though that was while it booted', async () => {
+    const { primary, backup, epoch } = await protectedNow()
+    signal(primary.pid, 'SIGKILL')
+    const now = await protectedNow(epoch)
+    assert.deepEqual([now.primary, now.backup.host], [backup, primary.host])
+    await pair.untilServing()
+  })
+
+  it('stops, and its processes end at both hosts', async () => {
+    await protectedNow()
+    await pair.command('stop')
+    for (const host of hosts) await host.until('rid of its processes', () => [...pids].every(hasEnded))
+    assert.match(await pair.command('status'), /protection +stopped/)
+    for (const host of hosts) assert.notEqual(host.state('pair'), 'wanted')
   })
 })

@@ -127,6 +127,19 @@ describe('a machine at two hosts with daemons', { skip }, () => {
     client.close()
   })
 
+  it("goes on when the operator's computer is shut down in order, which ends its gateway alone", async () => {
+    const before = await protectedNow()
+    const here = [pair.pid('supervisor'), pair.pid('gateway')]
+    signal(here[0]!, 'SIGTERM')
+    await pair.until('without supervisor and gateway', () => here.every(hasEnded))
+    assert.match(pair.log('supervisor'), /machine pair goes on at its hosts\n$/)
+    for (const host of hosts) assert.equal(host.state(MACHINE), 'wanted')
+    assert.deepEqual(await protectedNow(), before)
+    await pair.startAgain()
+    await pair.untilServing()
+    assert.deepEqual(await protectedNow(), before)
+  })
+
   it('stays stopped, also when a daemon starts again, until it is run again', async () => {
     const { primary } = await protectedNow()
     const host = daemonOf(primary.host)

@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { connect, createServer, type Socket } from 'node:net'
@@ -12,6 +11,7 @@ import { type Credentials, openCredentials } from './secure_credentials.ts'
 import { type DialFailure, type DialOptions, dialSecure } from './secure_dial.ts'
 import { encodeHello, type Terms } from './secure_handshake.ts'
 import { type ListenerOptions, listenSecure, type Peer, type SecureListener } from './secure_listener.ts'
+import { makeAuthority } from './testing/authority.ts'
 
 /** Far above what anything here takes on a busy machine; and, where something must run out, short. */
 const PATIENT_MS = 20_000
@@ -415,47 +415,15 @@ test('an address that is in use is told with what to do', async () => {
   )
 })
 
-interface Authority {
-  readonly caFile: string
-  /** Credentials of a name, which trust this authority or another one. */
-  open(name: string, trusted?: string): Promise<Credentials>
-}
-
-/** A certificate authority in a folder of its own, and credentials by name: each with the subject and names given. */
-function makeAuthority(names: Readonly<Record<string, readonly string[]>>): Authority {
-  const directory = mkdtempSync(join(folder, 'authority-'))
-  const openssl = (...parameters: string[]): void => {
-    const { status, stderr } = spawnSync('openssl', parameters, { cwd: directory, encoding: 'utf8' })
-    assert.equal(status, 0, stderr)
-  }
-  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
-  openssl('req', '-x509', ...key, '-keyout', 'ca.key', '-out', 'ca.pem', '-subj', '/CN=authority')
-  for (const [name, alternatives] of Object.entries(names)) {
-    openssl('req', ...key, '-keyout', `${name}.key`, '-out', `${name}.csr`, '-subj', `/CN=${name}`)
-    const extension = alternatives.length === 0 ? '' : `subjectAltName=${alternatives.join(',')}\n`
-    writeFileSync(join(directory, `${name}.ext`), extension)
-    const signed = ['-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial', '-extfile', `${name}.ext`]
-    openssl('x509', '-req', '-in', `${name}.csr`, '-out', `${name}.pem`, ...signed)
-  }
-  const caFile = join(directory, 'ca.pem')
-  return {
-    caFile,
-    open(name, trusted = caFile) {
-      const [certificateFile, keyFile] = [`${name}.pem`, `${name}.key`].map((file) => join(directory, file))
-      return openCredentials({ caFile: trusted, certificateFile: certificateFile!, keyFile: keyFile! })
-    },
-  }
-}
-
 test('with certificates, the names in them are the names of the peers', async () => {
-  const authority = makeAuthority({
+  const authority = makeAuthority(folder, {
     hostA: ['IP:127.0.0.1', 'DNS:hostA'],
     hostB: [],
     // Its common name does not count beside a name in the extension.
     hostC: ['DNS:hostD', 'DNS:*'],
   })
   const [credentials, credentialsB, credentialsC] = await Promise.all(
-    ['hostA', 'hostB', 'hostC'].map((name) => authority.open(name)),
+    ['hostA', 'hostB', 'hostC'].map((name) => openCredentials(authority.files(name))),
   )
   const { listener, accepted } = await listen({ credentials: credentials! })
   const stream = await opened(listener.port, { credentials: credentialsB! })
@@ -476,13 +444,18 @@ test('with certificates, the names in them are the names of the peers', async ()
 })
 
 test('a certificate of another authority is refused by both sides, and so is none', async () => {
-  const ours = makeAuthority({ hostA: [] })
-  const theirs = makeAuthority({ hostB: [] })
-  const { listener, notices, accepted } = await listen({ credentials: await ours.open('hostA') })
+  const ours = makeAuthority(folder, { hostA: [] })
+  const theirs = makeAuthority(folder, { hostB: [] })
+  const { listener, notices, accepted } = await listen({
+    credentials: await openCredentials(ours.files('hostA')),
+  })
   const told = (options: Partial<DialOptions>): Promise<string> => reasonOf(listener.port, options)
-  assert.match(await told({ credentials: await theirs.open('hostB') }), /certificate.* is not accepted/)
+  assert.match(
+    await told({ credentials: await openCredentials(theirs.files('hostB')) }),
+    /certificate.* is not accepted/,
+  )
   // It would accept this one: the listener must not accept it.
-  const trusting = await theirs.open('hostB', ours.caFile)
+  const trusting = await openCredentials(theirs.files('hostB', ours.caFile))
   assert.match(await told({ credentials: trusting }), /hostA at .*(certificate.* not accepted|closed)/)
   await told({ credentials: secret })
   await until('notices', () => notices.length === 3)

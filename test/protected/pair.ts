@@ -8,6 +8,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import {
   cpSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -173,8 +174,9 @@ export class ProtectedPair {
     return `${stdout}${stderr}`
   }
 
-  /** The ends of all logs, for failures. */
+  /** The ends of all logs, for failures; nothing where the machine could not be made. */
   logs(): string {
+    if (!existsSync(this.directory)) return ''
     const names = readdirSync(this.directory).filter((name) => name.endsWith('.log'))
     const ends = names.map(
       (name) => `\n--- ${name}\n${readFileSync(join(this.directory, name), 'utf8').slice(-LOG_CHARACTERS)}`,

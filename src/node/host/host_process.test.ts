@@ -1,20 +1,20 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
-import { type AddressInfo, createServer, type Server } from 'node:net'
+import { type AddressInfo, connect, createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, type TestContext, test } from 'node:test'
 import { BaseImage } from '../../host/base_image.ts'
 import { MachineDirectory } from '../../host/machine_directory.ts'
+import { makeAuthority } from '../../host/testing/authority.ts'
 import { digestsOf } from '../boot_files.ts'
-import { describeImage } from '../image_description.ts'
+import { smallHosts, until } from '../testing/small_hosts.ts'
 import { smallImage } from '../testing/small_image.ts'
 import { startGateway } from './gateway_process.ts'
-import { openHost, type RunningHost, runHost } from './host_process.ts'
+import { runHost } from './host_process.ts'
 import { freePorts, isFreePort } from './loopback_ports.ts'
 import { writeMachineFile } from './machine_file.ts'
-import { newMachine } from './pair.ts'
 
 let folder: string
 /** Has the port that others want. */
@@ -65,54 +65,8 @@ test('a host whose port is taken takes no part, and leaves nothing behind', asyn
   assert.deepEqual([decisions, notices], [[], []])
 })
 
-const WAIT_MS_MAX = 120_000
-
-async function until(what: string, isSo: () => boolean): Promise<void> {
-  for (const end = performance.now() + WAIT_MS_MAX; !isSo(); ) {
-    assert.ok(performance.now() < end, `it does not come to this: ${what}`)
-    await new Promise((resolve) => setTimeout(resolve, 20))
-  }
-}
-
-/** Hosts a and b of a small machine in this process; `start` gives each its arbiter's directory. */
-async function smallHosts(t: TestContext) {
-  const root = mkdtempSync(join(folder, 'both-'))
-  const image = await smallImage(root, 'again: wfi; j again')
-  const machineFile = join(root, 'machine.json')
-  const description = await describeImage(image, '')
-  const record = newMachine({ harts: 1, ramBytes: 64 * 2 ** 20 }, image.name, description)
-  await writeMachineFile(machineFile, { name: 'small', record })
-  const [portOfA, portOfB] = await freePorts(2)
-  const addresses = { a: { host: '127.0.0.1', port: portOfA! }, b: { host: '127.0.0.1', port: portOfB! } }
-  const said = { a: '', b: '' }
-  const start = async (host: 'a' | 'b', arbiter: string): Promise<RunningHost> => {
-    const peer = host === 'a' ? 'b' : 'a'
-    const running = await openHost(
-      {
-        ...{ kind: 'understudy-host', version: 1, machine: 'small', host, machineFile, settings: {} },
-        ...{ directory: join(root, host), listen: addresses[host], peers: { [peer]: addresses[peer] } },
-        ...{ arbiter: `file:${arbiter}`, credentials: { secretFile: join(root, 'secret') } },
-        ...{ network: { kind: 'none' }, mayCreate: host === 'a' },
-      },
-      {
-        ...{ findImage: () => image, mayRestart: false, isForced: false },
-        onNotice: (text) => {
-          said[host] += `${text}\n`
-        },
-      },
-    )
-    t.after(() => running.close())
-    return running
-  }
-  const arbiter = mkdtempSync(join(root, 'arbiter-'))
-  const a = await start('a', arbiter)
-  // From then on there is a machine to join.
-  await until('a machine', () => /need backup/.test(JSON.stringify(a.protection)))
-  return { a, arbiter, said, start }
-}
-
 test('a host whose arbiter is a copy of the directory is refused, and both sides say why', async (t) => {
-  const { a, arbiter, said, start } = await smallHosts(t)
+  const { a, arbiter, said, start } = await smallHosts(t, folder)
   const copy = `${arbiter}-copy`
   cpSync(arbiter, copy, { recursive: true })
   await start('b', copy)
@@ -120,6 +74,54 @@ test('a host whose arbiter is a copy of the directory is refused, and both sides
   await until('refused', () => [said.a, said.b].every((text) => text.match(refusal) !== null))
   assert.match(said.b, /no channel to a: .*refused: the arbiter is another one than that of b/)
   assert.match(JSON.stringify(a.protection), /need backup/)
+})
+
+test('hosts that know each other by certificates go on when the primary is gone, and are protected again', async (t) => {
+  const authority = makeAuthority(folder, { a: [], b: [] })
+  const { a, arbiter, said, start, stop } = await smallHosts(t, folder, {
+    credentialsOf: (host) => authority.files(host),
+  })
+  const b = await start('b', arbiter)
+  await until('protected', () => a.protection.state === 'protected')
+  await stop(a)
+  await until('served by the other host', () => /need backup/.test(JSON.stringify(b.protection)))
+  await start('a', arbiter)
+  await until('protected again', () => b.protection.state === 'protected')
+  assert.doesNotMatch(`${said.a}${said.b}`, /certificate|turned away|no channel/)
+})
+
+/** Cuts as many connections as come, as the system does for a process that dies, and relays the others. */
+async function cutting(t: TestContext, count: number, target: number) {
+  let accepted = 0
+  const server = createServer((client) => {
+    client.on('error', () => {})
+    if (++accepted <= count) return void client.destroy()
+    const relayed = connect(target, '127.0.0.1').on('error', () => {})
+    client.pipe(relayed).pipe(client)
+    client.on('close', () => relayed.destroy())
+    relayed.on('close', () => client.destroy())
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.after(() => server.close())
+  const { port } = server.address() as AddressInfo
+  return { port, accepted: () => accepted }
+}
+
+test('a dial that is cut off is tried again, and nothing is said of it', async (t) => {
+  const { a, arbiter, said, start, portOfA } = await smallHosts(t, folder)
+  const { port, accepted } = await cutting(t, 3, portOfA)
+  await start('b', arbiter, port)
+  await until('protected', () => a.protection.state === 'protected')
+  assert.ok(accepted() > 3, `${accepted()} connections`)
+  assert.doesNotMatch(said.b, /no channel/)
+})
+
+test('a dial that is cut off again and again is given up, and that is said', async (t) => {
+  const { arbiter, said, start, portOfA } = await smallHosts(t, folder)
+  const { port, accepted } = await cutting(t, Infinity, portOfA)
+  await start('b', arbiter, port)
+  await until('told', () => /no channel to a: /.test(said.b))
+  assert.ok(accepted() >= 5, `told after ${accepted()} connections`)
 })
 
 test('a gateway whose port is taken gives back the ports of its forwards', async () => {

@@ -47,8 +47,10 @@ async function until(what: string, isSo: () => boolean): Promise<void> {
 
 class MemoryArbiter implements Arbiter {
   decision: Decision | undefined
+  requests = 0
 
   read(onAnswer: OnAnswer): void {
+    this.requests++
     setImmediate(() => onAnswer({ kind: 'current', decision: this.decision }))
   }
 
@@ -222,6 +224,25 @@ test('a chunk of a state is acknowledged when it is stored', async () => {
   assert.equal(has('chunkAck')(), false)
   storing.resolve()
   await until('acknowledged', has('chunkAck'))
+})
+
+test('a process that has ended dials nobody and asks no arbiter, though its channels close after that', async () => {
+  const arbiter = new MemoryArbiter()
+  const primary = { host: 'a', incarnation: 'cafe', diskGeneration: randomIdentity() }
+  arbiter.decision = encodeConfiguration(startCold(undefined, primary))
+  const { machine, dialled } = await start(arbiter, false)
+  await until('dialled', () => dialled.length > 0)
+  const [far] = dialled as [Duplex]
+  const messages = arrivals(far)
+  far.write(encodeMessage(hello('a')))
+  await until('asked', () => messages.some(({ kind }) => kind === 'join'))
+  await machine.end()
+  const { requests } = arbiter
+  far.write(encodeMessage({ kind: 'configured', epoch: 2 }))
+  far.end()
+  await until('closed', () => far.closed)
+  await new Promise(setImmediate)
+  assert.deepEqual([dialled.length, arbiter.requests], [1, requests])
 })
 
 test('a channel that cannot be opened is told once for each reason, however often it is tried', async () => {

@@ -82,6 +82,8 @@ export class MachineProcess {
   #accepted = 0
   #inputs: Input[] = []
   #isDraining = false
+  /** From then on the member hears nothing: the arbiter is closed, and a channel that closes is not dialled again. */
+  #hasEnded = false
   /** Ports for which the network has sent something, though they are not its. */
   readonly #strangePorts = new Set<number>()
   #ticker: NodeJS.Timeout
@@ -126,6 +128,7 @@ export class MachineProcess {
 
   /** Frees everything. To be called when the member has ended, or when the process is to end without a word. */
   async end(): Promise<void> {
+    this.#hasEnded = true
     clearInterval(this.#ticker)
     this.#options.network.close()
     this.#options.arbiter.close()
@@ -214,6 +217,7 @@ export class MachineProcess {
   // Inputs and effects
 
   #give(input: Input): void {
+    if (this.#hasEnded) return
     this.#inputs.push(input)
     if (this.#isDraining) return
     this.#isDraining = true

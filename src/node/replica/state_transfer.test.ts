@@ -83,6 +83,30 @@ test('a state arrives as it was kept, header first', async () => {
   assert.equal(disk.isReleased, true)
 })
 
+test('the memory of a state goes back as it is released, and not under what is being compressed', async () => {
+  const disk = new MemoryDisk()
+  const state = kept(disk)
+  const [large, small] = state.pages.map((pages) => pages.slice()) as [Uint8Array, Uint8Array]
+  const sizes = (): number[] => state.pages.map(({ buffer }) => buffer.byteLength)
+  const source = new StateSource(state)
+  const arrivals = new Arrivals(disk)
+  const receiver = new StateReceiver(arrivals)
+  await receiver.take(await source.read(0))
+  const reading = [source.read(1), source.read(2)]
+  source.release()
+  assert.deepEqual(sizes(), [large.length, small.length])
+  for (const chunk of await Promise.all(reading)) await receiver.take(chunk)
+  assert.equal(Buffer.compare(Buffer.concat(arrivals.packs), Buffer.concat([large, small])), 0)
+  assert.deepEqual(sizes(), [0, 0])
+  const unread = kept(disk)
+  new StateSource(unread).release()
+  assert.deepEqual(
+    unread.pages.map(({ buffer }) => buffer.byteLength),
+    [0, 0],
+    'at once, where nothing is being read',
+  )
+})
+
 test('a state without its registers, or with its header elsewhere, is refused', async () => {
   const disk = new MemoryDisk()
   const source = new StateSource(kept(disk))
