@@ -126,6 +126,16 @@ test('flushes are due over cold starts whose process died before it booted', () 
   assert.match(firstFailure(stream), /started life 4 with 0 flushes .* had been told of 1/)
 })
 
+test('a count of flushes that a copy with corrupted memory has made is not judged', () => {
+  const { stream, a, b } = pair()
+  stream.flush(a)
+  stream.fault('RAM corruption', 'a')
+  stream.crash(b)
+  stream.crash(a)
+  stream.coldStart('a', a.identity.diskGeneration, 0n)
+  assert.equal(firstFailure(stream), 'nothing')
+})
+
 test('a cold start while a member lives is caught, unless it was forced', () => {
   for (const isForced of [false, true]) {
     const { stream, a } = pair()

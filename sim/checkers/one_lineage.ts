@@ -8,7 +8,8 @@
  *  3. A flush that copies report for the same record is the same one: so the flushes that those outputs make visible
  *     are in its past as well.
  *  4. Lives rise: nobody boots or goes live in one that a later cold start has replaced.
- *  5. A cold start finds at least the flushes that the guest of the recorded primary had been told of.
+ *  5. A cold start finds at least the flushes that the guest of the recorded primary had been told of, unless the memory
+ *     of a copy of that life was corrupted, and so maybe its count.
  *  6. A cold start loses what was in memory only if all members of the configuration before it have ended by a fault, or
  *     have halted for a lawful reason with an injected cause (endings.ts).
  *  7. A copy that has found itself to differ goes live only if the primary whose log it followed was convicted.
@@ -19,6 +20,7 @@ import type { Configuration } from '../../src/replication/configuration.ts'
 import type { Checker } from '../checker.ts'
 import type { Observation } from '../observation.ts'
 import { type Beginning, Copies, type Copy } from './copies.ts'
+import { Corruption } from './corruption.ts'
 import { Decisions } from './decisions.ts'
 import { CONVICTED, Endings } from './endings.ts'
 import { FailureList } from './failure_list.ts'
@@ -42,6 +44,7 @@ export class OneLineage implements Checker {
   readonly #decisions = new Decisions()
   readonly #endings = new Endings()
   readonly #flushes = new Flushes(this.#copies)
+  readonly #corruption = new Corruption(this.#copies)
   /** What has left, by life. */
   readonly #left = new Map<number, Leaving[]>()
   /** What each process has applied, by index. */
@@ -60,6 +63,7 @@ export class OneLineage implements Checker {
     if (observation.kind === 'wentLive') this.#onWentLive(observation)
     if (observation.kind === 'decided') this.#onDecided(observation.configuration)
     this.#copies.onObservation(observation)
+    this.#corruption.onObservation(observation)
     this.#decisions.onObservation(observation)
     this.#endings.onObservation(observation)
     if (observation.kind === 'flushed') this.#checkFlush(observation)
@@ -181,6 +185,12 @@ export class OneLineage implements Checker {
   #onRecovered({ process: who, life, flushes, isForced, atMs }: Observation & { kind: 'recovered' }): void {
     const due = this.#flushes.due(life)
     if (isForced || flushes >= due) return
+    // The guest counts in its memory: what a bit that flips there makes of the count is on the disk as well.
+    const before = this.#decisions.at(life - 1)?.life
+    if (before !== undefined && this.#corruption.isIn(before)) {
+      this.#excuses.push('flushes not judged: a copy with corrupted memory counted them')
+      return
+    }
     this.#failures.add(
       atMs,
       `${nameOf(who)} started life ${life} with ${flushes} flushes on its disk, ` +
