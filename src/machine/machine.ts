@@ -13,23 +13,11 @@ import { FormatError } from '../base/errors.ts'
 import { hash64 } from '../base/hash64.ts'
 import { StateReader, StateWriter } from '../base/state.ts'
 import { Bus } from './bus.ts'
+import { forgetPages, markSlotsFree } from './cached_pages.ts'
 import { buildCore, type CoreExports, type CoreImports } from './core.ts'
 import { type ClockEvent, GuestTime, TIMEBASE_HZ } from './guest_time.ts'
 import { Hart, TIMER_NEVER } from './hart.ts'
-import {
-  CODE_SLOTS,
-  EXIT,
-  HART_STATE,
-  type Layout,
-  layoutFor,
-  MACHINE,
-  PAGE_HOST,
-  RAM_BASE,
-  RESERVATION_BYTES,
-  TABLE_SLOT,
-  TABLE_SLOT_BYTES,
-  TABLE_SLOTS,
-} from './layout.ts'
+import { EXIT, HART_STATE, type Layout, layoutFor, MACHINE, RAM_BASE, RESERVATION_BYTES } from './layout.ts'
 import { checkOptions, type MachineOptions } from './machine_options.ts'
 import { Pmp } from './pmp.ts'
 import { Predecoder } from './predecode.ts'
@@ -100,7 +88,14 @@ export class Machine {
     if (translation !== 'off') {
       const memories = { tables, ram, tablePages, ramPages }
       const { engine } = options
-      const parts = { engine, layout: this.layout, core: this.#core, linkage: core.linkage, memories, predecoder }
+      const parts = {
+        engine,
+        layout: this.layout,
+        core: this.#core,
+        linkage: core.linkage,
+        memories,
+        predecoder,
+      }
       this.#translator = new Translator({ ...parts, tier: TIERS[translation] })
     }
     for (const [i, number] of core.csrNumbers.entries()) {
@@ -117,7 +112,7 @@ export class Machine {
     this.#setBlock('ramBytes', options.ramBytes)
     this.#setBlock('hartCount', options.harts)
     this.#setBlock('sbi', options.onSbiCall === undefined ? 0 : 1)
-    this.#markFree()
+    markSlotsFree(this.layout, this.#tables)
     this.#core.flushAll()
     this.bus = new Bus(options.devices?.(this) ?? [])
   }
@@ -477,30 +472,9 @@ export class Machine {
 
   /** Back to a machine that has cached nothing. */
   #dropCaches(): void {
-    const { layout } = this
-    const flags = new Uint8Array(this.#tables, layout.pageFlags, layout.ramPages)
-    for (let page = 0; page < flags.length; page++)
-      if ((flags[page]! & ~PAGE_HOST) !== 0) flags[page]! &= PAGE_HOST
-    clear(new Uint32Array(this.#tables, layout.pageCodeSlot, layout.ramPages / 2))
-    clear(new Uint32Array(this.#tables, layout.pageTableSlot, layout.ramPages / 2))
-    clear(new Uint32Array(this.#tables, layout.pageWriteReference, layout.ramPages))
-    this.#markFree()
+    forgetPages(this.layout, this.#tables)
     this.#translator?.forgetAll()
     this.#core.flushAll()
     for (const hart of this.harts) hart.forgetBanks()
   }
-
-  /** Marks every code slot and table slot as free; all that a new machine needs, whose tables are zeros. */
-  #markFree(): void {
-    const { layout } = this
-    new Uint8Array(this.#tables, layout.codeSlotPage, CODE_SLOTS * 4).fill(0xff)
-    for (let slot = 0; slot < TABLE_SLOTS; slot++) {
-      this.#block.setInt32(layout.tableSlots + slot * TABLE_SLOT_BYTES + TABLE_SLOT.page, -1, true)
-    }
-  }
-}
-
-/** Zeros what is not zero: what is only read takes no memory from the system. */
-function clear(words: Uint32Array): void {
-  for (let i = 0; i < words.length; i++) if (words[i] !== 0) words[i] = 0
 }

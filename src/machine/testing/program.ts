@@ -170,12 +170,7 @@ export function coldCopy(engine: Engine, machine: Machine, translation: Translat
   return copy
 }
 
-function createMachine(
-  engine: Engine,
-  harts: number,
-  ramBytes: number,
-  translation: Translation,
-): Machine {
+function createMachine(engine: Engine, harts: number, ramBytes: number, translation: Translation): Machine {
   return new Machine({
     engine,
     translation,
