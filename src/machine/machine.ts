@@ -17,7 +17,16 @@ import { forgetPages, markSlotsFree } from './cached_pages.ts'
 import { buildCore, type CoreExports, type CoreImports } from './core.ts'
 import { type ClockEvent, GuestTime, TIMEBASE_HZ } from './guest_time.ts'
 import { Hart, TIMER_NEVER } from './hart.ts'
-import { EXIT, HART_STATE, type Layout, layoutFor, MACHINE, RAM_BASE, RESERVATION_BYTES } from './layout.ts'
+import {
+  EXIT,
+  HART_STATE,
+  type Layout,
+  layoutFor,
+  MACHINE,
+  PAGE_HOST,
+  RAM_BASE,
+  RESERVATION_BYTES,
+} from './layout.ts'
 import { checkOptions, type MachineOptions } from './machine_options.ts'
 import { Pmp } from './pmp.ts'
 import { Predecoder } from './predecode.ts'

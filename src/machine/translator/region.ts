@@ -2,7 +2,8 @@
  * A region: the blocks that can be reached from an entry within a page, as one function (chain.ts has the signature).
  *
  * At its entry it loads the registers that it uses into local variables, at its ways out it stores those that it
- * changes. A block takes its steps at its start; if there are fewer left the region is left before it.
+ * changes. A block takes its steps at its start. Whether enough are left is looked at now and then, for all that may come
+ * before the next look; if not, the region is left there.
  *
  *     resync   to the hart's pc, by the slow way        chain   to the pc in `target`, maybe into another region
  *     short    to the pc in `target`, in the interpreter
@@ -64,6 +65,8 @@ class RegionEmitter {
   readonly #graph: FlowGraph
   readonly #blocks: ReadonlyMap<number, Block>
   readonly #returns: readonly number[]
+  /** Blocks that are not begun with fewer steps than these. */
+  readonly #needed: ReadonlyMap<number, number>
   readonly #registers: RegisterUse
   readonly #v: RegionVariables
   /** Where a branch to a block goes that has been opened: the start of a loop, or the end of what precedes it. */
@@ -77,6 +80,7 @@ class RegionEmitter {
     this.#graph = graph
     this.#blocks = blocks
     this.#returns = returns
+    this.#needed = stepsNeeded(graph, blocks)
     this.#registers = registersOf(graph.nodes.flatMap((start) => blocks.get(start)!.instructions))
     this.#v = declareVariables(f, this.#registers)
   }
@@ -133,10 +137,13 @@ class RegionEmitter {
     const { steps, target, page } = this.#v
     this.#emitWayIn(block.start)
     const length = block.instructions.length
-    f.ifUnlikely(i32.lt_u(steps, length), () => {
-      f.set(target, i64.add(page, block.start))
-      f.br(this.#exits!.short)
-    })
+    const needed = this.#needed.get(block.start)
+    if (needed !== undefined) {
+      f.ifUnlikely(i32.lt_s(steps, needed), () => {
+        f.set(target, i64.add(page, block.start))
+        f.br(this.#exits!.short)
+      })
+    }
     f.set(steps, i32.sub(steps, length))
     for (const [index, instruction] of block.instructions.entries()) {
       this.#emitInstruction(block, instruction, length - 1 - index)
@@ -215,6 +222,28 @@ class RegionEmitter {
     for (const number of x) yield [CURRENT_REGISTERS + HART_X + number * 8, this.#v.x[number]!]
     for (const number of f) yield [CURRENT_REGISTERS + HART_F + number * 8, this.#v.f[number]!]
   }
+}
+
+/** More steps than these are not asked for at once: at the end of a slice they are the interpreter's. */
+const STEPS_NEEDED_MAX = 64
+
+/**
+ * Where to look at the steps left: at the entry and at heads of loops, for all that can be executed from there to the next
+ * such place; and behind what would be too much at once.
+ */
+function stepsNeeded(graph: FlowGraph, blocks: ReadonlyMap<number, Block>): Map<number, number> {
+  const needed = new Map<number, number>()
+  const checked = new Set(graph.nodes.filter((start, index) => index === 0 || graph.isLoopHead(start)))
+  for (const start of graph.nodes.toReversed()) {
+    const { length } = blocks.get(start)!.instructions
+    const next = graph.nextOf(start).filter((to) => !graph.isBack(start, to))
+    const behind = next.filter((to) => !checked.has(to)).map((to) => needed.get(to)!)
+    const whole = length + Math.max(0, ...behind)
+    if (whole > STEPS_NEEDED_MAX) for (const to of next) checked.add(to)
+    needed.set(start, whole > STEPS_NEEDED_MAX ? length : whole)
+  }
+  for (const start of graph.nodes) if (!checked.has(start)) needed.delete(start)
+  return needed
 }
 
 interface RegisterSets {

@@ -13,6 +13,7 @@
 export interface FlowGraph {
   /** In reverse postorder. */
   readonly nodes: readonly number[]
+  nextOf(from: number): readonly number[]
   hasEdge(from: number, to: number): boolean
   /** Whether an edge, which is in the graph, goes back to a loop's head. */
   isBack(from: number, to: number): boolean
@@ -110,6 +111,10 @@ class Graph implements FlowGraph {
     for (let index = order.length - 1; index > 0; index--) {
       if (this.#forwardEdges[index]! > 1) this.#merges[dominators[index]!]!.push(order[index]!)
     }
+  }
+
+  nextOf(from: number): readonly number[] {
+    return this.#next(from)
   }
 
   hasEdge(from: number, to: number): boolean {
