@@ -7,6 +7,7 @@ import { call, type FunctionBuilder, type Label, type Local } from '../../wasm/f
 import type { AccessBytes, Emitter, MeaningFunctions } from '../emitter.ts'
 import { hart32, hart64, setHart64, setMachine32 } from '../fields.ts'
 import { BANK_WRITE, MSTATUS } from '../layout.ts'
+import { meanings } from '../meaning/meanings.ts'
 import { STATUS } from '../memory.ts'
 import {
   type AccessContext,
@@ -64,29 +65,30 @@ export class FilledOperands implements Emitter {
   readonly functions: MeaningFunctions
   readonly #v: RegionVariables
   readonly #linkage: Linkage
-  readonly #paths: RegionPaths
-  readonly #instruction: PlacedInstruction
-  /** How many instructions of the block, whose steps are taken at its start, come behind this one. */
-  readonly #behind: number
   readonly #access: AccessContext
+  #paths!: RegionPaths
+  #instruction!: PlacedInstruction
+  #behind = 0
 
   constructor(
     f: FunctionBuilder,
     v: RegionVariables,
     { linkage, pageFlags }: { readonly linkage: Linkage; readonly pageFlags: number },
-    paths: RegionPaths,
-    instruction: PlacedInstruction,
-    behind: number,
   ) {
     this.f = f
     this.#v = v
     this.hart = v.hart
     this.functions = linkage.functions
     this.#linkage = linkage
-    this.#paths = paths
+    this.#access = this.#accessContext(pageFlags)
+  }
+
+  /** Emits an instruction; `behind` is how many of the block, whose steps are taken at its start, come behind it. */
+  emit(instruction: PlacedInstruction, behind: number, paths: RegionPaths): void {
     this.#instruction = instruction
     this.#behind = behind
-    this.#access = this.#accessContext(pageFlags)
+    this.#paths = paths
+    meanings[instruction.op]!(this)
   }
 
   x1(): I64 {

@@ -15,7 +15,6 @@ import type { Callee, FunctionBuilder, Label, Local } from '../../wasm/function.
 import type { ModuleBuilder } from '../../wasm/module.ts'
 import { hart32, setHart64, setMachine32 } from '../fields.ts'
 import { CURRENT_REGISTERS, HART_F, HART_X, PAGE_BYTES } from '../layout.ts'
-import { meanings } from '../meaning/meanings.ts'
 import { type Block, type Flow, type PlacedInstruction, successors } from './control_flow.ts'
 import { FilledOperands, type RegionVariables } from './filled_operands.ts'
 import type { Linkage } from './linkage.ts'
@@ -69,6 +68,7 @@ class RegionEmitter {
   readonly #needed: ReadonlyMap<number, number>
   readonly #registers: RegisterUse
   readonly #v: RegionVariables
+  readonly #operands: FilledOperands
   /** Where a branch to a block goes that has been opened: the start of a loop, or the end of what precedes it. */
   readonly #heads = new Map<number, Label>()
   readonly #merges = new Map<number, Label>()
@@ -83,6 +83,7 @@ class RegionEmitter {
     this.#needed = stepsNeeded(graph, blocks)
     this.#registers = registersOf(graph.nodes.flatMap((start) => blocks.get(start)!.instructions))
     this.#v = declareVariables(f, this.#registers)
+    this.#operands = new FilledOperands(f, this.#v, parts)
   }
 
   emit(): void {
@@ -177,7 +178,7 @@ class RegionEmitter {
     }
     const goTo = (target: Local<'i64'>): void => this.#goToAddress(block, target)
     const paths = { taken, goTo, resync: this.#exits!.resync }
-    meanings[instruction.op]!(new FilledOperands(this.#f, this.#v, this.#parts, paths, instruction, behind))
+    this.#operands.emit(instruction, behind, paths)
   }
 
   /** What comes behind the last instruction; jumps have left by themselves. */

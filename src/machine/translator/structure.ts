@@ -32,41 +32,52 @@ export interface HeadPath {
   readonly below: readonly number[]
 }
 
-type Next = (from: number) => readonly number[]
+/** Where edges go from each node. */
+type Edges = Map<number, readonly number[]>
 
 /** Builds the graph of all that can be reached from `entry`; `successorsOf` may name what is no node. */
 export function buildFlowGraph(
   entry: number,
   isNode: (name: number) => boolean,
-  successorsOf: Next,
+  successorsOf: (name: number) => readonly number[],
 ): FlowGraph {
-  const next = reducible(entry, (from) => successorsOf(from).filter(isNode))
-  const paths = headPaths(new Graph(entry, next))
-  const withWaysIn: Next = (from) => {
-    const heads = paths.get(from)
-    return heads === undefined ? next(from) : [...new Set([...next(from), ...heads.map(({ head }) => head)])]
+  const edges = findEdges(entry, (from) => successorsOf(from).filter(isNode))
+  makeReducible(entry, edges)
+  const paths = headPaths(new Graph(entry, edges))
+  for (const [from, heads] of paths) {
+    edges.set(from, [...new Set([...edges.get(from)!, ...heads.map(({ head }) => head)])])
   }
-  return new Graph(entry, withWaysIn, paths)
+  return new Graph(entry, edges, paths)
+}
+
+function findEdges(entry: number, next: (from: number) => readonly number[]): Edges {
+  const edges: Edges = new Map()
+  const found = [entry]
+  for (const from of found) {
+    if (edges.has(from)) continue
+    const list = next(from)
+    edges.set(from, list)
+    found.push(...list)
+  }
+  return edges
 }
 
 /** Takes out the edges that would enter a loop in its middle. */
-function reducible(entry: number, all: Next): Next {
-  const removed = new Set<string>()
-  const key = (from: number, to: number): string => `${from} ${to}`
-  const next: Next = (from) => all(from).filter((to) => !removed.has(key(from, to)))
+function makeReducible(entry: number, edges: Edges): void {
   for (let isChanged = true; isChanged; ) {
     isChanged = false
-    const { order, place, dominators } = inOrder(entry, next)
+    const { order, place, dominators } = inOrder(entry, edges)
     for (const [index, from] of order.entries()) {
-      for (const to of next(from)) {
+      const list = edges.get(from)!
+      const kept = list.filter((to) => {
         const target = place.get(to)!
-        if (target > index || dominates(dominators, target, index)) continue
-        removed.add(key(from, to))
-        isChanged = true
-      }
+        return target > index || dominates(dominators, target, index)
+      })
+      if (kept.length === list.length) continue
+      edges.set(from, kept)
+      isChanged = true
     }
   }
-  return next
 }
 
 function headPaths(graph: Graph): Map<number, HeadPath[]> {
@@ -85,24 +96,24 @@ class Graph implements FlowGraph {
   readonly nodes: readonly number[]
   readonly #place: ReadonlyMap<number, number>
   readonly #dominators: readonly number[]
-  readonly #next: Next
+  readonly #edges: Edges
   readonly #paths: ReadonlyMap<number, readonly HeadPath[]>
   readonly #forwardEdges: number[]
   readonly #isHead: boolean[]
   readonly #merges: number[][]
 
-  constructor(entry: number, next: Next, paths: ReadonlyMap<number, readonly HeadPath[]> = new Map()) {
-    const { order, place, dominators } = inOrder(entry, next)
+  constructor(entry: number, edges: Edges, paths: ReadonlyMap<number, readonly HeadPath[]> = new Map()) {
+    const { order, place, dominators } = inOrder(entry, edges)
     this.nodes = order
     this.#place = place
     this.#dominators = dominators
-    this.#next = next
+    this.#edges = edges
     this.#paths = paths
     this.#forwardEdges = order.map(() => 0)
     this.#isHead = order.map(() => false)
     this.#merges = order.map(() => [])
     for (const from of order) {
-      for (const to of next(from)) {
+      for (const to of edges.get(from)!) {
         const index = place.get(to)!
         if (this.isBack(from, to)) this.#isHead[index] = true
         else this.#forwardEdges[index]!++
@@ -114,11 +125,11 @@ class Graph implements FlowGraph {
   }
 
   nextOf(from: number): readonly number[] {
-    return this.#next(from)
+    return this.#edges.get(from)!
   }
 
   hasEdge(from: number, to: number): boolean {
-    return this.#place.has(to) && this.#next(from).includes(to)
+    return this.#edges.get(from)!.includes(to)
   }
 
   isBack(from: number, to: number): boolean {
@@ -157,17 +168,17 @@ interface Ordered {
   readonly dominators: readonly number[]
 }
 
-function inOrder(entry: number, next: Next): Ordered {
-  const order = reversePostorder(entry, next)
+function inOrder(entry: number, edges: Edges): Ordered {
+  const order = reversePostorder(entry, edges)
   const place = new Map(order.map((name, index) => [name, index]))
-  return { order, place, dominators: immediateDominators(order, place, next) }
+  return { order, place, dominators: immediateDominators(order, place, edges) }
 }
 
-function reversePostorder(entry: number, next: Next): number[] {
+function reversePostorder(entry: number, edges: Edges): number[] {
   const seen = new Set([entry])
   const order: number[] = []
   const path: { readonly name: number; readonly left: number[] }[] = [
-    { name: entry, left: [...next(entry)].reverse() },
+    { name: entry, left: edges.get(entry)!.toReversed() },
   ]
   for (let top = path.at(-1); top !== undefined; top = path.at(-1)) {
     const to = top.left.pop()
@@ -176,7 +187,7 @@ function reversePostorder(entry: number, next: Next): number[] {
       path.pop()
     } else if (!seen.has(to)) {
       seen.add(to)
-      path.push({ name: to, left: [...next(to)].reverse() })
+      path.push({ name: to, left: edges.get(to)!.toReversed() })
     }
   }
   return order.reverse()
@@ -186,11 +197,11 @@ function reversePostorder(entry: number, next: Next): number[] {
 function immediateDominators(
   order: readonly number[],
   place: ReadonlyMap<number, number>,
-  next: Next,
+  edges: Edges,
 ): number[] {
   const before: number[][] = order.map(() => [])
   for (const [index, from] of order.entries())
-    for (const to of next(from)) before[place.get(to)!]!.push(index)
+    for (const to of edges.get(from)!) before[place.get(to)!]!.push(index)
   const dominator: number[] = order.map((_, index) => (index === 0 ? 0 : -1))
   const meet = (one: number, other: number): number => {
     let [left, right] = [one, other]

@@ -182,6 +182,8 @@ export class Translator {
   }
 
   #request(place: Place): void {
+    // Nothing is evicted so far: what is not translated by now is interpreted.
+    if (this.#numbers >= REGIONS_MAX && this.#free.length === 0) return
     const isSame = (one: Place): boolean => one.page === place.page && one.inPage === place.inPage
     if (!this.#requests.some(isSame)) this.#requests.push(place)
   }
