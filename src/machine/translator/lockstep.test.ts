@@ -86,8 +86,9 @@ test('regions of pages that lose their place sleep, and are entered again if the
      mv s5, s0; mv s6, s1
   page:
      jalr ra, 0(s5); jalr ra, 0(s5); add s5, s5, s2; addi s6, s6, -1; bnez s6, page
-     li s3, 0x00250513; li t0, 0xa000; add t0, t0, s0
-     sw s3, 0(t0)                             # what slept is not what it was
+     li t0, 0x100000; add s3, s3, t0; mv s5, s0; li s6, 100
+  change:                                     # of pages that sleep: addi a0, a0, 2 and so on
+     sw s3, 0(s5); add s5, s5, s2; addi s6, s6, -1; bnez s6, change
      addi s7, s7, -1; bnez s7, round`,
     50_021n,
     64 << 20,
