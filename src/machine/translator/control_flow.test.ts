@@ -46,6 +46,21 @@ test('a call within the page is followed, and its return comes back behind it', 
   assert.deepEqual(flow.blocks.get(8)!.end, { kind: 'indirect', isReturn: true })
 })
 
+test('a far call within the page is followed as well', () => {
+  const flow = flowOf(`
+      auipc ra, 0
+      jalr ra, 12(ra)
+      j .
+      addi a0, a0, 1
+      ret`)
+  assert.deepEqual(flow.blocks.get(0)!.end, { kind: 'jump', target: 12 })
+  assert.deepEqual(flow.returns, [8])
+  const far = flowOf('auipc t0, 0x7ffff\njalr ra, 2047(t0)').blocks.get(0)!
+  assert.deepEqual(far.end, { kind: 'jump', target: 0x7fff_f7fe })
+  const near = flowOf('auipc zero, 1\njalr zero, 0(zero)').blocks.get(0)!
+  assert.equal(near.end.kind, 'indirect')
+})
+
 test('an indirect jump that is no return ends the region', () => {
   assert.deepEqual(flowOf('jr a0').blocks.get(0)!.end, { kind: 'indirect', isReturn: false })
   assert.deepEqual(flowOf('jalr ra, 0(ra)').blocks.get(0)!.end, { kind: 'indirect', isReturn: false })

@@ -55,6 +55,7 @@ const untranslated = instructions.map(
 )
 const isBranch = instructions.map(({ format }) => format === 'B')
 const isJump = instructions.map(({ name }) => name === 'jal')
+const isAuipc = instructions.map(({ name }) => name === 'auipc')
 const isIndirect = instructions.map(({ name }) => name === 'jalr')
 
 const isInPage = (offset: number): boolean => offset >= 0 && offset < PAGE_BYTES
@@ -98,8 +99,8 @@ class CodeReader {
         return { start, instructions: list, end: { kind: 'fall', next: at } }
       const instruction = this.#found.get(at)
       if (instruction === undefined) return { start, instructions: list, end: { kind: 'leave', at } }
+      const end = endOf(instruction, list.at(-1))
       list.push(instruction)
-      const end = endOf(instruction)
       if (end !== undefined) return { start, instructions: list, end }
       at += instruction.length
     }
@@ -107,11 +108,13 @@ class CodeReader {
 
   /** Decodes from `start` to where the flow divides or ends; returns where it goes on. */
   #follow(start: number): readonly number[] {
+    let previous: PlacedInstruction | undefined
     for (let at = start; !this.#found.has(at); ) {
       const instruction = this.#found.size < INSTRUCTIONS_MAX ? this.#decode(at) : undefined
       if (instruction === undefined) return []
       this.#found.set(at, instruction)
-      const end = endOf(instruction)
+      const end = endOf(instruction, previous)
+      previous = instruction
       if (end === undefined) at += instruction.length
       else if (end.kind === 'branch') return [end.next, end.taken].filter(isInPage)
       else return end.kind === 'jump' ? this.#jump(instruction, end.target) : []
@@ -138,10 +141,19 @@ class CodeReader {
   }
 }
 
-/** How an instruction ends its block; undefined if it does not. */
-function endOf({ op, offset, length, imm, rd, rs1 }: PlacedInstruction): BlockEnd | undefined {
+/** How an instruction ends its block, given the one before it there; undefined if it does not. */
+function endOf(
+  instruction: PlacedInstruction,
+  previous: PlacedInstruction | undefined,
+): BlockEnd | undefined {
+  const { op, offset, length, imm, rd, rs1 } = instruction
   if (isBranch[op]) return { kind: 'branch', taken: offset + imm, next: offset + length }
   if (isJump[op]) return { kind: 'jump', target: offset + imm }
+  // The two halves of a far call or jump.
+  if (isIndirect[op] && rs1 !== 0 && previous?.rd === rs1 && isAuipc[previous.op]) {
+    const target = previous.offset + previous.imm + imm
+    return { kind: 'jump', target: target - Math.abs(target % 2) }
+  }
   return isIndirect[op] ? { kind: 'indirect', isReturn: rd === 0 && rs1 === RA && imm === 0 } : undefined
 }
 

@@ -202,9 +202,10 @@ class RegionEmitter {
     this.#tree(to)
   }
 
-  /** To an address that is only known now: of a return, most likely behind a call of this region. */
+  /** To an address in a register: of a far jump, which is known, or of a return, most likely behind a call of this region. */
   #goToAddress({ start, end }: Block, target: Local<'i64'>): void {
     const f = this.#f
+    if (end.kind === 'jump') return this.#goTo(start, end.target)
     const isReturn = end.kind === 'indirect' && end.isReturn
     for (const place of isReturn ? this.#returns : []) {
       if (!this.#graph.hasEdge(start, place)) continue
