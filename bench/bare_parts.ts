@@ -8,6 +8,7 @@ import { readElf } from '../src/board/elf.ts'
 import { nodeEngine } from '../src/host/engine.ts'
 import { BatchDecoder, BatchEncoder } from '../src/log/batch.ts'
 import type { NewRecord } from '../src/log/record.ts'
+import type { Translation } from '../src/machine/machine_options.ts'
 import { bareElf } from '../test/bare_elf.ts'
 import { root } from '../tools/runtime.ts'
 import type { BenchOptions } from './guest_parts.ts'
@@ -85,36 +86,46 @@ const QEMU_LONG_THOUSANDS = 31_000
 export function measureBare(options: BenchOptions): Figure[] {
   const folder = mkdtempSync(join(tmpdir(), 'bench-bare-'))
   try {
-    return LOOPS.map((loop) => {
+    return LOOPS.flatMap((loop) => {
       options.say(`bare loop: ${loop.name}`)
-      const [ours, qemu] = measureLoop(loop, folder, options)
-      return figure({ part: 'bare', name: loop.name, unit: 'M steps/s', isRate: true }, ours, { qemu })
+      const { interpreted, translated, qemu } = measureLoop(loop, folder, options)
+      const of = (name: string, samples: number[]): Figure =>
+        figure({ part: 'bare', name, unit: 'M steps/s', isRate: true }, samples, { qemu })
+      return [of(loop.name, interpreted), of(`${loop.name}, translated`, translated)]
     })
   } finally {
     rmSync(folder, { recursive: true })
   }
 }
 
-function measureLoop(loop: Loop, folder: string, { repeat, withQemu }: BenchOptions): [number[], number[]] {
+/** Samples of a loop: M steps/s. */
+type LoopSamples = Record<'interpreted' | 'translated' | 'qemu', number[]>
+
+function measureLoop(loop: Loop, folder: string, { repeat, withQemu }: BenchOptions): LoopSamples {
   const elf = readElf(loopElf(loop, ENDLESS_THOUSANDS), loop.name)
-  const computer = new BareComputer({
-    ...{ engine: nodeEngine, elf, name: loop.name, ramBytes: RAM_BYTES },
-    print: () => {},
-  })
-  computer.run(WARM_UP_STEPS)
+  const computerWith = (translation: Translation): BareComputer => {
+    const parts = { engine: nodeEngine, elf, name: loop.name, ramBytes: RAM_BYTES, translation }
+    const computer = new BareComputer({ ...parts, print: () => {} })
+    computer.run(WARM_UP_STEPS)
+    return computer
+  }
+  const computers = { interpreted: computerWith('off'), translated: computerWith('hot') }
   const paths = [QEMU_SHORT_THOUSANDS, QEMU_LONG_THOUSANDS].map((thousands) => {
     const path = join(folder, `${thousands}.elf`)
     writeFileSync(path, loopElf(loop, thousands))
     return path
   }) as [string, string]
   const longSteps = withQemu ? stepsPerRound(loop) * (QEMU_LONG_THOUSANDS - QEMU_SHORT_THOUSANDS) * 1000 : 0
-  const [ours, qemu]: [number[], number[]] = [[], []]
+  const samples: LoopSamples = { interpreted: [], translated: [], qemu: [] }
   for (let round = 0; round < repeat; round++) {
-    const seconds = secondsOf(() => void computer.run(computer.machine.position + MEASURED_STEPS))
-    ours.push(Number(MEASURED_STEPS) / seconds / 1e6)
-    if (withQemu) qemu.push(longSteps / (qemuSeconds(paths[1]) - qemuSeconds(paths[0])) / 1e6)
+    for (const tier of ['interpreted', 'translated'] as const) {
+      const computer = computers[tier]
+      const seconds = secondsOf(() => void computer.run(computer.machine.position + MEASURED_STEPS))
+      samples[tier].push(Number(MEASURED_STEPS) / seconds / 1e6)
+    }
+    if (withQemu) samples.qemu.push(longSteps / (qemuSeconds(paths[1]) - qemuSeconds(paths[0])) / 1e6)
   }
-  return [ours, qemu]
+  return samples
 }
 
 /** Steps of one round of a loop, on average. */

@@ -154,6 +154,10 @@ describe('a recorded boot with network, keys and disk', { skip }, () => {
     assertEqual(await again({}), context)
   })
 
+  it('replays translated as it was interpreted', async (context) => {
+    assertEqual(await again({ translation: 'hot' }), context)
+  })
+
   it('replays from a snapshot taken in its middle', async (context) => {
     assertEqual(await again({ from: snapshot }), context)
   })

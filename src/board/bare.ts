@@ -9,6 +9,7 @@ import { Plic } from '../devices/plic.ts'
 import { Syscon } from '../devices/syscon.ts'
 import { Uart16550 } from '../devices/uart16550.ts'
 import { type Engine, LINE, Machine } from '../machine/machine.ts'
+import type { Translation } from '../machine/machine_options.ts'
 import { type ElfFile, loadSegments, symbolAddress } from './elf.ts'
 import { Htif } from './htif.ts'
 import { CLINT, PLIC, PLIC_SOURCES, RAM_ADDRESS, SYSCON, UART } from './memory_map.ts'
@@ -20,6 +21,8 @@ export interface BareOptions {
   readonly name: string
   readonly ramBytes: number
   readonly harts?: number
+  /** Which code is translated; none by default. */
+  readonly translation?: Translation
   /** What the program prints, through HTIF or the UART. */
   readonly print: (bytes: Uint8Array) => void
 }
@@ -40,6 +43,7 @@ export class BareComputer {
     this.#print = options.print
     this.machine = new Machine({
       engine: options.engine,
+      translation: options.translation ?? 'off',
       harts: options.harts ?? 1,
       ramBytes: options.ramBytes,
       devices: (machine) => this.#devices(machine, options.harts ?? 1),

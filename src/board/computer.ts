@@ -26,6 +26,7 @@ import type { CompletionStatus, ControlOperation } from '../log/record.ts'
 import type { Mapping } from '../machine/bus.ts'
 import type { ClockEvent } from '../machine/guest_time.ts'
 import { type Engine, LINE, Machine, type Stop } from '../machine/machine.ts'
+import type { Translation } from '../machine/machine_options.ts'
 import { type BootFiles, loadBootImage } from './boot_image.ts'
 import {
   CLINT,
@@ -65,6 +66,8 @@ export interface ComputerSpecification {
 export interface ComputerOptions {
   readonly engine: Engine
   readonly specification: ComputerSpecification
+  /** Which code is translated; none by default. No part of the specification: copies may differ in it. */
+  readonly translation?: Translation
   /** The kernel and initial RAM disk; asked for at every (re)start of the guest, and the same each time. */
   readonly bootFiles: () => BootFiles
 }
@@ -141,6 +144,7 @@ export class Computer {
     let sbi: Sbi | undefined
     this.machine = new Machine({
       engine: options.engine,
+      translation: options.translation ?? 'off',
       harts,
       ramBytes,
       devices: (machine) => this.#devices(machine),

@@ -48,6 +48,7 @@ export interface BootCommandOptions {
   readonly save?: string
   readonly load?: string
   readonly build?: true
+  readonly translate?: true
 }
 
 export function define(command: Command): void {
@@ -64,6 +65,7 @@ export function define(command: Command): void {
     .option('--report <FILE.json>', 'write there how the run ended, its speed and its digest')
     .option('--save <FILE>', 'write a snapshot when the machine is left')
     .option('--load <FILE>', 'start from a snapshot')
+    .option('--translate', 'translate hot code to WebAssembly (so far only if asked for)')
     .option('--build', 'build the image first if there is none of this name')
     .addHelpText('after', HELP)
     .action(async (image: string, options: BootCommandOptions) => {

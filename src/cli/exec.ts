@@ -12,6 +12,7 @@ interface ExecOptions {
   readonly maxInstructions?: bigint
   readonly signature?: string
   readonly report?: string
+  readonly translate?: true
 }
 
 const MEMORY_DEFAULT = '128M'
@@ -50,6 +51,7 @@ export function define(command: Command): void {
     )
     .option('--harts <N>', 'number of harts', parseHarts, 1)
     .option('--signature <FILE>', 'write the memory from begin_signature to end_signature there')
+    .option('--translate', 'translate hot code to WebAssembly (so far only if asked for)')
     .option('--report <FILE.json>', 'write there how the run ended, its speed and its digest')
     .addHelpText('after', HELP)
     .action(exec)
@@ -73,6 +75,7 @@ async function exec(path: string, options: ExecOptions): Promise<void> {
     stepsMax: options.maxInstructions,
     signaturePath: options.signature,
     reportPath: options.report,
+    translates: options.translate === true,
     print: (bytes) => output.write(bytes),
     isInterrupted: () => {
       output.flush()

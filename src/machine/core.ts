@@ -4,6 +4,7 @@
  * Its imports are two memories (harts and tables; guest RAM) and what it asks the environment for: MMIO, PMP,
  * decoding, and telling about stores to pages the host watches.
  */
+import type { EngineTable } from '../wasm/engine.ts'
 import { type I32, i32, i64 } from '../wasm/expression.ts'
 import { type Callee, call } from '../wasm/function.ts'
 import { ModuleBuilder } from '../wasm/module.ts'
@@ -12,9 +13,11 @@ import { buildCsrAccess, type FlagsAccess } from './csr.ts'
 import { buildFloat } from './float/float.ts'
 import { buildHashPage } from './hash.ts'
 import { buildInterpreter } from './interpreter.ts'
-import type { Layout } from './layout.ts'
+import { type Layout, REGIONS_MAX } from './layout.ts'
 import { buildDecodeStraddle, buildSlowMemory } from './memory.ts'
 import { buildTranslate } from './translate.ts'
+import { buildChain, regionSignature } from './translator/chain.ts'
+import { exportLinkage, type Linkage } from './translator/linkage.ts'
 import { buildRaiseIllegal, buildTraps } from './trap.ts'
 import { buildWatch } from './watch.ts'
 
@@ -30,6 +33,11 @@ export interface CoreImports {
   decodeInto(entry: number, word: number): void
   /** A store to a page with PAGE_HOST at this offset in RAM has taken place. */
   hostStore(offset: number, size: number): void
+  /** Drops the regions that have any of these bytes of a page in them. */
+  dropRegions(page: number, inPage: number, size: number): void
+  /** A page's predecoded code is given up, or it has got a place for some. */
+  sleepRegions(page: number): void
+  wakeRegions(page: number): void
 }
 
 /** What the core module offers. */
@@ -44,12 +52,16 @@ export interface CoreExports {
   hashPage(page: number): bigint
   /** translate(hart, va, access, size) -> TRANSLATED, for debuggers. */
   translate(hart: number, va: bigint, access: number, size: number): number
+  /** The functions of all regions, by their numbers. */
+  readonly regions: EngineTable
 }
 
 export interface CoreModule {
   readonly bytes: Uint8Array<ArrayBuffer>
   /** CSR numbers in the order of the CSR table. */
   readonly csrNumbers: readonly number[]
+  /** What translated code calls. */
+  readonly linkage: Linkage
 }
 
 interface Environment {
@@ -60,6 +72,9 @@ interface Environment {
   readonly decodeRun: Callee
   readonly decodeInto: Callee
   readonly hostStore: Callee
+  readonly dropRegions: Callee
+  readonly sleepRegions: Callee
+  readonly wakeRegions: Callee
 }
 
 /** Sizes of the two memories, in WebAssembly pages. */
@@ -87,7 +102,7 @@ function emitCore(layout: Layout, memories: CoreMemories): CoreModule {
     write: (f, _hart, value) => f.setGlobal(fflags, value),
   }
   const float = buildFloat(module, fflags, { inexactAlready: (): I32 => i32.and(fflags, 1) })
-  const watch = buildWatch(module, layout, env.hostStore)
+  const watch = buildWatch(module, layout, env)
   const banks = buildBanks(module, layout)
   const traps = buildTraps(module, banks.update)
   const translate = buildTranslate(module, watch, env.pmp)
@@ -108,15 +123,24 @@ function emitCore(layout: Layout, memories: CoreMemories): CoreModule {
     ...{ csrAccess: csr.access, mret: traps.mret, sret: traps.sret, float },
     mulHigh: buildMulHigh(module),
   }
+  const regions = module.emptyTable(REGIONS_MAX)
+  module.exportTable(regions, 'regions')
+  const linkage = {
+    ...{ memory: { load: memory.load, store: memory.store, atomic: memory.atomic } },
+    ...{ afterStore: watch.afterStore, raise: traps.raise, raiseIllegal, functions },
+    chain: buildChain(module, regions),
+  }
+  exportLinkage(module, linkage)
   const run = buildInterpreter(module, {
-    ...{ layout, memory, watch, traps, functions, raiseIllegal, decodeStraddle, fflags },
+    ...{ layout, memory, watch, traps, functions, raiseIllegal, decodeStraddle, fflags, regions },
+    regionType: regionSignature(module),
     ...{ updateBanks: banks.update, decodeRun: env.decodeRun },
   })
   const exported = [run, banks.update, banks.flushHart, watch.flushAll, watch.flushWrites, watch.watchPage]
   for (const callee of [...exported, watch.afterStore, translate, buildHashPage(module)]) {
     module.exportFunction(callee)
   }
-  return { bytes: module.build(), csrNumbers: csr.numbers }
+  return { bytes: module.build(), csrNumbers: csr.numbers, linkage }
 }
 
 function importEnvironment(module: ModuleBuilder, { tablePages, ramPages }: CoreMemories): Environment {
@@ -134,6 +158,9 @@ function importEnvironment(module: ModuleBuilder, { tablePages, ramPages }: Core
     decodeRun: imported('decodeRun', ['i32']),
     decodeInto: imported('decodeInto', ['i32', 'i32']),
     hostStore: imported('hostStore', ['i32', 'i32']),
+    dropRegions: imported('dropRegions', ['i32', 'i32', 'i32']),
+    sleepRegions: imported('sleepRegions', ['i32']),
+    wakeRegions: imported('wakeRegions', ['i32']),
   }
 }
 

@@ -13,7 +13,15 @@ import { fusedSequences } from './fused_sequences.ts'
 import { handlerShares, SHARES_TOTAL } from './handler_shares.ts'
 
 /** Handlers that are no instructions. Memory of zeros is not decoded yet. */
-export const HANDLER = { undecoded: 0, pageEnd: 1, straddle: 2, illegal: 3, nop4: 4, nop2: 5 } as const
+export const HANDLER = {
+  undecoded: 0,
+  pageEnd: 1,
+  straddle: 2,
+  illegal: 3,
+  nop4: 4,
+  nop2: 5,
+  region: 6,
+} as const
 
 /** An instruction as a handler executes it. */
 export interface HandlerVariant {

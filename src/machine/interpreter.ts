@@ -17,7 +17,15 @@
  * The dispatch is a tree of comparisons that finds the frequent handlers, and a br_table for the others.
  */
 import { type I32, type I64, i32, i64 } from '../wasm/expression.ts'
-import { type Callee, call, type FunctionBuilder, type Global, type Label } from '../wasm/function.ts'
+import {
+  type Callee,
+  call,
+  callIndirect,
+  type FunctionBuilder,
+  type Global,
+  type Label,
+  type TableReference,
+} from '../wasm/function.ts'
 import type { ModuleBuilder } from '../wasm/module.ts'
 import { type DispatchTree, leavesOf } from './dispatch_tree.ts'
 import type { MeaningFunctions } from './emitter.ts'
@@ -38,6 +46,7 @@ import {
   FETCH_ENTRIES,
   HART_STRADDLE,
   type Layout,
+  MACHINE,
   REGISTER_BYTES,
 } from './layout.ts'
 import { meanings } from './meaning/meanings.ts'
@@ -62,6 +71,9 @@ export interface InterpreterParts {
   readonly decodeStraddle: Callee
   /** The running hart's fflags. */
   readonly fflags: Global<'i32'>
+  readonly regions: TableReference
+  /** The signature of a region (translator/chain.ts). */
+  readonly regionType: number
 }
 
 /** run(hart, steps) -> steps left; the reason is in machine.exit. */
@@ -175,6 +187,7 @@ function emitArrive(
   parts: InterpreterParts,
   { exit, resync, found }: { exit: Label; resync: Label; found: Label },
 ): void {
+  f.store('i64', 0, v.target, { offset: MACHINE.arrived })
   const index = i32.shl(i32.and(i32.wrap(i64.shr_u(v.target, 12)), FETCH_ENTRIES - 1), 4)
   f.set(v.slot, i32.add(hart32(v.hart, 'fetchBank'), index))
   f.set(v.base, i32.load(v.slot, { offset: BANK_FETCH + 8 }))
@@ -225,6 +238,10 @@ function emitHandlers(f: FunctionBuilder, v: Variables, parts: InterpreterParts,
     },
     nop4: skip(4),
     nop2: skip(2),
+    region: () => {
+      giveBack()
+      emitRegion(f, v, parts, labels)
+    },
   }
   // Sequences come first: they can go on with the handler of one of their instructions, whose block is still open then.
   const handlers = instructionHandlers.toSorted((one, other) => other.parts.length - one.parts.length)
@@ -288,4 +305,27 @@ function emitStraddle(f: FunctionBuilder, v: Variables, parts: InterpreterParts,
   f.set(v.delta, i64.sub(v.target, i64.extend_i32_u(i32.shr_u(v.entry, 2))))
   f.set(v.base, NO_SLOT)
   f.br(labels.dispatch)
+}
+
+/**
+ * Enters the region whose entry stands here. One that takes no step has too few left for its first block: then the
+ * instruction in whose place it stands is executed alone, from the hart's own place.
+ */
+function emitRegion(f: FunctionBuilder, v: Variables, parts: InterpreterParts, labels: Labels): void {
+  const number = i32.load(v.entry, { offset: 4 })
+  f.set(v.target, pcOf(v))
+  f.set(v.status, v.steps)
+  f.set(v.steps, callIndirect('i32', parts.regionType, parts.regions, number, v.hart, v.steps, v.target))
+  f.ifUnlikely(i32.eq(v.status, v.steps), () => {
+    const original = i64.load(i32.shl(number, 3), { offset: parts.layout.regionOriginals })
+    f.store('i64', v.hart, original, { offset: HART_STRADDLE })
+    f.set(v.entry, i32.add(v.hart, HART_STRADDLE))
+    f.set(v.delta, deltaOf(v))
+    f.set(v.base, NO_SLOT)
+    f.br(labels.dispatch)
+  })
+  setMachine32(f, 'translatedSteps', i32.add(machine32('translatedSteps'), i32.sub(v.status, v.steps)))
+  f.ifUnlikely(machine32('regionResync'), () => f.br(labels.resync))
+  f.set(v.target, hart64(v.hart, 'pc'))
+  f.br(labels.arrive)
 }

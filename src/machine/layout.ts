@@ -46,6 +46,9 @@ export const CODE_ENTRIES = PAGE_BYTES / 2 + 2
 export const CODE_SLOT_BYTES = CODE_ENTRIES * CODE_ENTRY_BYTES + 48
 export const CODE_SLOTS = 1024
 
+/** Translated regions that there can be at a time. */
+export const REGIONS_MAX = 16_384
+
 /** A page-table slot: which PTEs of a page cached translations came from, and what to do when one changes. */
 export const TABLE_SLOTS = 8192
 export const TABLE_SLOT_BYTES = 128
@@ -200,6 +203,8 @@ export const MACHINE = place(64, {
   timeBase: 'i64',
   timeRate: 'i64',
   timeCap: 'i64',
+  /** Where the running hart last came by a way that is not a jump within a page; for the profile. */
+  arrived: 'i64',
   /** Steps of the slice that are left, valid while WebAssembly calls out. */
   remaining: 'i32',
   /** Why the last slice ended (EXIT). */
@@ -221,6 +226,10 @@ export const MACHINE = place(64, {
   slowStores: 'i32',
   tableStores: 'i32',
   bankMisses: 'i32',
+  /** Steps taken in translated code, modulo 2^32; never visible to the guest. */
+  translatedSteps: 'i32',
+  /** 1: the region that came back wants the hart's pc to be looked at by the slow way. */
+  regionResync: 'i32',
 })
 /** Scratch for the PTE addresses of the walk in progress: 4 x i32. */
 export const MACHINE_WALK = 32
@@ -289,6 +298,10 @@ export interface Layout {
   readonly codeSlotPage: number
   /** u32 each: stores to the page since it was last decoded. */
   readonly codeSlotStores: number
+  /** u32 each: how many regions begin in the slot. */
+  readonly codeSlotRegions: number
+  /** i64 each: the predecoded instruction in whose place a region's entry stands. */
+  readonly regionOriginals: number
   readonly codeSlots: number
   readonly end: number
 }
@@ -317,6 +330,8 @@ export function layoutFor(harts: number, ramBytes: number): Layout {
     tableSlots: take(TABLE_SLOTS * TABLE_SLOT_BYTES),
     codeSlotPage: take(CODE_SLOTS * 4),
     codeSlotStores: take(CODE_SLOTS * 4),
+    codeSlotRegions: take(CODE_SLOTS * 4),
+    regionOriginals: take(REGIONS_MAX * 8),
     codeSlots: take(CODE_SLOTS * CODE_SLOT_BYTES),
     end: next,
   }

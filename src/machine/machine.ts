@@ -13,11 +13,11 @@ import { FormatError } from '../base/errors.ts'
 import { hash64 } from '../base/hash64.ts'
 import { StateReader, StateWriter } from '../base/state.ts'
 import { Bus } from './bus.ts'
+import { forgetPages, markSlotsFree } from './cached_pages.ts'
 import { buildCore, type CoreExports, type CoreImports } from './core.ts'
 import { type ClockEvent, GuestTime, TIMEBASE_HZ } from './guest_time.ts'
 import { Hart, TIMER_NEVER } from './hart.ts'
 import {
-  CODE_SLOTS,
   EXIT,
   HART_STATE,
   type Layout,
@@ -26,21 +26,19 @@ import {
   PAGE_HOST,
   RAM_BASE,
   RESERVATION_BYTES,
-  TABLE_SLOT,
-  TABLE_SLOT_BYTES,
-  TABLE_SLOTS,
 } from './layout.ts'
 import { checkOptions, type MachineOptions } from './machine_options.ts'
 import { Pmp } from './pmp.ts'
 import { Predecoder } from './predecode.ts'
 import { Ram } from './ram.ts'
+import { TIERS, Translator, type TranslatorCounts } from './translator/translator.ts'
 
 export type { Engine } from '../wasm/engine.ts'
 
 /** Steps of one turn when several harts share the machine. */
 export const TURN_STEPS = 20_000
 /** A slice's count of steps is a 31-bit number. */
-const SLICE_MAX = 1_000_000_000n
+const SLICE_MAX = 1_000_000_000
 const WASM_PAGE_BYTES = 65536
 
 /** A timer beyond those of the harts (the RTC's alarm): when it fires, in ticks, and what to do then. */
@@ -68,6 +66,7 @@ export class Machine {
   readonly bus: Bus
   readonly boardTimers: BoardTimer[] = []
   readonly #core: CoreExports
+  readonly #translator: Translator | undefined
   readonly #tables: ArrayBufferLike
   readonly #block: DataView
   readonly #pmps: readonly Pmp[]
@@ -94,6 +93,20 @@ export class Machine {
     const environment = { ...this.#imports(predecoder), tables, ram }
     const imports = environment as unknown as Record<string, typeof tables>
     this.#core = options.engine.instantiate(core.bytes, { environment: imports }) as unknown as CoreExports
+    const { translation = 'off' } = options
+    if (translation !== 'off') {
+      const memories = { tables, ram, tablePages, ramPages }
+      const { engine } = options
+      const parts = {
+        engine,
+        layout: this.layout,
+        core: this.#core,
+        linkage: core.linkage,
+        memories,
+        predecoder,
+      }
+      this.#translator = new Translator({ ...parts, tier: TIERS[translation] })
+    }
     for (const [i, number] of core.csrNumbers.entries()) {
       this.#block.setUint8(this.layout.csrIndex + number, i + 1)
     }
@@ -108,7 +121,7 @@ export class Machine {
     this.#setBlock('ramBytes', options.ramBytes)
     this.#setBlock('hartCount', options.harts)
     this.#setBlock('sbi', options.onSbiCall === undefined ? 0 : 1)
-    this.#markFree()
+    markSlotsFree(this.layout, this.#tables)
     this.#core.flushAll()
     this.bus = new Bus(options.devices?.(this) ?? [])
   }
@@ -205,6 +218,11 @@ export class Machine {
     this.#core.flushAll()
   }
 
+  /** What has been translated, for tuning. */
+  get translatorCounts(): TranslatorCounts | undefined {
+    return this.#translator?.counts
+  }
+
   /** Counters of the memory system, for tuning. */
   statistics(): { walks: number; slowStores: number; tableStores: number; bankMisses: number } {
     const get = (field: keyof typeof MACHINE): number => this.#block.getUint32(MACHINE[field], true)
@@ -297,6 +315,9 @@ export class Machine {
       decodeRun: (entry) => predecoder.decodeRun(entry),
       decodeInto: (entry, word) => void predecoder.decodeInto(entry, word),
       hostStore: (offset, size) => this.#options.onHostStore?.(offset >>> 0, size),
+      dropRegions: (page, inPage, size) => this.#translator?.drop(page, inPage, size),
+      sleepRegions: (page) => this.#translator?.sleep(page),
+      wakeRegions: (page) => this.#translator?.wake(page),
     }
   }
 
@@ -320,6 +341,7 @@ export class Machine {
     // A lone hart has no turns: how far it came in one slice must not become state.
     if (this.harts.length > 1) this.#turnLeft -= steps - left
     const exit = this.#block.getInt32(MACHINE.exit, true)
+    this.#translator?.onSlice(hart, steps - left)
     this.#onExit(hart, exit)
     this.#updateTimers()
     return exit
@@ -342,7 +364,8 @@ export class Machine {
   /** How far the current hart may run without a look at anything else. */
   #sliceSteps(limit: bigint): number {
     let steps = limit - this.#position
-    if (steps > SLICE_MAX) steps = SLICE_MAX
+    const longest = BigInt(this.#translator?.stepsMax ?? SLICE_MAX)
+    if (steps > longest) steps = longest
     if (this.harts.length > 1 && steps > BigInt(this.#turnLeft)) steps = BigInt(this.#turnLeft)
     for (const position of this.#timerPositions()) {
       const distance = position - this.#position
@@ -458,29 +481,9 @@ export class Machine {
 
   /** Back to a machine that has cached nothing. */
   #dropCaches(): void {
-    const { layout } = this
-    const flags = new Uint8Array(this.#tables, layout.pageFlags, layout.ramPages)
-    for (let page = 0; page < flags.length; page++)
-      if ((flags[page]! & ~PAGE_HOST) !== 0) flags[page]! &= PAGE_HOST
-    clear(new Uint32Array(this.#tables, layout.pageCodeSlot, layout.ramPages / 2))
-    clear(new Uint32Array(this.#tables, layout.pageTableSlot, layout.ramPages / 2))
-    clear(new Uint32Array(this.#tables, layout.pageWriteReference, layout.ramPages))
-    this.#markFree()
+    forgetPages(this.layout, this.#tables)
+    this.#translator?.forgetAll()
     this.#core.flushAll()
     for (const hart of this.harts) hart.forgetBanks()
   }
-
-  /** Marks every code slot and table slot as free; all that a new machine needs, whose tables are zeros. */
-  #markFree(): void {
-    const { layout } = this
-    new Uint8Array(this.#tables, layout.codeSlotPage, CODE_SLOTS * 4).fill(0xff)
-    for (let slot = 0; slot < TABLE_SLOTS; slot++) {
-      this.#block.setInt32(layout.tableSlots + slot * TABLE_SLOT_BYTES + TABLE_SLOT.page, -1, true)
-    }
-  }
-}
-
-/** Zeros what is not zero: what is only read takes no memory from the system. */
-function clear(words: Uint32Array): void {
-  for (let i = 0; i < words.length; i++) if (words[i] !== 0) words[i] = 0
 }

@@ -8,6 +8,9 @@ import type { Machine } from './machine.ts'
 
 const MIB = 1024 * 1024
 
+/** `hot`: code that takes much time. `eager`: whatever is met, for tests of the translator. */
+export type Translation = 'off' | 'hot' | 'eager'
+
 export interface MachineOptions {
   readonly engine: Engine
   readonly harts: number
@@ -17,6 +20,8 @@ export interface MachineOptions {
   readonly devices?: (machine: Machine) => readonly Mapping[]
   /** Answers an environment call of S-mode; without it, such calls trap to M-mode. */
   readonly onSbiCall?: (hart: Hart) => void
+  /** Which code is translated to WebAssembly; none by default. What the guest sees is the same. */
+  readonly translation?: Translation
   /** A store to a page watched by `watchHost` has taken place, at this offset in RAM. */
   readonly onHostStore?: (offset: number, size: number) => void
 }

@@ -6,7 +6,7 @@
 import { type I32, type I64, i32, i64, type Operand } from '../wasm/expression.ts'
 import { call, type FunctionBuilder, type Label, type Local } from '../wasm/function.ts'
 import type { AccessBytes, Emitter, MeaningFunctions } from './emitter.ts'
-import { hart32, hart64, setHart32, setHart64, setMachine32 } from './fields.ts'
+import { hart32, hart64, setHart64, setMachine32 } from './fields.ts'
 import type { HandlerVariant } from './handlers.ts'
 import type { InterpreterParts } from './interpreter.ts'
 import {
@@ -17,13 +17,20 @@ import {
   HART_F,
   HART_X,
   MSTATUS,
-  PAGE_WATCHED,
-  RESERVATION_BYTES,
-  TLB_ENTRIES,
 } from './layout.ts'
 import { STATUS } from './memory.ts'
+import {
+  type AccessContext,
+  extended,
+  hitOffset,
+  loadRam,
+  loadReserved,
+  lookUp,
+  misses,
+  modify,
+  storeConditional,
+} from './memory_access.ts'
 import { isPure } from './predecode.ts'
-import { ACCESS } from './translate.ts'
 
 /** The local variables of `run`. Shared by all handlers: each local of a loop is one more value to keep. */
 export interface Variables {
@@ -85,6 +92,7 @@ export class OpenOperands implements Emitter {
   readonly #length: 2 | 4
   readonly #isPure: boolean
   readonly #rs2Field: number
+  readonly #access: AccessContext
 
   constructor(
     f: FunctionBuilder,
@@ -101,6 +109,7 @@ export class OpenOperands implements Emitter {
     this.#labels = labels
     this.#length = length
     this.#isPure = isPure(instruction)
+    this.#access = this.#accessContext()
     this.#rs2Field = instruction.format === 'S' || instruction.format === 'B' ? A : RS2
   }
 
@@ -221,7 +230,7 @@ export class OpenOperands implements Emitter {
       this.#resyncIf(v.status)
       this.next()
     })
-    done(loadRam(this.#hitOffset(), bytes, signed))
+    done(loadRam(hitOffset(this.#access), bytes, signed))
   }
 
   store(bytes: AccessBytes, value: I64): void {
@@ -234,48 +243,19 @@ export class OpenOperands implements Emitter {
       this.#resyncIf(v.status)
       this.next()
     })
-    f.store('i64', this.#hitOffset(BANK_WRITE), value, { memory: 1 }, bytes * 8)
+    f.store('i64', hitOffset(this.#access, BANK_WRITE), value, { memory: 1 }, bytes * 8)
   }
 
   modify(bytes: 4 | 8, change: (old: I64) => I64, done: (old: I64) => void): void {
-    const { f } = this
-    const v = this.#v
-    this.#atomicOffset(bytes, ACCESS.store)
-    const old = this.scratch64(0, loadRam(v.offset, bytes, true))
-    f.store('i64', v.offset, change(old), { memory: 1 }, bytes * 8)
-    done(old)
-    this.#afterAtomicStore(bytes)
+    modify(this.#access, bytes, change, done)
   }
 
   loadReserved(bytes: 4 | 8): void {
-    const { f } = this
-    const v = this.#v
-    this.#atomicOffset(bytes, ACCESS.load)
-    setHart64(f, v.hart, 'reservation', reservationAt(v.offset))
-    setHart32(f, v.hart, 'reserved', 1)
-    this.setX(loadRam(v.offset, bytes, true))
+    loadReserved(this.#access, bytes)
   }
 
   storeConditional(bytes: 4 | 8, value: I64): void {
-    const { f } = this
-    const v = this.#v
-    const operand = this.scratch64(0, value)
-    this.#atomicOffset(bytes, ACCESS.store)
-    const isSame = i64.eq(hart64(v.hart, 'reservation'), reservationAt(v.offset))
-    const holds = i32.and(hart32(v.hart, 'reserved'), isSame)
-    f.if(
-      holds,
-      () => {
-        f.store('i64', v.offset, operand, { memory: 1 }, bytes * 8)
-        this.setX(i64.const(0))
-        setHart32(f, v.hart, 'reserved', 0)
-        this.#afterAtomicStore(bytes)
-      },
-      () => {
-        setHart32(f, v.hart, 'reserved', 0)
-        this.setX(i64.const(1))
-      },
-    )
+    storeConditional(this.#access, bytes, value)
   }
 
   requireFloat(changes: boolean): void {
@@ -308,9 +288,30 @@ export class OpenOperands implements Emitter {
     this.f.br(this.#labels.resync)
   }
 
+  /** Leaves by the slow way behind this instruction. */
+  leaveBehind(): void {
+    setHart64(this.f, this.hart, 'pc', this.nextPc())
+    this.leave()
+  }
+
   expose(): void {
     setHart64(this.f, this.hart, 'pc', this.pc())
     setMachine32(this.f, 'remaining', this.#v.steps)
+  }
+
+  #accessContext(): AccessContext {
+    const { bank, address, slot, status, offset } = this.#v
+    const { memory, watch, layout } = this.#parts
+    return {
+      ...{ f: this.f, hart: this.hart, bank, address, slot, status, offset },
+      ...{ slowAtomic: memory.atomic, afterStore: watch.afterStore, pageFlags: layout.pageFlags },
+      x1: () => this.x1(),
+      setX: (value) => this.setX(value),
+      scratch64: (number, value) => this.scratch64(number, value),
+      expose: () => this.expose(),
+      leave: () => this.leave(),
+      leaveBehind: () => this.leaveBehind(),
+    }
   }
 
   /** The register offset in a field of the entry. */
@@ -321,84 +322,21 @@ export class OpenOperands implements Emitter {
   /** Runs `slow`, which must leave, if the bank's array has no entry for an access at `address`. */
   #onMiss(bytes: AccessBytes, array: number, slow: () => void): void {
     const { f } = this
-    const v = this.#v
-    // (va >> 12) % TLB_ENTRIES x 16, in one shift and one mask.
-    const index = i32.and(i32.wrap(i64.shr_u(v.address, 8)), (TLB_ENTRIES - 1) << 4)
-    f.set(v.slot, i32.add(v.bank, index))
-    const tag = i64.load(v.slot, { offset: array })
-    const misses = i64.ne(i64.and(v.address, -4096 + bytes - 1), tag)
+    const tag = lookUp(this.#access, array)
+    const isMiss = misses(this.#access, bytes, tag)
     const { alone } = this.#labels
     if (alone !== undefined) {
-      f.brIf(alone, misses, 'unlikely')
+      f.brIf(alone, isMiss, 'unlikely')
       return
     }
-    f.ifUnlikely(misses, () => {
+    f.ifUnlikely(isMiss, () => {
       this.expose()
       slow()
     })
   }
 
-  #hitOffset(array = 0): I32 {
-    const v = this.#v
-    return i32.add(i32.wrap(v.address), i32.load(v.slot, { offset: array + 8 }))
-  }
-
   #resyncIf(condition: I32): void {
     const { f } = this
-    f.if(condition, () => {
-      setHart64(f, this.hart, 'pc', this.nextPc())
-      f.br(this.#labels.resync)
-    })
+    f.if(condition, () => this.leaveBehind())
   }
-
-  /** Sets `offset` to where in RAM an atomic access at x1 goes; traps leave. */
-  #atomicOffset(bytes: 4 | 8, access: number): void {
-    const { f } = this
-    const v = this.#v
-    f.set(v.address, this.x1())
-    const array = access === ACCESS.load ? 0 : BANK_WRITE
-    const index = i32.and(i32.wrap(i64.shr_u(v.address, 8)), (TLB_ENTRIES - 1) << 4)
-    f.set(v.slot, i32.add(v.bank, index))
-    const tag = i64.load(v.slot, { offset: array })
-    f.ifLikely(
-      i64.eq(i64.and(v.address, -4096 + bytes - 1), tag),
-      () => f.set(v.offset, this.#hitOffset(array)),
-      () => {
-        this.expose()
-        f.set(v.status, call<'i32'>(this.#parts.memory.atomic, v.hart, v.address, bytes, access))
-        f.if(v.status, () => f.br(this.#labels.resync))
-        f.set(v.offset, i32.wrap(hart64(v.hart, 'result')))
-      },
-    )
-  }
-
-  /** Atomics store by themselves; where the page is watched, what follows from a store is made up for here. */
-  #afterAtomicStore(bytes: 4 | 8): void {
-    const { f } = this
-    const v = this.#v
-    const flags = i32.load8_u(i32.shr_u(v.offset, 12), { offset: this.#parts.layout.pageFlags })
-    f.ifUnlikely(i32.and(flags, PAGE_WATCHED), () => {
-      this.expose()
-      f.call(this.#parts.watch.afterStore, v.offset, bytes)
-      setHart64(f, v.hart, 'pc', this.nextPc())
-      f.br(this.#labels.resync)
-    })
-  }
-}
-
-/** Where the memory begins that a reservation at `offset` covers. */
-const reservationAt = (offset: I32): I64 => i64.extend_i32_u(i32.and(offset, -RESERVATION_BYTES))
-
-function loadRam(offset: I32, bytes: AccessBytes, signed: boolean): I64 {
-  const place = { memory: 1 }
-  if (bytes === 1) return signed ? i64.load8_s(offset, place) : i64.load8_u(offset, place)
-  if (bytes === 2) return signed ? i64.load16_s(offset, place) : i64.load16_u(offset, place)
-  if (bytes === 4) return signed ? i64.load32_s(offset, place) : i64.load32_u(offset, place)
-  return i64.load(offset, place)
-}
-
-/** Extends a zero-extended value. */
-function extended(value: I64, bytes: AccessBytes, signed: boolean): I64 {
-  if (!signed || bytes === 8) return value
-  return bytes === 1 ? i64.extend8_s(value) : bytes === 2 ? i64.extend16_s(value) : i64.extend32_s(value)
 }

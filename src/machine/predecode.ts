@@ -91,6 +91,8 @@ export class Predecoder {
     this.#entries.setUint32(this.#layout.codeSlotStores + slot * 4, 0, true)
     this.#sequences.clear()
     for (let count = 0, entry = address; count < RUN_MAX && inPage < PAGE_BYTES; count++) {
+      // A region's entry stays, and no sequence may include it: it would read operands there.
+      if (this.#entries.getUint16(entry, true) === HANDLER.region) return
       const offset = page * PAGE_BYTES + inPage
       const low = this.#ram.getUint16(offset, true)
       if ((low & 3) === 3 && inPage === PAGE_BYTES - 2) {
@@ -104,6 +106,26 @@ export class Predecoder {
       entry += (this.#decoded.length / 2) * CODE_ENTRY_BYTES
       inPage += this.#decoded.length
     }
+  }
+
+  /**
+   * Has every sequence forgotten that may begin before the entry at `address` and include it, `inPage` bytes into its
+   * page: what stands there will not be the operands of its instruction.
+   */
+  endSequencesBefore(address: number, inPage: number): void {
+    const entries = Math.min(SEQUENCE_MAX * 2 - 1, inPage / 2)
+    for (let back = 1; back <= entries; back++) {
+      const at = address - back * CODE_ENTRY_BYTES
+      if (this.#entries.getUint16(at, true) !== HANDLER.region)
+        this.#entries.setUint16(at, HANDLER.undecoded, true)
+    }
+  }
+
+  /** Decodes the instruction at an offset of a page, which must be whole there, into the entry at `address`. */
+  decodeAt(address: number, page: number, inPage: number): void {
+    const offset = page * PAGE_BYTES + inPage
+    const low = this.#ram.getUint16(offset, true)
+    this.decodeInto(address, (low & 3) === 3 ? this.#ram.getUint32(offset, true) : low)
   }
 
   /** Decodes one instruction word into the entry at `address`; false if it is illegal. */

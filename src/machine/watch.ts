@@ -80,7 +80,11 @@ function everyBank(f: FunctionBuilder, layout: Layout, body: (bank: I32) => void
   })
 }
 
-export function buildWatch(module: ModuleBuilder, layout: Layout, hostStore: Callee): Watch {
+export function buildWatch(
+  module: ModuleBuilder,
+  layout: Layout,
+  { hostStore, ...regions }: RegionKeeper & { readonly hostStore: Callee },
+): Watch {
   const flushAll = module.function('flushAll', [], [], (f) => {
     f.fill(layout.banks, INVALID_BYTE, i32.mul(machine32('hartCount'), BANKS_PER_HART * BANK_BYTES))
     setMachine32(f, 'resync', 1)
@@ -94,7 +98,7 @@ export function buildWatch(module: ModuleBuilder, layout: Layout, hostStore: Cal
   })
   const watchPage = buildWatchPage(module, layout)
   const noteWriteEntry = buildNoteWriteEntry(module, layout)
-  const code = buildCode(module, layout, flushFetches, watchPage)
+  const code = buildCode(module, layout, { flushFetches, watchPage, ...regions })
   const table = buildTable(module, layout, flushAll, watchPage)
   const afterStore = module.function('afterStore', ['i32', 'i32'], [], (f) => {
     const offset = f.parameter(0, 'i32')
@@ -185,6 +189,16 @@ function clearFlag(f: FunctionBuilder, layout: Layout, page: I32, flag: number):
   f.store('i32', page, i32.and(flags, ~flag), { offset: layout.pageFlags }, 8)
 }
 
+/** Who keeps translated code: it hears of what happens to the pages that it was made from. */
+export interface RegionKeeper {
+  /** dropRegions(page, inPage, size): these bytes are stored to. */
+  readonly dropRegions: Callee
+  /** sleepRegions(page): its predecoded code is given up. */
+  readonly sleepRegions: Callee
+  /** wakeRegions(page): it has got a place for predecoded code. */
+  readonly wakeRegions: Callee
+}
+
 interface CodeFunctions {
   readonly slot: Callee
   readonly onStore: Callee
@@ -193,17 +207,19 @@ interface CodeFunctions {
 function buildCode(
   module: ModuleBuilder,
   layout: Layout,
-  flushFetches: Callee,
-  watchPage: Callee,
+  { flushFetches, watchPage, ...regions }: RegionKeeper & Record<'flushFetches' | 'watchPage', Callee>,
 ): CodeFunctions {
   const slotOf = (page: I32) => i32.load16_u(i32.shl(page, 1), { offset: layout.pageCodeSlot })
   const setSlotOf = (f: FunctionBuilder, page: I32, value: I32 | number) =>
     f.store('i32', i32.shl(page, 1), value, { offset: layout.pageCodeSlot }, 16)
   const addressOf = (slot: I32) => i32.add(i32.mul(slot, CODE_SLOT_BYTES), layout.codeSlots)
+  const hasRegions = (page: I32): I32 =>
+    i32.load(i32.shl(i32.sub(slotOf(page), 1), 2), { offset: layout.codeSlotRegions })
 
   /** releaseCode(page): the page is data again. */
   const release = module.function('releaseCode', ['i32'], [], (f) => {
     const page = f.parameter(0, 'i32')
+    f.ifUnlikely(hasRegions(page), () => f.call(regions.sleepRegions, page))
     setSlotOf(f, page, 0)
     clearFlag(f, layout, page, PAGE_CODE)
     f.call(flushFetches)
@@ -229,6 +245,8 @@ function buildCode(
       f.store('i64', address, HANDLER.pageEnd, { offset: (PAGE_BYTES / 2 + sentinel) * CODE_ENTRY_BYTES })
     }
     f.call(watchPage, page, PAGE_CODE)
+    f.store('i32', i32.shl(next, 2), 0, { offset: layout.codeSlotRegions })
+    f.call(regions.wakeRegions, page)
     f.return(address)
   })
 
@@ -238,6 +256,11 @@ function buildCode(
     const slotNumber = f.let(i32.sub(slotOf(page), 1))
     const base = f.let(addressOf(slotNumber))
     const inPage = f.let(i32.and(offset, 4095))
+    // Whoever executes such a region leaves it behind the store.
+    f.ifUnlikely(hasRegions(page), () => {
+      f.call(regions.dropRegions, page, inPage, f.parameter(1, 'i32'))
+      setMachine32(f, 'resync', 1)
+    })
     // The sequence of a fused handler may begin before the store.
     const before = i32.shr_u(i32.sub(inPage, SEQUENCE_BEFORE_BYTES), 1)
     const first = f.let(i32.add(base, i32.shl(before, 3)))

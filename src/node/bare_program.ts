@@ -15,6 +15,8 @@ export interface BareProgramOptions {
   readonly stepsMax: bigint | undefined
   /** Where to write the signature, in the format of RISC-V's architecture tests. */
   readonly signaturePath: string | undefined
+  /** Whether hot code is translated. */
+  readonly translates: boolean
   /** Where to write the report. */
   readonly reportPath: string | undefined
   /** What the program prints. */
@@ -45,7 +47,16 @@ export async function runBareProgram(options: BareProgramOptions): Promise<BareP
   const elf = readElf(readInputFile(path), path)
   if (signaturePath !== undefined) checkSignature(elf, path, signaturePath)
   if (reportPath !== undefined) checkOutputFile(reportPath)
-  const computer = new BareComputer({ engine: nodeEngine, elf, name: path, ramBytes, harts, print })
+  const translation = options.translates ? 'hot' : 'off'
+  const computer = new BareComputer({
+    engine: nodeEngine,
+    elf,
+    name: path,
+    ramBytes,
+    harts,
+    translation,
+    print,
+  })
   const start = performance.now()
   const { end, exitStatus } = await runToEnd(computer, options)
   const wallSeconds = (performance.now() - start) / 1000

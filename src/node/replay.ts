@@ -14,6 +14,7 @@ import { type OverlayDisk, openEphemeral, openFrozenOverlay } from '../host/over
 import { randomIdentity } from '../host/overlay_files.ts'
 import type { LogRecord } from '../log/record.ts'
 import type { RecordingHeader } from '../log/recording.ts'
+import type { Translation } from '../machine/machine_options.ts'
 import { bootFilesOf, digestsOf, type ImageFiles } from './boot_files.ts'
 import { decodeMachineRecord, encodeMachineRecord, requireSameFiles } from './machine_record.ts'
 import { RecordingReader } from './recording_file.ts'
@@ -31,6 +32,8 @@ export interface ReplayOptions {
   readonly from?: string
   /** Cuts execution into slices of this many steps, which may depend on the position. */
   readonly sliceSteps?: bigint | ((position: bigint) => bigint)
+  /** Which code is translated; none by default. */
+  readonly translation?: Translation
   /** Called between pieces of execution, whenever the computer stands still. */
   readonly onProgress?: (computer: Computer) => void
   /** Tells people about something (a full disk, say). */
@@ -71,6 +74,7 @@ export async function replay(options: ReplayOptions): Promise<ReplayResult> {
     if (options.from === undefined && snapshot !== undefined) await requireStart(snapshot, header)
     const computer = new Computer({
       engine: nodeEngine,
+      translation: options.translation ?? 'off',
       specification: machine.specification,
       bootFiles: bootFilesOf(image, machine),
     })

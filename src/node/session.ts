@@ -28,6 +28,7 @@ import {
 import { randomIdentity } from '../host/overlay_files.ts'
 import { loadSnapshot, readSnapshotPreamble, writeSnapshot } from '../host/snapshot_file.ts'
 import { PAGE_BYTES } from '../machine/layout.ts'
+import type { Translation } from '../machine/machine_options.ts'
 import { bootFilesOf, digestsOf, type ImageFiles } from './boot_files.ts'
 import {
   decodeMachineRecord,
@@ -55,6 +56,8 @@ export interface SessionOptions {
   /** Starts from this snapshot instead of power-on. */
   readonly load?: string
   readonly mac?: Uint8Array
+  /** Which code is translated; none by default. */
+  readonly translation?: Translation
   readonly onOutput: (output: Output) => void
   /** Tells people about something (a full disk, say). */
   readonly onNotice: (text: string) => void
@@ -133,7 +136,8 @@ export class Session {
       const specification = header?.machine.specification ?? specify(options, base)
       const machine = { specification, image: options.image.name, ...digests }
       const bootFiles = bootFilesOf(options.image, digests)
-      const computer = new Computer({ engine: nodeEngine, specification, bootFiles })
+      const { translation = 'off' } = options
+      const computer = new Computer({ engine: nodeEngine, specification, bootFiles, translation })
       if (options.load === undefined) computer.start()
       else await restore(computer, options.load)
       // A machine made from a snapshot has a history of its own from there on: a life of its own.

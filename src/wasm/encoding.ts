@@ -101,9 +101,16 @@ export interface PlacedHint {
   readonly hint: 0 | 1
 }
 
+const isSequence: (code: BranchHint | readonly Code[]) => code is readonly Code[] = Array.isArray
+
 /** Appends `code` to `sink` and collects the hints with their byte offsets in the sink. */
 export function flatten(code: Code, sink: ByteSink, hints: PlacedHint[]): void {
-  if (typeof code === 'number') sink.byte(code)
-  else if ('hint' in code) hints.push({ offset: sink.length, hint: code.hint })
-  else for (const part of code) flatten(part, sink, hints)
+  if (typeof code === 'number') return sink.byte(code)
+  if (!isSequence(code)) return void hints.push({ offset: sink.length, hint: code.hint })
+  // The bytes of a sequence are written here: most parts are bytes, and a call for each is most of the work.
+  for (let i = 0; i < code.length; i++) {
+    const part = code[i]!
+    if (typeof part === 'number') sink.byte(part)
+    else flatten(part, sink, hints)
+  }
 }

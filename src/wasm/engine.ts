@@ -12,6 +12,11 @@ export interface EngineMemory {
 // biome-ignore lint/suspicious/noExplicitAny: signatures are those of the module that was built
 export type EngineFunction = (...args: any[]) => any
 
+/** A table of functions that an instance exports. */
+export interface EngineTable {
+  set(index: number, value: EngineFunction | null): void
+}
+
 export type EngineImports = Record<string, Record<string, EngineMemory | EngineFunction>>
 
 export interface MemoryOptions {

@@ -28,6 +28,12 @@ export interface Callee {
   readonly results: readonly ValueType[]
 }
 
+/** A table of functions, for indirect calls. */
+export interface TableReference {
+  readonly index: number
+  readonly minimum: number
+}
+
 /** A global variable; as an expression it reads the variable. */
 export interface Global<T extends ValueType = ValueType> extends Expr<T> {
   readonly index: number
@@ -47,6 +53,18 @@ type Arguments = readonly Operand<ValueType>[]
 export function call<T extends ValueType = ValueType>(callee: Callee, ...args: Arguments): Expr<T> {
   assert(callee.results.length === 1, `${callee.name} has ${callee.results.length} results`)
   return { type: callee.results[0]! as T, code: callCode(0x10, callee, args) }
+}
+
+/** An expression that calls the function at `index` in `table`, of signature `typeIndex`, with a result of type `result`. */
+export function callIndirect<T extends ValueType>(
+  result: T,
+  typeIndex: number,
+  table: TableReference,
+  index: Operand<'i32'>,
+  ...args: readonly Expr[]
+): Expr<T> {
+  const code = [args.map((arg) => arg.code), operand('i32', index).code, 0x11]
+  return { type: result, code: [...code, unsignedLeb(typeIndex), unsignedLeb(table.index)] }
 }
 
 function callCode(opcode: number, callee: Callee, args: Arguments): Code {
@@ -156,12 +174,12 @@ export class FunctionBuilder {
   /** Leaves this function by a call through `table`, at `index`, of a function with signature `typeIndex`. */
   returnCallIndirect(
     typeIndex: number,
-    table: number,
+    table: TableReference,
     index: Operand<'i32'>,
     ...args: readonly Expr[]
   ): void {
     const code = [args.map((a) => a.code), operand('i32', index).code, 0x13]
-    this.#sequence.push(code, unsignedLeb(typeIndex), unsignedLeb(table))
+    this.#sequence.push(code, unsignedLeb(typeIndex), unsignedLeb(table.index))
   }
 
   return(...values: readonly Expr[]): void {

@@ -8,13 +8,7 @@ import { assert } from '../base/assert.ts'
 import { encodeAscii } from '../base/text.ts'
 import { ByteSink, flatten, type PlacedHint, signedLeb32, signedLeb64, unsignedLeb } from './encoding.ts'
 import { type ValueType, valueTypeByte } from './expression.ts'
-import { type Callee, FunctionBuilder, type Global } from './function.ts'
-
-/** A table of functions, for indirect calls. */
-export interface TableReference {
-  readonly index: number
-  readonly minimum: number
-}
+import { type Callee, FunctionBuilder, type Global, type TableReference } from './function.ts'
 
 interface DefinedFunction {
   readonly callee: Callee
@@ -101,6 +95,13 @@ export class ModuleBuilder {
     const table = { index: this.#importedTables + this.#tables.length, minimum: functions.length }
     this.#tables.push(table)
     this.#elements.push({ table: table.index, functions })
+    return table
+  }
+
+  /** A table with room for `size` functions, which are put there from outside. */
+  emptyTable(size: number): TableReference {
+    const table = { index: this.#importedTables + this.#tables.length, minimum: size }
+    this.#tables.push(table)
     return table
   }
 

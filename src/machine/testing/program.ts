@@ -19,6 +19,7 @@ import type { Device } from '../device.ts'
 import type { Hart } from '../hart.ts'
 import { RAM_BASE } from '../layout.ts'
 import { LINE, Machine } from '../machine.ts'
+import type { Translation } from '../machine_options.ts'
 
 export const LOG = RAM_BASE + 0x8_0000
 export const TABLES = RAM_BASE + 0xc_0000
@@ -54,6 +55,7 @@ export interface Trap {
 export interface ProgramOptions {
   readonly harts?: number
   readonly ramBytes?: number
+  readonly translation?: Translation
 }
 
 const HANDLER = `
@@ -93,8 +95,12 @@ export class Program {
   readonly #labels: ReadonlyMap<string, bigint>
 
   /** Throws UserError if `source` is not assembly. Every hart starts in M-mode at its beginning, its id in a0. */
-  constructor(engine: Engine, source: string, { harts = 1, ramBytes = RAM_BYTES }: ProgramOptions = {}) {
-    this.machine = createMachine(engine, harts, ramBytes)
+  constructor(
+    engine: Engine,
+    source: string,
+    { harts = 1, ramBytes = RAM_BYTES, translation = 'off' }: ProgramOptions = {},
+  ) {
+    this.machine = createMachine(engine, harts, ramBytes, translation)
     const { bytes, labels } = assemble(`${source}\necall\n${HANDLER}`, BigInt(RAM_BASE))
     assert(bytes.length <= 0x1_0000, 'a test program is at most 64 KiB')
     this.#labels = labels
@@ -156,17 +162,18 @@ export class Program {
 }
 
 /** A second machine with the state of `machine` and empty caches, as one restored from a snapshot. */
-export function coldCopy(engine: Engine, machine: Machine): Machine {
+export function coldCopy(engine: Engine, machine: Machine, translation: Translation = 'off'): Machine {
   const { ramBytes } = machine.layout
-  const copy = createMachine(engine, machine.harts.length, ramBytes)
+  const copy = createMachine(engine, machine.harts.length, ramBytes, translation)
   copy.ram.write(RAM_BASE, machine.ram.read(RAM_BASE, ramBytes))
   copy.loadState(machine.saveState())
   return copy
 }
 
-function createMachine(engine: Engine, harts: number, ramBytes: number): Machine {
+function createMachine(engine: Engine, harts: number, ramBytes: number, translation: Translation): Machine {
   return new Machine({
     engine,
+    translation,
     harts,
     ramBytes,
     devices: (machine) => [{ base: SWITCHES, size: 0x1000, device: new Switches(machine) }],

@@ -9,6 +9,7 @@
  */
 import type { Engine } from '../../wasm/engine.ts'
 import type { Machine } from '../machine.ts'
+import type { Translation } from '../machine_options.ts'
 import { AddressSpace, PTE, pte, pteAddress, RW, useTables } from './address_space.ts'
 import { DATA, enter, OPEN_PMP, Program, SWITCHES, TABLES } from './program.ts'
 
@@ -103,8 +104,13 @@ const SOURCE = `
     mret`
 
 /** A machine in which the storm of this seed is about to begin. */
-export function stormMachine(engine: Engine, harts: number, seed: number): Machine {
-  const { machine } = new Program(engine, SOURCE, { harts })
+export function stormMachine(
+  engine: Engine,
+  harts: number,
+  seed: number,
+  translation: Translation = 'off',
+): Machine {
+  const { machine } = new Program(engine, SOURCE, { harts, translation })
   const spaces = [new AddressSpace(machine), new AddressSpace(machine, 'sv39', SECOND_ROOT)] as const
   for (const space of spaces) space.mapRam()
   for (let page = 0; page < PAGES; page++) spaces[0].map(V + BigInt(page * 4096), DATA + page * 4096, RW)

@@ -1,0 +1,296 @@
+/**
+ * A region: the blocks that can be reached from an entry within a page, as one function (chain.ts has the signature).
+ *
+ * At its entry it loads the registers that it uses into local variables, at its ways out it stores those that it
+ * changes. A block takes its steps at its start. Whether enough are left is looked at now and then, for all that may come
+ * before the next look; if not, the region is left there.
+ *
+ *     resync   to the hart's pc, by the slow way        chain   to the pc in `target`, maybe into another region
+ *     short    to the pc in `target`, in the interpreter
+ */
+
+import { instructions } from '../../isa/instructions.ts'
+import { i32, i64 } from '../../wasm/expression.ts'
+import type { Callee, FunctionBuilder, Label, Local } from '../../wasm/function.ts'
+import type { ModuleBuilder } from '../../wasm/module.ts'
+import { hart32, setHart64, setMachine32 } from '../fields.ts'
+import { CURRENT_REGISTERS, HART_F, HART_X, PAGE_BYTES } from '../layout.ts'
+import { type Block, type Flow, type PlacedInstruction, successors } from './control_flow.ts'
+import { FilledOperands, type RegionVariables } from './filled_operands.ts'
+import type { Linkage } from './linkage.ts'
+import { buildFlowGraph, type FlowGraph } from './structure.ts'
+
+/** What a region is emitted into and calls. */
+export interface RegionParts {
+  readonly module: ModuleBuilder
+  readonly linkage: Linkage
+  /** Where the flags of pages stand (Layout.pageFlags). */
+  readonly pageFlags: number
+}
+
+/** Emits the region that begins at `entry`. */
+export function emitRegion(parts: RegionParts, name: string, entry: number, flow: Flow): EmittedRegion {
+  const { blocks } = flow
+  const graph = buildFlowGraph(
+    entry,
+    (start) => blocks.has(start),
+    (start) => successors(blocks.get(start)!, flow),
+  )
+  const callee = parts.module.function(name, ['i32', 'i32', 'i64'], ['i32'], (f) => {
+    new RegionEmitter(parts, f, graph, flow).emit()
+  })
+  const heads = graph.nodes.filter((start) => graph.isLoopHead(start))
+  return { callee, entries: [...new Set([entry, ...heads])] }
+}
+
+export interface EmittedRegion {
+  readonly callee: Callee
+  /** Where it can be entered: at its entry, and at the head of each loop, so that what stops in a loop can go on there. */
+  readonly entries: readonly number[]
+}
+
+/** There is no way to take any more. */
+const NOWHERE = -1
+
+interface Exits {
+  readonly resync: Label
+  readonly chain: Label
+  readonly short: Label
+}
+
+class RegionEmitter {
+  readonly #parts: RegionParts
+  readonly #f: FunctionBuilder
+  readonly #graph: FlowGraph
+  readonly #blocks: ReadonlyMap<number, Block>
+  readonly #returns: readonly number[]
+  /** Blocks that are not begun with fewer steps than these. */
+  readonly #needed: ReadonlyMap<number, number>
+  readonly #registers: RegisterUse
+  readonly #v: RegionVariables
+  readonly #operands: FilledOperands
+  /** Where a branch to a block goes that has been opened: the start of a loop, or the end of what precedes it. */
+  readonly #heads = new Map<number, Label>()
+  readonly #merges = new Map<number, Label>()
+  #exits: Exits | undefined
+
+  constructor(parts: RegionParts, f: FunctionBuilder, graph: FlowGraph, { blocks, returns }: Flow) {
+    this.#parts = parts
+    this.#f = f
+    this.#graph = graph
+    this.#blocks = blocks
+    this.#returns = returns
+    this.#needed = stepsNeeded(graph, blocks)
+    this.#registers = registersOf(graph.nodes.flatMap((start) => blocks.get(start)!.instructions))
+    this.#v = declareVariables(f, this.#registers)
+    this.#operands = new FilledOperands(f, this.#v, parts)
+  }
+
+  emit(): void {
+    const f = this.#f
+    const v = this.#v
+    f.set(v.bank, hart32(v.hart, 'dataBank'))
+    f.set(v.entry, i32.and(i32.wrap(v.page), PAGE_BYTES - 1))
+    f.set(v.page, i64.and(v.page, -PAGE_BYTES))
+    for (const [place, local] of this.#places(this.#registers.used))
+      f.set(local, i64.load(0, { offset: place }))
+    f.block((resync) => {
+      f.block((short) => {
+        f.block((chain) => {
+          this.#exits = { resync, chain, short }
+          this.#tree(this.#graph.nodes[0]!)
+        })
+        this.#storeRegisters()
+        f.returnCall(this.#parts.linkage.chain, v.hart, v.steps, v.target)
+      })
+      this.#storeRegisters()
+      setHart64(f, v.hart, 'pc', v.target)
+      setMachine32(f, 'regionResync', 0)
+      f.return(v.steps)
+    })
+    this.#storeRegisters()
+    setMachine32(f, 'regionResync', 1)
+    f.return(v.steps)
+  }
+
+  /** A block and all that it dominates. */
+  #tree(start: number): void {
+    if (!this.#graph.isLoopHead(start)) return this.#within(start, this.#graph.mergesUnder(start))
+    this.#f.loop((head) => {
+      this.#heads.set(start, head)
+      this.#within(start, this.#graph.mergesUnder(start))
+    })
+  }
+
+  /** The block inside of blocks that are left to where its paths meet again, the last meeting place outermost. */
+  #within(start: number, merges: readonly number[]): void {
+    const [last, ...others] = merges
+    if (last === undefined) return this.#emitBlock(this.#blocks.get(start)!)
+    this.#f.block((end) => {
+      this.#merges.set(last, end)
+      this.#within(start, others)
+    })
+    this.#tree(last)
+  }
+
+  #emitBlock(block: Block): void {
+    const f = this.#f
+    const { steps, target, page } = this.#v
+    this.#emitWayIn(block.start)
+    const length = block.instructions.length
+    const needed = this.#needed.get(block.start)
+    if (needed !== undefined) {
+      f.ifUnlikely(i32.lt_s(steps, needed), () => {
+        f.set(target, i64.add(page, block.start))
+        f.br(this.#exits!.short)
+      })
+    }
+    f.set(steps, i32.sub(steps, length))
+    for (const [index, instruction] of block.instructions.entries()) {
+      this.#emitInstruction(block, instruction, length - 1 - index)
+    }
+    this.#emitEnd(block)
+  }
+
+  /** The way to the head of a loop at which the region has been entered: from outside to inside. */
+  #emitWayIn(start: number): void {
+    const f = this.#f
+    const { entry } = this.#v
+    const paths = this.#graph.headsUnder(start)
+    if (paths.length === 0) return
+    f.ifUnlikely(i32.ge_s(entry, 0), () => {
+      for (const { head, below } of paths) {
+        for (const inner of below) f.if(i32.eq(entry, inner), () => this.#goTo(start, head))
+        f.if(i32.eq(entry, head), () => {
+          f.set(entry, NOWHERE)
+          this.#goTo(start, head)
+        })
+      }
+      f.set(entry, NOWHERE)
+    })
+  }
+
+  #emitInstruction(block: Block, instruction: PlacedInstruction, behind: number): void {
+    const { end } = block
+    const taken = (): void => {
+      if (end.kind === 'branch') this.#goTo(block.start, end.taken)
+      else if (end.kind === 'jump') this.#goTo(block.start, end.target)
+    }
+    const goTo = (target: Local<'i64'>): void => this.#goToAddress(block, target)
+    const paths = { taken, goTo, resync: this.#exits!.resync }
+    this.#operands.emit(instruction, behind, paths)
+  }
+
+  /** What comes behind the last instruction; jumps have left by themselves. */
+  #emitEnd({ start, end }: Block): void {
+    const f = this.#f
+    if (end.kind === 'fall' || end.kind === 'branch') this.#goTo(start, end.next)
+    else if (end.kind === 'leave') {
+      f.set(this.#v.target, i64.add(this.#v.page, end.at))
+      f.br(this.#exits!.short)
+    }
+  }
+
+  #goTo(from: number, to: number): void {
+    const f = this.#f
+    if (!this.#blocks.has(to) || !this.#graph.hasEdge(from, to)) {
+      f.set(this.#v.target, i64.add(this.#v.page, to))
+      return f.br(this.#exits!.chain)
+    }
+    if (this.#graph.isBack(from, to)) return f.br(this.#heads.get(to)!)
+    if (this.#graph.isMerge(to)) return f.br(this.#merges.get(to)!)
+    this.#tree(to)
+  }
+
+  /** To an address in a register: of a far jump, which is known, or of a return, most likely behind a call of this region. */
+  #goToAddress({ start, end }: Block, target: Local<'i64'>): void {
+    const f = this.#f
+    if (end.kind === 'jump') return this.#goTo(start, end.target)
+    const isReturn = end.kind === 'indirect' && end.isReturn
+    for (const place of isReturn ? this.#returns : []) {
+      if (!this.#graph.hasEdge(start, place)) continue
+      f.if(i64.eq(target, i64.add(this.#v.page, place)), () => this.#goTo(start, place))
+    }
+    f.br(this.#exits!.chain)
+  }
+
+  #storeRegisters(): void {
+    for (const [place, local] of this.#places(this.#registers.changed))
+      this.#f.store('i64', 0, local, { offset: place })
+  }
+
+  /** Where registers stand in memory, with their local variables. */
+  *#places({ x, f }: RegisterSets): Generator<[number, Local<'i64'>]> {
+    for (const number of x) yield [CURRENT_REGISTERS + HART_X + number * 8, this.#v.x[number]!]
+    for (const number of f) yield [CURRENT_REGISTERS + HART_F + number * 8, this.#v.f[number]!]
+  }
+}
+
+/** More steps than these are not asked for at once: at the end of a slice they are the interpreter's. */
+const STEPS_NEEDED_MAX = 64
+
+/**
+ * Where to look at the steps left: at the entry and at heads of loops, for all that can be executed from there to the next
+ * such place; and behind what would be too much at once.
+ */
+function stepsNeeded(graph: FlowGraph, blocks: ReadonlyMap<number, Block>): Map<number, number> {
+  const needed = new Map<number, number>()
+  const checked = new Set(graph.nodes.filter((start, index) => index === 0 || graph.isLoopHead(start)))
+  for (const start of graph.nodes.toReversed()) {
+    const { length } = blocks.get(start)!.instructions
+    const next = graph.nextOf(start).filter((to) => !graph.isBack(start, to))
+    const behind = next.filter((to) => !checked.has(to)).map((to) => needed.get(to)!)
+    const whole = length + Math.max(0, ...behind)
+    if (whole > STEPS_NEEDED_MAX) for (const to of next) checked.add(to)
+    needed.set(start, whole > STEPS_NEEDED_MAX ? length : whole)
+  }
+  for (const start of graph.nodes) if (!checked.has(start)) needed.delete(start)
+  return needed
+}
+
+interface RegisterSets {
+  readonly x: ReadonlySet<number>
+  readonly f: ReadonlySet<number>
+}
+
+interface RegisterUse {
+  readonly used: RegisterSets
+  readonly changed: RegisterSets
+}
+
+/** Which registers instructions read or write. All that are changed are used: a way out may come before the change. */
+function registersOf(list: readonly PlacedInstruction[]): RegisterUse {
+  const used = { x: new Set<number>(), f: new Set<number>() }
+  const changed = { x: new Set<number>(), f: new Set<number>() }
+  for (const instruction of list) {
+    const { registers } = instructions[instruction.op]!
+    for (const field of ['rd', 'rs1', 'rs2', 'rs3'] as const) {
+      const file = registers[field]
+      if (file === undefined || (file === 'x' && instruction[field] === 0)) continue
+      used[file].add(instruction[field])
+      if (field === 'rd') changed[file].add(instruction[field])
+    }
+  }
+  return { used, changed }
+}
+
+function declareVariables(f: FunctionBuilder, { used }: RegisterUse): RegionVariables {
+  const locals = (numbers: ReadonlySet<number>): (Local<'i64'> | undefined)[] =>
+    Array.from({ length: 32 }, (_, number) => (numbers.has(number) ? f.local('i64') : undefined))
+  return {
+    hart: f.parameter(0, 'i32'),
+    steps: f.parameter(1, 'i32'),
+    page: f.parameter(2, 'i64'),
+    bank: f.local('i32'),
+    entry: f.local('i32'),
+    slot: f.local('i32'),
+    status: f.local('i32'),
+    offset: f.local('i32'),
+    scratch32: [f.local('i32'), f.local('i32')],
+    target: f.local('i64'),
+    address: f.local('i64'),
+    scratch64: [f.local('i64'), f.local('i64'), f.local('i64')],
+    x: locals(used.x),
+    f: locals(used.f),
+  }
+}

@@ -1,0 +1,79 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { buildFlowGraph, type FlowGraph } from './structure.ts'
+
+const graphOf = (edges: Readonly<Record<number, readonly number[]>>): FlowGraph =>
+  buildFlowGraph(
+    0,
+    (name) => name in edges,
+    (name) => edges[name]!,
+  )
+
+/** Every path of forward edges from the entry to `node` leads through `through`. */
+function dominates(graph: FlowGraph, through: number, node: number): boolean {
+  const seen = new Set<number>()
+  const reach = (from: number): void => {
+    if (from === through || seen.has(from)) return
+    seen.add(from)
+    for (const to of graph.nodes) if (graph.hasEdge(from, to)) reach(to)
+  }
+  reach(graph.nodes[0]!)
+  return !seen.has(node)
+}
+
+test('a diamond has one merge, under its top', () => {
+  const graph = graphOf({ 0: [1, 2], 1: [3], 2: [3], 3: [] })
+  assert.deepEqual(graph.mergesUnder(0), [3])
+  assert.ok(graph.isMerge(3) && !graph.isMerge(1) && !graph.isMerge(2))
+})
+
+test('a loop has a head, which its back edge does not make a merge', () => {
+  const graph = graphOf({ 0: [1], 1: [2, 3], 2: [1], 3: [] })
+  assert.ok(graph.isLoopHead(1) && graph.isBack(2, 1) && !graph.isBack(1, 2))
+  assert.ok(!graph.isLoopHead(0) && !graph.isLoopHead(2))
+})
+
+test('the way into an inner loop leads through the outer one', () => {
+  const graph = graphOf({ 0: [1], 1: [2, 4], 2: [3], 3: [2, 1], 4: [] })
+  assert.deepEqual(graph.headsUnder(0), [{ head: 1, below: [2] }])
+  assert.deepEqual(graph.headsUnder(1), [{ head: 2, below: [] }])
+  assert.ok(graph.hasEdge(0, 1) && graph.hasEdge(1, 2))
+})
+
+test('an edge into the middle of a loop is taken out', () => {
+  const graph = graphOf({ 0: [1, 2], 1: [2], 2: [1] })
+  assert.equal(Number(graph.hasEdge(1, 2)) + Number(graph.hasEdge(2, 1)), 1)
+})
+
+test('what is no node has no edge', () => {
+  const graph = graphOf({ 0: [7, 1], 1: [] })
+  assert.ok(!graph.hasEdge(0, 7) && graph.hasEdge(0, 1))
+})
+
+test('any graph can be emitted: back edges go to what dominates them, merges are where their paths can meet', () => {
+  const size = 9
+  const node = fc.integer({ min: 0, max: size - 1 })
+  const edges = fc.array(fc.array(node, { maxLength: 3 }), { minLength: size, maxLength: size })
+  fc.assert(
+    fc.property(edges, (lists) => {
+      const graph = graphOf(Object.fromEntries(lists.entries()))
+      for (const from of graph.nodes) {
+        for (const to of graph.nodes) {
+          if (!graph.hasEdge(from, to)) continue
+          if (graph.isBack(from, to)) assert.ok(dominates(graph, to, from), `${from} to ${to}`)
+          else if (!graph.isMerge(to)) assert.ok(dominates(graph, from, to), `${from} to ${to}`)
+        }
+        for (const merge of graph.mergesUnder(from)) assert.ok(dominates(graph, from, merge))
+        for (const { head, below } of graph.headsUnder(from)) {
+          assert.ok(graph.hasEdge(from, head))
+          for (const inner of below) assert.ok(dominates(graph, head, inner))
+        }
+      }
+      const merges = graph.nodes.filter((name) => graph.isMerge(name))
+      const placed = graph.nodes.flatMap((name) => [...graph.mergesUnder(name)])
+      assert.deepEqual([...placed].sort(), [...merges].sort())
+    }),
+    { numRuns: 500 },
+  )
+})

@@ -1,0 +1,230 @@
+/**
+ * From a graph of blocks to nested blocks and loops, as WebAssembly wants it: by the dominator tree, after Ramsey, "Beyond
+ * Relooper" (ICFP 2022).
+ *
+ * An edge that goes back to a node which does not dominate its origin would enter a loop in its middle: the graph is
+ * made reducible by taking such edges out, and whoever emits code leaves the region there.
+ *
+ * A region can be entered at the head of each of its loops. The way there leads through the heads of the loops around it,
+ * by edges that are added for it.
+ */
+
+/** The graph; nodes are known by their names, the first one is the entry. */
+export interface FlowGraph {
+  /** In reverse postorder. */
+  readonly nodes: readonly number[]
+  nextOf(from: number): readonly number[]
+  hasEdge(from: number, to: number): boolean
+  /** Whether an edge, which is in the graph, goes back to a loop's head. */
+  isBack(from: number, to: number): boolean
+  isLoopHead(node: number): boolean
+  /** Whether several edges go there that are not back edges: it is emitted behind a block that they leave. */
+  isMerge(node: number): boolean
+  /** The merge nodes that a node immediately dominates, the last one in reverse postorder first. */
+  mergesUnder(node: number): readonly number[]
+  /** The heads of loops to which the way from outside leads by this node. There is an edge to each of them. */
+  headsUnder(node: number): readonly HeadPath[]
+}
+
+/** A loop's head, and the heads to which the way from outside leads by it. */
+export interface HeadPath {
+  readonly head: number
+  readonly below: readonly number[]
+}
+
+/** Where edges go from each node. */
+type Edges = Map<number, readonly number[]>
+
+/** Builds the graph of all that can be reached from `entry`; `successorsOf` may name what is no node. */
+export function buildFlowGraph(
+  entry: number,
+  isNode: (name: number) => boolean,
+  successorsOf: (name: number) => readonly number[],
+): FlowGraph {
+  const edges = findEdges(entry, (from) => successorsOf(from).filter(isNode))
+  makeReducible(entry, edges)
+  const paths = headPaths(new Graph(entry, edges))
+  for (const [from, heads] of paths) {
+    edges.set(from, [...new Set([...edges.get(from)!, ...heads.map(({ head }) => head)])])
+  }
+  return new Graph(entry, edges, paths)
+}
+
+function findEdges(entry: number, next: (from: number) => readonly number[]): Edges {
+  const edges: Edges = new Map()
+  const found = [entry]
+  for (const from of found) {
+    if (edges.has(from)) continue
+    const list = next(from)
+    edges.set(from, list)
+    found.push(...list)
+  }
+  return edges
+}
+
+/** Takes out the edges that would enter a loop in its middle. */
+function makeReducible(entry: number, edges: Edges): void {
+  for (let isChanged = true; isChanged; ) {
+    isChanged = false
+    const { order, place, dominators } = inOrder(entry, edges)
+    for (const [index, from] of order.entries()) {
+      const list = edges.get(from)!
+      const kept = list.filter((to) => {
+        const target = place.get(to)!
+        return target > index || dominates(dominators, target, index)
+      })
+      if (kept.length === list.length) continue
+      edges.set(from, kept)
+      isChanged = true
+    }
+  }
+}
+
+function headPaths(graph: Graph): Map<number, HeadPath[]> {
+  const paths = new Map<number, HeadPath[]>()
+  for (let index = graph.nodes.length - 1; index > 0; index--) {
+    const head = graph.nodes[index]!
+    if (!graph.isLoopHead(head)) continue
+    const below = (paths.get(head) ?? []).flatMap((path) => [path.head, ...path.below])
+    const above = graph.headAbove(index)
+    paths.set(above, [...(paths.get(above) ?? []), { head, below }])
+  }
+  return paths
+}
+
+class Graph implements FlowGraph {
+  readonly nodes: readonly number[]
+  readonly #place: ReadonlyMap<number, number>
+  readonly #dominators: readonly number[]
+  readonly #edges: Edges
+  readonly #paths: ReadonlyMap<number, readonly HeadPath[]>
+  readonly #forwardEdges: number[]
+  readonly #isHead: boolean[]
+  readonly #merges: number[][]
+
+  constructor(entry: number, edges: Edges, paths: ReadonlyMap<number, readonly HeadPath[]> = new Map()) {
+    const { order, place, dominators } = inOrder(entry, edges)
+    this.nodes = order
+    this.#place = place
+    this.#dominators = dominators
+    this.#edges = edges
+    this.#paths = paths
+    this.#forwardEdges = order.map(() => 0)
+    this.#isHead = order.map(() => false)
+    this.#merges = order.map(() => [])
+    for (const from of order) {
+      for (const to of edges.get(from)!) {
+        const index = place.get(to)!
+        if (this.isBack(from, to)) this.#isHead[index] = true
+        else this.#forwardEdges[index]!++
+      }
+    }
+    for (let index = order.length - 1; index > 0; index--) {
+      if (this.#forwardEdges[index]! > 1) this.#merges[dominators[index]!]!.push(order[index]!)
+    }
+  }
+
+  nextOf(from: number): readonly number[] {
+    return this.#edges.get(from)!
+  }
+
+  hasEdge(from: number, to: number): boolean {
+    return this.#edges.get(from)!.includes(to)
+  }
+
+  isBack(from: number, to: number): boolean {
+    return this.#place.get(to)! <= this.#place.get(from)!
+  }
+
+  isLoopHead(node: number): boolean {
+    return this.#isHead[this.#place.get(node)!]!
+  }
+
+  isMerge(node: number): boolean {
+    return this.#forwardEdges[this.#place.get(node)!]! > 1
+  }
+
+  mergesUnder(node: number): readonly number[] {
+    return this.#merges[this.#place.get(node)!]!
+  }
+
+  headsUnder(node: number): readonly HeadPath[] {
+    return this.#paths.get(node) ?? []
+  }
+
+  /** The nearest head of a loop above the node at a place in the dominator tree, or the entry. */
+  headAbove(index: number): number {
+    let above = this.#dominators[index]!
+    while (above > 0 && !this.#isHead[above]) above = this.#dominators[above]!
+    return this.nodes[above]!
+  }
+}
+
+interface Ordered {
+  /** Reverse postorder. */
+  readonly order: readonly number[]
+  readonly place: ReadonlyMap<number, number>
+  /** By places: the place of each one's immediate dominator. */
+  readonly dominators: readonly number[]
+}
+
+function inOrder(entry: number, edges: Edges): Ordered {
+  const order = reversePostorder(entry, edges)
+  const place = new Map(order.map((name, index) => [name, index]))
+  return { order, place, dominators: immediateDominators(order, place, edges) }
+}
+
+function reversePostorder(entry: number, edges: Edges): number[] {
+  const seen = new Set([entry])
+  const order: number[] = []
+  const path: { readonly name: number; readonly left: number[] }[] = [
+    { name: entry, left: edges.get(entry)!.toReversed() },
+  ]
+  for (let top = path.at(-1); top !== undefined; top = path.at(-1)) {
+    const to = top.left.pop()
+    if (to === undefined) {
+      order.push(top.name)
+      path.pop()
+    } else if (!seen.has(to)) {
+      seen.add(to)
+      path.push({ name: to, left: edges.get(to)!.toReversed() })
+    }
+  }
+  return order.reverse()
+}
+
+/** After Cooper, Harvey and Kennedy, "A Simple, Fast Dominance Algorithm". */
+function immediateDominators(
+  order: readonly number[],
+  place: ReadonlyMap<number, number>,
+  edges: Edges,
+): number[] {
+  const before: number[][] = order.map(() => [])
+  for (const [index, from] of order.entries())
+    for (const to of edges.get(from)!) before[place.get(to)!]!.push(index)
+  const dominator: number[] = order.map((_, index) => (index === 0 ? 0 : -1))
+  const meet = (one: number, other: number): number => {
+    let [left, right] = [one, other]
+    while (left !== right) {
+      if (left > right) left = dominator[left]!
+      else right = dominator[right]!
+    }
+    return left
+  }
+  for (let isChanged = true; isChanged; ) {
+    isChanged = false
+    for (let index = 1; index < order.length; index++) {
+      const found = before[index]!.filter((from) => dominator[from]! >= 0).reduce(meet)
+      if (found === dominator[index]) continue
+      dominator[index] = found
+      isChanged = true
+    }
+  }
+  return dominator
+}
+
+function dominates(dominators: readonly number[], one: number, other: number): boolean {
+  let node = other
+  while (node > one) node = dominators[node]!
+  return node === one
+}
