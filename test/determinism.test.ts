@@ -155,7 +155,12 @@ describe('a recorded boot with network, keys and disk', { skip }, () => {
   })
 
   it('replays translated as it was interpreted', async (context) => {
-    assertEqual(await again({ translation: 'hot' }), context)
+    let regions = 0
+    const onProgress = ({ machine }: Computer): void => {
+      regions = machine.translatorCounts!.regions
+    }
+    assertEqual(await again({ translation: 'hot', onProgress }), context)
+    assert.ok(regions > 50, `${regions} regions`)
   })
 
   it('replays from a snapshot taken in its middle', async (context) => {

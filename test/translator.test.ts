@@ -16,6 +16,8 @@ import { kinds, makeProgram } from './differential/program.ts'
 /** What `npm test` compares. */
 const STEPS_MIN = 10_000_000n
 const PIECE_STEPS_MAX = 20_000
+/** Far fewer than there are: else nothing would be compared. */
+const REGIONS_MIN = 1000
 /** Of a program; each ends long before. */
 const STEPS_MAX = 100_000_000n
 const seed = Number(process.env['UNDERSTUDY_SEED'] ?? randomInt(2 ** 31))
@@ -39,8 +41,8 @@ function requireSameState(one: BareComputer, other: BareComputer, program: numbe
   assert.equal(one.machine.digest(), other.machine.digest(), `RAM, ${place}`)
 }
 
-/** Runs a program both ways to its end; returns how many steps it took. */
-function compare(program: number): bigint {
+/** Runs a program both ways to its end. */
+function compare(program: number): { readonly steps: bigint; readonly regions: number } {
   const { image } = makeProgram(seed, program, Object.keys(kinds))
   const interpreted = computerFor(image, 'off')
   const translated = computerFor(image, 'eager')
@@ -52,11 +54,18 @@ function compare(program: number): bigint {
     const ends = [interpreted.run(limit), translated.run(limit)]
     assert.deepEqual(ends[1], ends[0])
     requireSameState(translated, interpreted, program)
-    if (ends[0]!.kind === 'exit') return interpreted.machine.position
+    if (ends[0]!.kind !== 'exit') continue
+    const { regions } = translated.machine.translatorCounts!
+    return { steps: interpreted.machine.position, regions }
   }
 }
 
 test('random programs do the same translated and interpreted, wherever they are stopped', () => {
-  let steps = 0n
-  for (let program = 0; steps < STEPS_MIN; program++) steps += compare(program)
+  let [steps, regions] = [0n, 0]
+  for (let program = 0; steps < STEPS_MIN; program++) {
+    const compared = compare(program)
+    steps += compared.steps
+    regions += compared.regions
+  }
+  assert.ok(regions > REGIONS_MIN, `${regions} regions`)
 })

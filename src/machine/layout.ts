@@ -5,7 +5,7 @@
  *     0x1000   hart 0, hart 1, ... (HART_BYTES each; see HART)
  *     then     translation banks, BANKS_PER_HART for each hart
  *     then     one entry for each RAM page: flags, dirty bits, slots, write references, hashes
- *     then     page-table slots, code slots
+ *     then     page-table slots, code slots, what translated regions have taken the place of
  *
  * A translation bank caches the translations of one address space at one privilege:
  *
@@ -183,7 +183,7 @@ export const HART = place(512, {
 
 /** The keys of a hart's banks: BANKS_PER_HART x i64, zero where a bank is unused. */
 export const HART_BANK_KEYS = 1536
-/** An instruction that lies on two pages is decoded here, followed by two sentinels. */
+/** What is executed alone is here, followed by two sentinels: an instruction on two pages, or one that a region stands for. */
 export const HART_STRADDLE = 2048
 /**
  * Instructions that were decoded there lately, by their word: { word i32, unused i32, predecoded i64 }. The form depends on
@@ -298,7 +298,7 @@ export interface Layout {
   readonly codeSlotPage: number
   /** u32 each: stores to the page since it was last decoded. */
   readonly codeSlotStores: number
-  /** u32 each: how many regions begin in the slot. */
+  /** u32 each: how many regions of the slot's page can be entered. */
   readonly codeSlotRegions: number
   /** i64 each: the predecoded instruction in whose place a region's entry stands. */
   readonly regionOriginals: number

@@ -271,7 +271,10 @@ function buildCode(
     f.loop((next) => {
       // Only the handler is forgotten. The earliest of these instructions may be whole, and part of a sequence that
       // begins before them and ends before the store: such a sequence goes on reading their operands.
-      f.store('i32', first, HANDLER.undecoded, {}, 16)
+      // A region that is entered here has no byte that was stored to: else it has been dropped.
+      f.if(i32.ne(i32.load16_u(first), HANDLER.region), () =>
+        f.store('i32', first, HANDLER.undecoded, {}, 16),
+      )
       f.set(first, i32.add(first, CODE_ENTRY_BYTES))
       f.brIf(next, i32.le_u(first, last))
     })

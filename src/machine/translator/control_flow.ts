@@ -49,9 +49,7 @@ const INSTRUCTIONS_MAX = 400
 /** What only the interpreter executes: it changes what the course of things depends on, beyond registers and memory. */
 const untranslated = instructions.map(
   ({ name, extension }) =>
-    extension === 'Priv' ||
-    name.startsWith('csr') ||
-    ['ecall', 'ebreak', 'pause', 'wfi', 'mret', 'sret', 'sfence.vma'].includes(name),
+    extension === 'Priv' || name.startsWith('csr') || ['ecall', 'ebreak', 'pause'].includes(name),
 )
 const isBranch = instructions.map(({ format }) => format === 'B')
 const isJump = instructions.map(({ name }) => name === 'jal')

@@ -46,7 +46,7 @@ test('a storm does the same translated and interpreted, wherever it is stopped',
 test('a cold copy that translates and the warm interpreter stay equal', () => {
   fc.assert(
     fc.property(seeds, harts, cuts, (seed, hartCount, pieces) => {
-      const warm = stormMachine(nodeEngine, hartCount, seed, 'eager')
+      const warm = stormMachine(nodeEngine, hartCount, seed)
       runTo(warm, 10_000n)
       const cold = coldCopy(nodeEngine, warm, 'eager')
       for (const piece of pieces) {
@@ -71,6 +71,7 @@ function requireSame(source: string, piece: bigint, ramBytes?: number): Machine 
     translated.run(end)
     sameState(translated, interpreted)
   }
+  assert.ok(translated.translatorCounts!.regions > 0)
   return translated
 }
 
@@ -120,5 +121,36 @@ test('a fault in the middle of a block has the state of before it, at every posi
   1: add a0, a0, a3
      addi s1, s1, -1; bnez s1, loop`,
     11n,
+  )
+})
+
+test('a function that is written anew while its page is data runs what it is', () => {
+  // 400 stores to the page make it data: its regions sleep.
+  requireSame(
+    `la s0, f; li s1, 400; li s2, 300; li s3, 0x7ff
+     add s4, s0, s3; li s5, 0x00250513
+  warm:
+     jalr ra, 0(s0); addi s1, s1, -1; bnez s1, warm
+  data:
+     sb zero, 0(s4); addi s2, s2, -1; bnez s2, data
+     sw s5, 0(s0)
+     jalr ra, 0(s0); jalr ra, 0(s0); ecall
+     .align 12
+  f: addi a0, a0, 1
+     ret`,
+    53n,
+  )
+})
+
+test('many loops one behind the other, and within each other, are emitted once each', () => {
+  const behind = '1: addi t0, t0, -1\nbgtz t0, 1b\n'.repeat(20)
+  const depth = 8
+  const opened = Array.from({ length: depth }, (_, i) => `li s${i + 2}, 2\nloop${i}: addi a0, a0, 1`)
+  const closed = Array.from({ length: depth }, (_, i) => depth - 1 - i).map(
+    (i) => `addi s${i + 2}, s${i + 2}, -1\nbnez s${i + 2}, loop${i}`,
+  )
+  requireSame(
+    `li s1, 30\nround: ${behind}\n${opened.join('\n')}\n${closed.join('\n')}\naddi s1, s1, -1\nbnez s1, round`,
+    71n,
   )
 })

@@ -9,6 +9,7 @@
  *     short    to the pc in `target`, in the interpreter
  */
 
+import { assert } from '../../base/assert.ts'
 import { instructions } from '../../isa/instructions.ts'
 import { i32, i64 } from '../../wasm/expression.ts'
 import type { Callee, FunctionBuilder, Label, Local } from '../../wasm/function.ts'
@@ -40,7 +41,7 @@ export function emitRegion(parts: RegionParts, name: string, entry: number, flow
     new RegionEmitter(parts, f, graph, flow).emit()
   })
   const heads = graph.nodes.filter((start) => graph.isLoopHead(start))
-  return { callee, entries: [...new Set([entry, ...heads])] }
+  return { callee, entries: [...new Set([entry, ...heads])].slice(0, ENTRIES_MAX) }
 }
 
 export interface EmittedRegion {
@@ -48,6 +49,9 @@ export interface EmittedRegion {
   /** Where it can be entered: at its entry, and at the head of each loop, so that what stops in a loop can go on there. */
   readonly entries: readonly number[]
 }
+
+/** A region has no more ways in: each takes a number of the core's table. The interpreter soon meets one of them. */
+const ENTRIES_MAX = 16
 
 /** There is no way to take any more. */
 const NOWHERE = -1
@@ -72,6 +76,7 @@ class RegionEmitter {
   /** Where a branch to a block goes that has been opened: the start of a loop, or the end of what precedes it. */
   readonly #heads = new Map<number, Label>()
   readonly #merges = new Map<number, Label>()
+  readonly #emitted = new Set<number>()
   #exits: Exits | undefined
 
   constructor(parts: RegionParts, f: FunctionBuilder, graph: FlowGraph, { blocks, returns }: Flow) {
@@ -115,6 +120,8 @@ class RegionEmitter {
 
   /** A block and all that it dominates. */
   #tree(start: number): void {
+    assert(!this.#emitted.has(start), `a block is emitted twice: ${start}`)
+    this.#emitted.add(start)
     if (!this.#graph.isLoopHead(start)) return this.#within(start, this.#graph.mergesUnder(start))
     this.#f.loop((head) => {
       this.#heads.set(start, head)

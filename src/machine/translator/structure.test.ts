@@ -67,6 +67,7 @@ test('any graph can be emitted: back edges go to what dominates them, merges are
         for (const merge of graph.mergesUnder(from)) assert.ok(dominates(graph, from, merge))
         for (const { head, below } of graph.headsUnder(from)) {
           assert.ok(graph.hasEdge(from, head))
+          assert.ok(graph.isMerge(head), 'it has a way besides the one from outside')
           for (const inner of below) assert.ok(dominates(graph, head, inner))
         }
       }

@@ -45,7 +45,8 @@ export function buildFlowGraph(
   makeReducible(entry, edges)
   const paths = headPaths(new Graph(entry, edges))
   for (const [from, heads] of paths) {
-    edges.set(from, [...new Set([...edges.get(from)!, ...heads.map(({ head }) => head)])])
+    // An edge that is there already is there twice then, so that the head counts as a merge, and is emitted once.
+    edges.set(from, [...edges.get(from)!, ...heads.map(({ head }) => head)])
   }
   return new Graph(entry, edges, paths)
 }

@@ -3,10 +3,10 @@
  * two copies may have translated different code at different times.
  *
  * A region is entered by way of the predecoded code: HANDLER.region stands in the place of the instruction at which it
- * begins. A store to any of its bytes takes it out. When the page's predecoded code is given up, which happens when many
- * pages are in use, its regions *sleep*: they are put back when the page is decoded again, if its bytes are what they were.
+ * begins. A store between its first and its last byte takes it out. When the page's predecoded code is given up, which
+ * happens when many pages are in use, its regions *sleep*: they are put back when the page is decoded again, if its bytes are
+ * what they were. Bytes are compared, since a guest could find others with the same hash.
  */
-import { hash64 } from '../../base/hash64.ts'
 import type { Engine, EngineFunction, EngineMemory } from '../../wasm/engine.ts'
 import { ModuleBuilder } from '../../wasm/module.ts'
 import type { CoreExports } from '../core.ts'
@@ -16,6 +16,7 @@ import {
   BANK_FETCH,
   CODE_ENTRY_BYTES,
   CODE_SLOT_BYTES,
+  CODE_SLOTS,
   FETCH_ENTRIES,
   type Layout,
   MACHINE,
@@ -27,7 +28,7 @@ import type { Predecoder } from '../predecode.ts'
 import { findFlow } from './control_flow.ts'
 import { importLinkage, type Linkage } from './linkage.ts'
 import { type Place, Profile } from './profile.ts'
-import { emitRegion } from './region.ts'
+import { emitRegion, type RegionParts } from './region.ts'
 
 /** When code is translated. */
 export interface Tier {
@@ -70,8 +71,24 @@ interface Region {
   /** The bytes of the page that it was made from lie between these. */
   readonly first: number
   readonly end: number
-  /** Of those bytes. */
-  readonly hash: bigint
+}
+
+/** A region of a module that is being made, with the name of its function there. */
+type Made = Omit<Region, 'entries'> & { readonly name: string; readonly entries: readonly number[] }
+
+const isWithin = ({ first, end }: Pick<Region, 'first' | 'end'>, inPage: number): boolean =>
+  first <= inPage && inPage < end
+
+/** A region that cannot be entered, with the bytes that it was made from. */
+interface Sleeper {
+  readonly region: Region
+  readonly bytes: Uint8Array
+}
+
+/** A place that is to be translated; `isArrival` if code comes just there by a jump. */
+interface Request {
+  readonly place: Place
+  readonly isArrival: boolean
 }
 
 /** A way into a region: its number in the core's table of regions, and where in the page it is. */
@@ -97,10 +114,10 @@ export class Translator {
   readonly #profile: Profile
   /** Regions by their pages: those that can be entered, and those that sleep. */
   readonly #regions = new Map<number, Region[]>()
-  readonly #sleeping = new Map<number, Region[]>()
+  readonly #sleeping = new Map<number, Sleeper[]>()
   readonly #free: number[] = []
   #numbers = 0
-  #requests: Place[] = []
+  #requests: Request[] = []
   #waited = 0
   #translatedSteps = 0
   #stepsMax: number
@@ -147,45 +164,60 @@ export class Translator {
     const regions = this.#regions.get(page)
     if (regions === undefined) return
     this.#regions.delete(page)
-    this.#sleeping.set(page, [...(this.#sleeping.get(page) ?? []), ...regions])
+    for (const region of regions) this.#putToSleep(region)
   }
 
   /** A page has got a place for predecoded code. */
   wake(page: number): void {
-    const regions = this.#sleeping.get(page)
-    if (regions === undefined) return
+    const sleepers = this.#sleeping.get(page)
+    if (sleepers === undefined) return
     this.#sleeping.delete(page)
-    for (const region of regions) {
-      if (region.hash !== this.#hashOf(region)) this.#forget(region)
+    for (const { region, bytes } of sleepers) {
+      if (!this.#bytesOf(region).every((byte, index) => byte === bytes[index])) this.#forget(region)
       else if (this.#putIn(region)) this.counts.woken++
     }
   }
 
+  #putToSleep(region: Region): void {
+    const sleepers = this.#sleeping.get(region.page) ?? []
+    this.#sleeping.set(region.page, [...sleepers, { region, bytes: this.#bytesOf(region).slice() }])
+  }
+
   /** All predecoded code is gone, and RAM may hold something else. */
   forgetAll(): void {
-    for (const regions of [...this.#regions.values(), ...this.#sleeping.values()])
-      for (const region of regions) this.#forget(region)
+    for (const regions of this.#regions.values()) for (const region of regions) this.#forget(region)
     this.#regions.clear()
-    this.#sleeping.clear()
+    this.#forgetSleepers()
     this.#profile.forget()
     this.#requests = []
-    const { codeSlotRegions, regionOriginals } = this.#parts.layout
-    new Uint8Array(this.#tables.buffer, codeSlotRegions, regionOriginals - codeSlotRegions).fill(0)
+    new Uint8Array(this.#tables.buffer, this.#parts.layout.codeSlotRegions, CODE_SLOTS * 4).fill(0)
+  }
+
+  #forgetSleepers(): void {
+    for (const sleepers of this.#sleeping.values()) for (const { region } of sleepers) this.#forget(region)
+    this.#sleeping.clear()
   }
 
   #sample(hart: Hart): void {
     const place = this.#placeOf(hart, hart.get64('pc'))
-    if (place !== undefined && !this.#isInside(place) && this.#profile.meet(place)) this.#request(place)
+    if (place !== undefined && !this.#isInside(place) && this.#profile.meet(place))
+      this.#request(place, false)
     const arrival = this.#placeOf(hart, this.#tables.getBigUint64(MACHINE.arrived, true))
     if (arrival !== undefined && !this.#isEntry(arrival) && this.#profile.meetArrival(arrival))
-      this.#request(arrival)
+      this.#request(arrival, true)
   }
 
-  #request(place: Place): void {
-    // Nothing is evicted so far: what is not translated by now is interpreted.
-    if (this.#numbers >= REGIONS_MAX && this.#free.length === 0) return
-    const isSame = (one: Place): boolean => one.page === place.page && one.inPage === place.inPage
-    if (!this.#requests.some(isSame)) this.#requests.push(place)
+  #request(place: Place, isArrival: boolean): void {
+    if (!this.#hasNumbers) this.#forgetSleepers()
+    // What is entered is not evicted so far: what is not translated by now is interpreted.
+    if (!this.#hasNumbers) return
+    const isSame = (one: Request): boolean =>
+      one.place.page === place.page && one.place.inPage === place.inPage
+    if (!this.#requests.some(isSame)) this.#requests.push({ place, isArrival })
+  }
+
+  get #hasNumbers(): boolean {
+    return this.#numbers < REGIONS_MAX || this.#free.length > 0
   }
 
   #isEntry({ page, inPage }: Place): boolean {
@@ -197,7 +229,7 @@ export class Translator {
 
   /** Slices that end in a region end anywhere in it; its loops can all be entered. */
   #isInside({ page, inPage }: Place): boolean {
-    return this.#regions.get(page)?.some(({ first, end }) => first <= inPage && inPage < end) ?? false
+    return this.#regions.get(page)?.some((region) => isWithin(region, inPage)) ?? false
   }
 
   /** Where in RAM the hart finds the code at a virtual address; undefined if it has not looked lately. */
@@ -212,7 +244,7 @@ export class Translator {
   }
 
   #translate(): void {
-    const places = this.#requests.filter((place) => !this.#isEntry(place))
+    const requests = this.#requests.filter(({ place }) => !this.#isEntry(place))
     this.#requests = []
     this.#waited = 0
     const module = new ModuleBuilder()
@@ -223,17 +255,11 @@ export class Translator {
     ] as const)
       module.importMemory('environment', name, { initialPages: pages, maximumPages: pages, shared: true })
     const parts = { module, linkage: importLinkage(module, this.#parts.linkage), pageFlags: layout.pageFlags }
-    const emitted = places.flatMap(({ page, inPage }, index) => {
-      const flow = findFlow(new DataView(this.#ram.buffer, page * PAGE_BYTES, PAGE_BYTES), inPage)
-      if (!flow.blocks.has(inPage)) return []
-      const { callee, entries } = emitRegion(parts, `region${index}`, inPage, flow)
-      module.exportFunction(callee)
-      const list = [...flow.blocks.values()].flatMap((block) => block.instructions)
-      this.counts.instructions += list.length
-      const first = Math.min(...list.map(({ offset }) => offset))
-      const end = Math.max(...list.map(({ offset, length }) => offset + length))
-      return [{ name: callee.name, page, entries, first, end }]
-    })
+    const emitted: Made[] = []
+    for (const { place, isArrival } of requests) {
+      const isCovered = emitted.some((made) => made.page === place.page && isWithin(made, place.inPage))
+      if (!isCovered || isArrival) emitted.push(...this.#emit(parts, place, `region${emitted.length}`))
+    }
     if (emitted.length === 0) return
     const core = this.#parts.core as unknown as Record<string, EngineFunction>
     const { tables, ram } = memories
@@ -242,8 +268,21 @@ export class Translator {
     for (const { name, entries, ...made } of emitted) {
       const numbered = entries.flatMap((inPage) => this.#number(inPage, exports[name]!))
       this.counts.regions++
-      this.#putIn({ ...made, entries: numbered, hash: this.#hashOf(made) })
+      this.#putIn({ ...made, entries: numbered })
     }
+  }
+
+  /** Emits the region that begins at a place; none if there is nothing to translate. */
+  #emit(parts: RegionParts, { page, inPage }: Place, name: string): Made[] {
+    const flow = findFlow(new DataView(this.#ram.buffer, page * PAGE_BYTES, PAGE_BYTES), inPage)
+    if (!flow.blocks.has(inPage)) return []
+    const { callee, entries } = emitRegion(parts, name, inPage, flow)
+    parts.module.exportFunction(callee)
+    const list = [...flow.blocks.values()].flatMap((block) => block.instructions)
+    this.counts.instructions += list.length
+    const first = Math.min(...list.map(({ offset }) => offset))
+    const end = Math.max(...list.map(({ offset, length }) => offset + length))
+    return [{ name, page, entries, first, end }]
   }
 
   /** Gives an entry of a function its number; none if there are too many. */
@@ -259,7 +298,7 @@ export class Translator {
   #putIn(region: Region): boolean {
     const slot = this.#slotOf(region.page)
     if (slot === undefined) {
-      this.#sleeping.set(region.page, [...(this.#sleeping.get(region.page) ?? []), region])
+      this.#putToSleep(region)
       return false
     }
     for (const entry of region.entries) this.#enterAt(slot, region.page, entry)
@@ -310,8 +349,8 @@ export class Translator {
     return regions.filter(isTaken)
   }
 
-  #hashOf({ page, first, end }: Pick<Region, 'page' | 'first' | 'end'>): bigint {
-    return hash64(this.#ram.slice(page * PAGE_BYTES + first, page * PAGE_BYTES + end))
+  #bytesOf({ page, first, end }: Region): Uint8Array {
+    return this.#ram.subarray(page * PAGE_BYTES + first, page * PAGE_BYTES + end)
   }
 
   /** The slot that holds a page's predecoded code; undefined if none does. */
