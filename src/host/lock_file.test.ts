@@ -74,9 +74,12 @@ test('the lock of a process that was killed, and whose parent does not ask for i
   })
   try {
     const [bytes] = (await once(parent.stdout!, 'data')) as [Buffer]
-    const stat = `/proc/${Number(bytes.toString())}/stat`
-    while (!(await readFile(stat, 'utf8')).includes(') Z '))
-      await new Promise((resolve) => setImmediate(resolve))
+    const folder = `/proc/${Number(bytes.toString())}`
+    // Its last thread may be gone some time after its first one, and holds the lock until then.
+    const isGone = async (): Promise<boolean> =>
+      (await readFile(`${folder}/stat`, 'utf8')).includes(') Z ') &&
+      (await readdir(`${folder}/task`)).length === 1
+    while (!(await isGone())) await new Promise((resolve) => setImmediate(resolve))
     const lock = await LockFile.acquire(path, 'disk')
     await lock.release()
   } finally {
