@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import type { Message } from './message.ts'
 import type { Input } from './ports.ts'
+import { CHUNK, START } from './testing/backup.ts'
 import { A, B, joining, PAIR, pair } from './testing/primary.ts'
 import { batch, configuration, frontier, identity, output, Subject } from './testing/subject.ts'
 
@@ -105,18 +106,9 @@ function joiner(isInstalled: boolean): Subject {
   subject.wait(50)
   subject.connect(1, A)
   if (!isInstalled) return subject
-  const start = {
-    kind: 'joinStart',
-    join: 1,
-    epoch: 1,
-    life: 1,
-    nextIndex: 10n,
-    position: 10n,
-    released: [],
-  } as const
   subject.receive(1, { kind: 'pendingOutput', join: 1, ...output(9) })
-  subject.receive(1, start)
-  subject.receive(1, { kind: 'chunk', join: 1, number: 0, isLast: true, bytes: new Uint8Array(2) })
+  subject.receive(1, START)
+  subject.receive(1, CHUNK)
   subject.step({ kind: 'installed', join: 1 })
   return subject
 }

@@ -178,11 +178,6 @@ export class Translator {
     }
   }
 
-  #putToSleep(region: Region): void {
-    const sleepers = this.#sleeping.get(region.page) ?? []
-    this.#sleeping.set(region.page, [...sleepers, { region, bytes: this.#bytesOf(region).slice() }])
-  }
-
   /** All predecoded code is gone, and RAM may hold something else. */
   forgetAll(): void {
     for (const regions of this.#regions.values()) for (const region of regions) this.#forget(region)
@@ -191,6 +186,11 @@ export class Translator {
     this.#profile.forget()
     this.#requests = []
     new Uint8Array(this.#tables.buffer, this.#parts.layout.codeSlotRegions, CODE_SLOTS * 4).fill(0)
+  }
+
+  #putToSleep(region: Region): void {
+    const sleepers = this.#sleeping.get(region.page) ?? []
+    this.#sleeping.set(region.page, [...sleepers, { region, bytes: this.#bytesOf(region).slice() }])
   }
 
   #forgetSleepers(): void {
@@ -294,7 +294,7 @@ export class Translator {
     return [{ number, inPage }]
   }
 
-  /** Has a region entered; false if it cannot be, as its page is not decoded at the moment or the region is not needed. */
+  /** Has a region entered; false if its page is not decoded at the moment, so that it sleeps. */
   #putIn(region: Region): boolean {
     const slot = this.#slotOf(region.page)
     if (slot === undefined) {
