@@ -1,17 +1,28 @@
 /**
- * The byte level of WebAssembly: LEB128 numbers and *code*, a tree of bytes that is flattened once, when the function
- * that it belongs to is finished. A tree makes composing expressions cheap and keeps branch hints at their instruction.
+ * The byte level of WebAssembly: LEB128 numbers, and *code*, which is text until the function that it belongs to is
+ * finished. The engine concatenates text without copying it, and copies it once at the end: composing expressions is
+ * most of what a translator does.
  */
 import { assert } from '../base/assert.ts'
 import { encodeAscii } from '../base/text.ts'
 
+/** Instructions: a character for each byte; two characters above them are hints on the branch that follows. */
+export type Code = string
+
 /** Says that the condition of the `if` or `br_if` that follows is usually false (0) or true (1). */
-export interface BranchHint {
-  readonly hint: 0 | 1
+export type BranchHint = 0 | 1
+
+const HINT_BASE = 0x100
+const HINTS: readonly Code[] = [0, 1].map((hint) => String.fromCharCode(HINT_BASE + hint))
+
+export function hintCode(hint: BranchHint): Code {
+  return HINTS[hint]!
 }
 
-/** Instructions as a tree: a byte, a sequence, or a hint on the next instruction. */
-export type Code = number | BranchHint | readonly Code[]
+/** The bytes as code. */
+export function code(...bytes: number[]): Code {
+  return String.fromCharCode(...bytes)
+}
 
 /** A growing byte buffer. */
 export class ByteSink {
@@ -29,15 +40,26 @@ export class ByteSink {
     this.length += values.length
   }
 
+  /** Appends code, and collects the hints in it with their offsets in the sink. */
+  code(text: Code, hints?: PlacedHint[]): void {
+    if (this.length + text.length > this.#bytes.length) this.#grow(text.length)
+    const bytes = this.#bytes
+    let { length } = this
+    for (let i = 0; i < text.length; i++) {
+      const value = text.charCodeAt(i)
+      if (value < HINT_BASE) bytes[length++] = value
+      else hints!.push({ offset: length, hint: (value - HINT_BASE) as BranchHint })
+    }
+    this.length = length
+  }
+
   unsigned(value: number): void {
-    for (const byte of unsignedLeb(value)) this.byte(byte)
+    this.code(unsignedLeb(value))
   }
 
   /** A vector of bytes, as names are written. */
   name(value: string): void {
-    const encoded = encodeAscii(value)
-    this.unsigned(encoded.length)
-    this.bytes(encoded)
+    this.code(nameCode(value))
   }
 
   /** What was written, as a view that later writes may invalidate. */
@@ -52,65 +74,42 @@ export class ByteSink {
   }
 }
 
+/** A name, with its length before it. */
+export function nameCode(value: string): Code {
+  const encoded = encodeAscii(value)
+  return unsignedLeb(encoded.length) + code(...encoded)
+}
+
+/** Single bytes as code: nearly all numbers are small. */
+const BYTES: readonly Code[] = Array.from({ length: 0x100 }, (_, byte) => String.fromCharCode(byte))
+
 /** LEB128 of an unsigned integer below 2^53. */
-export function unsignedLeb(value: number): number[] {
+export function unsignedLeb(value: number): Code {
   assert(Number.isSafeInteger(value) && value >= 0, `not an unsigned integer: ${value}`)
-  const bytes: number[] = []
-  let rest = value
-  while (rest >= 0x80) {
-    bytes.push((rest % 0x80) | 0x80)
-    rest = Math.floor(rest / 0x80)
-  }
-  bytes.push(rest)
-  return bytes
+  if (value < 0x80) return BYTES[value]!
+  return BYTES[(value % 0x80) | 0x80]! + unsignedLeb(Math.floor(value / 0x80))
 }
 
 /** LEB128 of a signed 32-bit integer. */
-export function signedLeb32(value: number): number[] {
-  const bytes: number[] = []
-  let rest = value | 0
-  for (;;) {
-    const byte = rest & 0x7f
-    rest >>= 7
-    if ((rest === 0 && (byte & 0x40) === 0) || (rest === -1 && (byte & 0x40) !== 0)) {
-      bytes.push(byte)
-      return bytes
-    }
-    bytes.push(byte | 0x80)
-  }
+export function signedLeb32(value: number): Code {
+  const byte = value & 0x7f
+  const rest = (value | 0) >> 7
+  const isLast = (rest === 0 && (byte & 0x40) === 0) || (rest === -1 && (byte & 0x40) !== 0)
+  return isLast ? BYTES[byte]! : BYTES[byte | 0x80]! + signedLeb32(rest)
 }
 
 /** LEB128 of a signed 64-bit integer. */
-export function signedLeb64(value: bigint): number[] {
-  const bytes: number[] = []
-  let rest = BigInt.asIntN(64, value)
-  for (;;) {
-    const byte = Number(rest & 0x7fn)
-    rest >>= 7n
-    if ((rest === 0n && (byte & 0x40) === 0) || (rest === -1n && (byte & 0x40) !== 0)) {
-      bytes.push(byte)
-      return bytes
-    }
-    bytes.push(byte | 0x80)
-  }
+export function signedLeb64(value: number | bigint): Code {
+  if (typeof value === 'number' && (value | 0) === value) return signedLeb32(value)
+  const whole = BigInt.asIntN(64, BigInt(value))
+  const byte = Number(whole & 0x7fn)
+  const rest = whole >> 7n
+  const isLast = (rest === 0n && (byte & 0x40) === 0) || (rest === -1n && (byte & 0x40) !== 0)
+  return isLast ? BYTES[byte]! : BYTES[byte | 0x80]! + signedLeb64(rest)
 }
 
 /** Where in a function's body a hinted branch stands. */
 export interface PlacedHint {
   readonly offset: number
-  readonly hint: 0 | 1
-}
-
-const isSequence: (code: BranchHint | readonly Code[]) => code is readonly Code[] = Array.isArray
-
-/** Appends `code` to `sink` and collects the hints with their byte offsets in the sink. */
-export function flatten(code: Code, sink: ByteSink, hints: PlacedHint[]): void {
-  if (typeof code === 'number') return sink.byte(code)
-  if (!isSequence(code)) return void hints.push({ offset: sink.length, hint: code.hint })
-  // The bytes of a sequence are written here: most parts are bytes, and a call for each is most of the work.
-  for (let i = 0; i < code.length; i++) {
-    const part = code[i]!
-    if (typeof part === 'number') sink.byte(part)
-    else flatten(part, sink, hints)
-  }
+  readonly hint: BranchHint
 }

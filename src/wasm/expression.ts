@@ -4,7 +4,15 @@
  * An expression is code that leaves one value on the stack. Arguments are evaluated from left to right, exactly once,
  * where the expression is used; a plain number stands for a constant.
  */
-import { type Code, signedLeb32, signedLeb64, unsignedLeb } from './encoding.ts'
+import {
+  type BranchHint,
+  type Code,
+  code,
+  hintCode,
+  signedLeb32,
+  signedLeb64,
+  unsignedLeb,
+} from './encoding.ts'
 
 export type ValueType = 'i32' | 'i64' | 'f32' | 'f64'
 
@@ -27,6 +35,13 @@ export interface MemoryPlace {
   readonly memory?: number
 }
 
+const I32_CONST = code(0x41)
+const I64_CONST = code(0x42)
+const SELECT = code(0x1b)
+const NO_ALIGNMENT = code(0x00)
+const WITH_MEMORY = code(0x40)
+const NO_OFFSET: MemoryPlace = {}
+
 /** Turns a number into a constant expression; leaves expressions as they are. */
 export function operand<T extends ValueType>(type: T, value: Operand<T>): Expr<T> {
   if (typeof value === 'object') return value
@@ -34,13 +49,13 @@ export function operand<T extends ValueType>(type: T, value: Operand<T>): Expr<T
 }
 
 function constant<T extends ValueType>(type: T, value: number | bigint): Expr<T> {
-  if (type === 'i32') return { type, code: [0x41, ...signedLeb32(Number(value))] }
-  if (type === 'i64') return { type, code: [0x42, ...signedLeb64(BigInt(value))] }
+  if (type === 'i32') return { type, code: I32_CONST + signedLeb32(Number(value)) }
+  if (type === 'i64') return { type, code: I64_CONST + signedLeb64(value) }
   const view = new DataView(new ArrayBuffer(8))
   const bytes = type === 'f32' ? 4 : 8
   if (type === 'f32') view.setFloat32(0, Number(value), true)
   else view.setFloat64(0, Number(value), true)
-  return { type, code: [type === 'f32' ? 0x43 : 0x44, ...new Uint8Array(view.buffer, 0, bytes)] }
+  return { type, code: code(type === 'f32' ? 0x43 : 0x44, ...new Uint8Array(view.buffer, 0, bytes)) }
 }
 
 type Binaries<Names extends string, T extends ValueType, R extends ValueType> = Record<
@@ -59,10 +74,10 @@ function binaries<N extends string, T extends ValueType, R extends ValueType>(
 ): Binaries<N, T, R> {
   const result = {} as Binaries<N, T, R>
   for (const name of Object.keys(opcodes) as N[]) {
-    const opcode = opcodes[name]
+    const opcode = code(opcodes[name])
     result[name] = (left, right) => ({
       type: to,
-      code: [operand(from, left).code, operand(from, right).code, opcode],
+      code: operand(from, left).code + operand(from, right).code + opcode,
     })
   }
   return result
@@ -77,8 +92,8 @@ function unaries<N extends string, T extends ValueType, R extends ValueType>(
   const result = {} as Unaries<N, T, R>
   for (const name of Object.keys(opcodes) as N[]) {
     const opcode = opcodes[name]
-    const tail = opcode > 0xff ? [0xfc, opcode & 0xff] : opcode
-    result[name] = (value) => ({ type: to, code: [operand(from, value).code, tail] })
+    const tail = opcode > 0xff ? code(0xfc, opcode & 0xff) : code(opcode)
+    result[name] = (value) => ({ type: to, code: operand(from, value).code + tail })
   }
   return result
 }
@@ -92,16 +107,16 @@ type Loads<N extends string, T extends ValueType> = Record<
 export function memoryArgument(place: MemoryPlace): Code {
   const memory = place.memory ?? 0
   const offset = unsignedLeb(place.offset ?? 0)
-  return memory === 0 ? [0, ...offset] : [0x40, ...unsignedLeb(memory), ...offset]
+  return memory === 0 ? NO_ALIGNMENT + offset : WITH_MEMORY + unsignedLeb(memory) + offset
 }
 
 function loads<N extends string, T extends ValueType>(type: T, opcodes: Record<N, number>): Loads<N, T> {
   const result = {} as Loads<N, T>
   for (const name of Object.keys(opcodes) as N[]) {
-    const opcode = opcodes[name]
-    result[name] = (address, place = {}) => ({
+    const opcode = code(opcodes[name])
+    result[name] = (address, place = NO_OFFSET) => ({
       type,
-      code: [operand('i32', address).code, opcode, memoryArgument(place)],
+      code: operand('i32', address).code + opcode + memoryArgument(place),
     })
   }
   return result
@@ -195,7 +210,7 @@ export function select<T extends ValueType>(
 ): Expr<T> {
   return {
     type: whenTrue.type,
-    code: [whenTrue.code, operand(whenTrue.type, whenFalse).code, operand('i32', condition).code, 0x1b],
+    code: whenTrue.code + operand(whenTrue.type, whenFalse).code + operand('i32', condition).code + SELECT,
   }
 }
 
@@ -211,17 +226,12 @@ export function choose<T extends ValueType>(
   condition: Operand<'i32'>,
   whenTrue: Expr<T>,
   whenFalse: Operand<T>,
-  hint?: 0 | 1,
+  hint?: BranchHint,
 ): Expr<T> {
   const type = whenTrue.type
-  return {
-    type,
-    code: [
-      operand('i32', condition).code,
-      hint === undefined ? [] : { hint },
-      [0x04, VALUE_TYPE_BYTE[type], whenTrue.code, 0x05, operand(type, whenFalse).code, 0x0b],
-    ],
-  }
+  const hinted = operand('i32', condition).code + (hint === undefined ? '' : hintCode(hint))
+  const paths = whenTrue.code + code(0x05) + operand(type, whenFalse).code + code(0x0b)
+  return { type, code: hinted + code(0x04, VALUE_TYPE_BYTE[type]) + paths }
 }
 
 /** A bit pattern that may be read as a number: `value != 0` as a condition. */

@@ -5,7 +5,7 @@
  * their closure; a branch to it is encoded relative to where it stands.
  */
 import { assert } from '../base/assert.ts'
-import { type BranchHint, type Code, unsignedLeb } from './encoding.ts'
+import { type BranchHint, type Code, code, hintCode, unsignedLeb } from './encoding.ts'
 import {
   type Expr,
   type MemoryPlace,
@@ -47,6 +47,14 @@ export interface Label {
 /** Which way a branch usually goes. */
 export type Likelihood = 'likely' | 'unlikely'
 
+const LOCAL_GET = code(0x20)
+const LOCAL_SET = code(0x21)
+const BLOCK = code(0x02, 0x40)
+const LOOP = code(0x03, 0x40)
+const IF = code(0x04, 0x40)
+const ELSE = code(0x05)
+const END = code(0x0b)
+
 type Arguments = readonly Operand<ValueType>[]
 
 /** An expression that calls `callee`, which must have exactly one result. */
@@ -63,14 +71,15 @@ export function callIndirect<T extends ValueType>(
   index: Operand<'i32'>,
   ...args: readonly Expr[]
 ): Expr<T> {
-  const code = [args.map((arg) => arg.code), operand('i32', index).code, 0x11]
-  return { type: result, code: [...code, unsignedLeb(typeIndex), unsignedLeb(table.index)] }
+  const called = args.map((arg) => arg.code).join('') + operand('i32', index).code
+  return { type: result, code: called + code(0x11) + unsignedLeb(typeIndex) + unsignedLeb(table.index) }
 }
 
 function callCode(opcode: number, callee: Callee, args: Arguments): Code {
   const wanted = callee.parameters
   assert(args.length === wanted.length, `${callee.name} takes ${wanted.length} arguments, got ${args.length}`)
-  return [args.map((arg, i) => checked(wanted[i]!, arg, callee.name).code), opcode, unsignedLeb(callee.index)]
+  const values = args.map((arg, i) => checked(wanted[i]!, arg, callee.name).code)
+  return values.join('') + code(opcode) + unsignedLeb(callee.index)
 }
 
 function checked(type: ValueType, value: Operand<ValueType>, place: string): Expr {
@@ -82,7 +91,7 @@ function checked(type: ValueType, value: Operand<ValueType>, place: string): Exp
 export class FunctionBuilder {
   readonly parameters: readonly ValueType[]
   readonly localTypes: ValueType[] = []
-  #sequence: Code[] = []
+  #code: Code = ''
   #depth = 0
 
   constructor(parameters: readonly ValueType[]) {
@@ -91,20 +100,20 @@ export class FunctionBuilder {
 
   /** The body so far, without the final `end`. */
   get code(): Code {
-    return this.#sequence
+    return this.#code
   }
 
   /** The parameter at `index`. */
   parameter<T extends ValueType>(index: number, type: T): Local<T> {
     assert(this.parameters[index] === type, `parameter ${index} is ${this.parameters[index]}, not ${type}`)
-    return { type, index, code: [0x20, ...unsignedLeb(index)] }
+    return { type, index, code: LOCAL_GET + unsignedLeb(index) }
   }
 
   /** A new local variable, optionally set to `initial` here. */
   local<T extends ValueType>(type: T, initial?: Operand<T>): Local<T> {
     const index = this.parameters.length + this.localTypes.length
     this.localTypes.push(type)
-    const local = { type, index, code: [0x20, ...unsignedLeb(index)] }
+    const local = { type, index, code: LOCAL_GET + unsignedLeb(index) }
     if (initial !== undefined) this.set(local, initial)
     return local
   }
@@ -115,11 +124,11 @@ export class FunctionBuilder {
   }
 
   set<T extends ValueType>(local: Local<T>, value: Operand<T>): void {
-    this.#sequence.push(checked(local.type, value, 'set').code, [0x21, ...unsignedLeb(local.index)])
+    this.#code += checked(local.type, value, 'set').code + LOCAL_SET + unsignedLeb(local.index)
   }
 
   setGlobal<T extends ValueType>(global: Global<T>, value: Operand<T>): void {
-    this.#sequence.push(checked(global.type, value, 'setGlobal').code, [0x24, ...unsignedLeb(global.index)])
+    this.#code += checked(global.type, value, 'setGlobal').code + code(0x24) + unsignedLeb(global.index)
   }
 
   /** Stores `value` with `width` bits (8, 16, 32, 64; the type's own width by default). */
@@ -131,44 +140,37 @@ export class FunctionBuilder {
     width?: number,
   ): void {
     const opcode = storeOpcode(type, width ?? (type === 'i32' || type === 'f32' ? 32 : 64))
-    this.#sequence.push(
-      operand('i32', address).code,
-      checked(type, value, 'store').code,
-      opcode,
-      memoryArgument(place),
-    )
+    const values = operand('i32', address).code + checked(type, value, 'store').code
+    this.#code += values + code(opcode) + memoryArgument(place)
   }
 
   /** Sets `count` bytes of memory 0 from `address` on to `byte`. */
   fill(address: Operand<'i32'>, byte: number, count: Operand<'i32'>): void {
-    const args = [operand('i32', address).code, operand('i32', byte).code, operand('i32', count).code]
-    this.#sequence.push(args, [0xfc, 0x0b, 0x00])
+    const args = operand('i32', address).code + operand('i32', byte).code + operand('i32', count).code
+    this.#code += args + code(0xfc, 0x0b, 0x00)
   }
 
   /** Copies `count` bytes within memory 0. */
   copy(target: Operand<'i32'>, source: Operand<'i32'>, count: Operand<'i32'>): void {
-    const args = [operand('i32', target).code, operand('i32', source).code, operand('i32', count).code]
-    this.#sequence.push(args, [0xfc, 0x0a, 0x00, 0x00])
+    const args = operand('i32', target).code + operand('i32', source).code + operand('i32', count).code
+    this.#code += args + code(0xfc, 0x0a, 0x00, 0x00)
   }
 
   /** Calls a function for its effect; results are dropped. */
   call(callee: Callee, ...args: Arguments): void {
-    this.#sequence.push(
-      callCode(0x10, callee, args),
-      callee.results.map(() => 0x1a),
-    )
+    this.#code += callCode(0x10, callee, args) + code(0x1a).repeat(callee.results.length)
   }
 
   /** Calls a function and stores its results, in order, into `locals`. */
   callInto(locals: readonly Local[], callee: Callee, ...args: Arguments): void {
     assert(locals.length === callee.results.length, `${callee.name} has ${callee.results.length} results`)
-    const sets = locals.map((local) => [0x21, ...unsignedLeb(local.index)]).reverse()
-    this.#sequence.push(callCode(0x10, callee, args), sets)
+    const sets = locals.map((local) => LOCAL_SET + unsignedLeb(local.index)).reverse()
+    this.#code += callCode(0x10, callee, args) + sets.join('')
   }
 
   /** Leaves this function by a call to `callee`, whose results become its own. */
   returnCall(callee: Callee, ...args: Arguments): void {
-    this.#sequence.push(callCode(0x12, callee, args))
+    this.#code += callCode(0x12, callee, args)
   }
 
   /** Leaves this function by a call through `table`, at `index`, of a function with signature `typeIndex`. */
@@ -178,58 +180,55 @@ export class FunctionBuilder {
     index: Operand<'i32'>,
     ...args: readonly Expr[]
   ): void {
-    const code = [args.map((a) => a.code), operand('i32', index).code, 0x13]
-    this.#sequence.push(code, unsignedLeb(typeIndex), unsignedLeb(table.index))
+    const called = args.map((arg) => arg.code).join('') + operand('i32', index).code
+    this.#code += called + code(0x13) + unsignedLeb(typeIndex) + unsignedLeb(table.index)
   }
 
   return(...values: readonly Expr[]): void {
-    this.#sequence.push(
-      values.map((value) => value.code),
-      0x0f,
-    )
+    this.#code += values.map((value) => value.code).join('') + code(0x0f)
   }
 
   drop(value: Expr): void {
-    this.#sequence.push(value.code, 0x1a)
+    this.#code += value.code + code(0x1a)
   }
 
   unreachable(): void {
-    this.#sequence.push(0x00)
+    this.#code += code(0x00)
   }
 
   if(condition: Operand<'i32'>, then: () => void, otherwise?: () => void): void {
-    this.#if(condition, [], then, otherwise)
+    this.#if(condition, undefined, then, otherwise)
   }
 
   ifUnlikely(condition: Operand<'i32'>, then: () => void, otherwise?: () => void): void {
-    this.#if(condition, { hint: 0 }, then, otherwise)
+    this.#if(condition, 0, then, otherwise)
   }
 
   ifLikely(condition: Operand<'i32'>, then: () => void, otherwise?: () => void): void {
-    this.#if(condition, { hint: 1 }, then, otherwise)
+    this.#if(condition, 1, then, otherwise)
   }
 
   block(body: (end: Label) => void): void {
-    this.#nest([0x02, 0x40], body)
+    this.#nest(BLOCK, body)
   }
 
   loop(body: (start: Label) => void): void {
-    this.#nest([0x03, 0x40], body)
+    this.#nest(LOOP, body)
   }
 
   br(label: Label): void {
-    this.#sequence.push([0x0c, ...unsignedLeb(this.#distance(label))])
+    this.#code += code(0x0c) + unsignedLeb(this.#distance(label))
   }
 
   brIf(label: Label, condition: Operand<'i32'>, likelihood?: Likelihood): void {
-    const hint: BranchHint | [] = likelihood === undefined ? [] : { hint: likelihood === 'likely' ? 1 : 0 }
-    this.#sequence.push(operand('i32', condition).code, hint, [0x0d, ...unsignedLeb(this.#distance(label))])
+    const hint = likelihood === undefined ? '' : hintCode(likelihood === 'likely' ? 1 : 0)
+    this.#code += operand('i32', condition).code + hint + code(0x0d) + unsignedLeb(this.#distance(label))
   }
 
   /** Jumps to `labels[index]`, or to `otherwise` where the index is beyond them. */
   brTable(index: Operand<'i32'>, labels: readonly Label[], otherwise: Label): void {
-    this.#sequence.push(operand('i32', index).code, 0x0e, unsignedLeb(labels.length))
-    for (const label of [...labels, otherwise]) this.#sequence.push(unsignedLeb(this.#distance(label)))
+    const targets = [...labels, otherwise].map((label) => unsignedLeb(this.#distance(label)))
+    this.#code += operand('i32', index).code + code(0x0e) + unsignedLeb(labels.length) + targets.join('')
   }
 
   /** Nested blocks, one for each case: `cases[i]` runs when `index` is i and falls out of the switch at its end. */
@@ -267,25 +266,26 @@ export class FunctionBuilder {
     })
   }
 
-  #if(condition: Operand<'i32'>, hint: Code, then: () => void, otherwise: (() => void) | undefined): void {
-    this.#sequence.push(operand('i32', condition).code, hint)
-    this.#nest([0x04, 0x40], then, otherwise)
+  #if(
+    condition: Operand<'i32'>,
+    hint: BranchHint | undefined,
+    then: () => void,
+    otherwise: (() => void) | undefined,
+  ): void {
+    this.#code += operand('i32', condition).code + (hint === undefined ? '' : hintCode(hint))
+    this.#nest(IF, then, otherwise)
   }
 
   #nest(opening: Code, body: (label: Label) => void, otherwise?: () => void): void {
-    const outer = this.#sequence
-    const inner: Code[] = []
-    outer.push(opening, inner)
-    this.#sequence = inner
+    this.#code += opening
     this.#depth++
     body({ depth: this.#depth })
     if (otherwise !== undefined) {
-      inner.push(0x05)
+      this.#code += ELSE
       otherwise()
     }
-    inner.push(0x0b)
+    this.#code += END
     this.#depth--
-    this.#sequence = outer
   }
 
   #distance(label: Label): number {

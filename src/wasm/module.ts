@@ -5,8 +5,16 @@
  * `declare` and `define` are separate, so that functions may call each other in any order.
  */
 import { assert } from '../base/assert.ts'
-import { encodeAscii } from '../base/text.ts'
-import { ByteSink, flatten, type PlacedHint, signedLeb32, signedLeb64, unsignedLeb } from './encoding.ts'
+import {
+  ByteSink,
+  type Code,
+  code,
+  nameCode,
+  type PlacedHint,
+  signedLeb32,
+  signedLeb64,
+  unsignedLeb,
+} from './encoding.ts'
 import { type ValueType, valueTypeByte } from './expression.ts'
 import { type Callee, FunctionBuilder, type Global, type TableReference } from './function.ts'
 
@@ -37,10 +45,10 @@ const PAGE_FUNCREF = 0x70
 
 export class ModuleBuilder {
   readonly #types: string[] = []
-  readonly #typeBytes: number[][] = []
-  readonly #imports: ByteSink[] = []
+  readonly #typeCode: Code[] = []
+  readonly #imports: Code[] = []
   readonly #functions: DefinedFunction[] = []
-  readonly #globals: number[][] = []
+  readonly #globals: Code[] = []
   readonly #exports: { name: string; kind: number; index: number }[] = []
   readonly #tables: TableReference[] = []
   readonly #elements: { table: number; functions: readonly Callee[] }[] = []
@@ -54,11 +62,8 @@ export class ModuleBuilder {
     const known = this.#types.indexOf(key)
     if (known >= 0) return known
     this.#types.push(key)
-    const vector = (types: readonly ValueType[]): number[] => [
-      ...unsignedLeb(types.length),
-      ...types.map(valueTypeByte),
-    ]
-    this.#typeBytes.push([0x60, ...vector(parameters), ...vector(results)])
+    const list = (types: readonly ValueType[]): Code => vector(types.map((type) => code(valueTypeByte(type))))
+    this.#typeCode.push(code(0x60) + list(parameters) + list(results))
     return this.#types.length - 1
   }
 
@@ -69,24 +74,20 @@ export class ModuleBuilder {
     results: readonly ValueType[],
   ): Callee {
     assert(this.#functions.length === 0, 'imports come before functions')
-    const sink = this.#import(module, name, 0x00)
-    sink.unsigned(this.signature(parameters, results))
+    this.#import(module, name, 0x00, unsignedLeb(this.signature(parameters, results)))
     return { name, index: this.#importedFunctions++, parameters, results }
   }
 
   /** Imports a memory; the first one is memory 0. */
   importMemory(module: string, name: string, limits: MemoryLimits): number {
-    const sink = this.#import(module, name, 0x02)
-    sink.byte(limits.shared ? 0x03 : 0x01)
-    sink.unsigned(limits.initialPages)
-    sink.unsigned(limits.maximumPages)
+    const pages = unsignedLeb(limits.initialPages) + unsignedLeb(limits.maximumPages)
+    this.#import(module, name, 0x02, code(limits.shared ? 0x03 : 0x01) + pages)
     return this.#importedMemories++
   }
 
   importTable(module: string, name: string, minimum: number): TableReference {
     assert(this.#tables.length === 0, 'imported tables come before own tables')
-    const sink = this.#import(module, name, 0x01)
-    for (const byte of [PAGE_FUNCREF, 0x00, ...unsignedLeb(minimum)]) sink.byte(byte)
+    this.#import(module, name, 0x01, tableType(minimum))
     return { index: this.#importedTables++, minimum }
   }
 
@@ -108,10 +109,10 @@ export class ModuleBuilder {
   /** A mutable global variable of this module. */
   global<T extends 'i32' | 'i64'>(type: T, initial: number | bigint): Global<T> {
     const value =
-      type === 'i32' ? [0x41, ...signedLeb32(Number(initial))] : [0x42, ...signedLeb64(BigInt(initial))]
-    this.#globals.push([valueTypeByte(type), 0x01, ...value, 0x0b])
+      type === 'i32' ? code(0x41) + signedLeb32(Number(initial)) : code(0x42) + signedLeb64(initial)
+    this.#globals.push(code(valueTypeByte(type), 0x01) + value + code(0x0b))
     const index = this.#globals.length - 1
-    return { type, index, code: [0x23, ...unsignedLeb(index)] }
+    return { type, index, code: code(0x23) + unsignedLeb(index) }
   }
 
   /** Names a function that is defined later. */
@@ -156,12 +157,8 @@ export class ModuleBuilder {
     const sink = new ByteSink()
     sink.bytes(new Uint8Array([0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00]))
     const { bodies, hints } = this.#bodies()
-    section(sink, SECTION.type, this.#typeBytes)
-    section(
-      sink,
-      SECTION.import,
-      this.#imports.map((entry) => entry.view()),
-    )
+    section(sink, SECTION.type, this.#typeCode)
+    section(sink, SECTION.import, this.#imports)
     section(
       sink,
       SECTION.function,
@@ -170,63 +167,47 @@ export class ModuleBuilder {
     section(
       sink,
       SECTION.table,
-      this.#tables.map((table) => tableType(table)),
+      this.#tables.map((table) => tableType(table.minimum)),
     )
     section(sink, SECTION.global, this.#globals)
     section(sink, SECTION.export, this.#exports.map(exportEntry))
     section(sink, SECTION.element, this.#elements.map(elementEntry))
     if (hints.length > 0) customSection(sink, 'metadata.code.branch_hint', vector(hints))
-    section(sink, SECTION.code, bodies)
+    codeSection(sink, bodies)
     customSection(sink, 'name', this.#names())
     return sink.view().slice() as Uint8Array<ArrayBuffer>
   }
 
-  #import(module: string, name: string, kind: number): ByteSink {
-    const sink = new ByteSink()
-    sink.name(module)
-    sink.name(name)
-    sink.byte(kind)
-    this.#imports.push(sink)
-    return sink
+  #import(module: string, name: string, kind: number, type: Code): void {
+    this.#imports.push(nameCode(module) + nameCode(name) + code(kind) + type)
   }
 
-  #bodies(): { bodies: Uint8Array[]; hints: number[][] } {
+  #bodies(): { bodies: Uint8Array[]; hints: Code[] } {
     const bodies: Uint8Array[] = []
-    const hints: number[][] = []
+    const hints: Code[] = []
     for (const { callee, builder } of this.#functions) {
       assert(builder !== undefined, `${callee.name} is declared but not defined`)
       const placed: PlacedHint[] = []
-      const body = functionBody(builder, placed)
-      const sized = new ByteSink()
-      sized.unsigned(body.length)
-      sized.bytes(body)
-      bodies.push(sized.view())
+      bodies.push(functionBody(builder, placed))
       if (placed.length > 0) hints.push(hintEntry(callee.index, placed))
     }
     return { bodies, hints }
   }
 
   /** The name section: function names, so that profilers and stack traces speak of them. */
-  #names(): number[] {
-    const sink = new ByteSink()
-    sink.unsigned(this.#functions.length)
-    for (const { callee } of this.#functions) {
-      sink.unsigned(callee.index)
-      sink.name(callee.name)
-    }
-    return [0x01, ...unsignedLeb(sink.length), ...sink.view()]
+  #names(): Code {
+    const names = vector(
+      this.#functions.map(({ callee }) => unsignedLeb(callee.index) + nameCode(callee.name)),
+    )
+    return code(0x01) + unsignedLeb(names.length) + names
   }
 }
 
 function functionBody(builder: FunctionBuilder, hints: PlacedHint[]): Uint8Array {
   const sink = new ByteSink()
   const groups = localGroups(builder.localTypes)
-  sink.unsigned(groups.length)
-  for (const [count, type] of groups) {
-    sink.unsigned(count)
-    sink.byte(valueTypeByte(type))
-  }
-  flatten(builder.code, sink, hints)
+  sink.code(vector(groups.map(([count, type]) => unsignedLeb(count) + code(valueTypeByte(type)))))
+  sink.code(builder.code, hints)
   sink.byte(0x0b)
   return sink.view()
 }
@@ -242,46 +223,56 @@ function localGroups(types: readonly ValueType[]): [number, ValueType][] {
   return groups
 }
 
-function hintEntry(functionIndex: number, hints: readonly PlacedHint[]): number[] {
-  const entries = hints.flatMap(({ offset, hint }) => [...unsignedLeb(offset), 1, hint])
-  return [...unsignedLeb(functionIndex), ...unsignedLeb(hints.length), ...entries]
+function hintEntry(functionIndex: number, hints: readonly PlacedHint[]): Code {
+  return (
+    unsignedLeb(functionIndex) + vector(hints.map(({ offset, hint }) => unsignedLeb(offset) + code(1, hint)))
+  )
 }
 
-function tableType(table: TableReference): number[] {
-  return [PAGE_FUNCREF, 0x00, ...unsignedLeb(table.minimum)]
+function tableType(minimum: number): Code {
+  return code(PAGE_FUNCREF, 0x00) + unsignedLeb(minimum)
 }
 
-function exportEntry(entry: { name: string; kind: number; index: number }): number[] {
-  const encoded = encodeAscii(entry.name)
-  return [...unsignedLeb(encoded.length), ...encoded, entry.kind, ...unsignedLeb(entry.index)]
+function exportEntry(entry: { name: string; kind: number; index: number }): Code {
+  return nameCode(entry.name) + code(entry.kind) + unsignedLeb(entry.index)
 }
 
-function elementEntry(entry: { table: number; functions: readonly Callee[] }): number[] {
-  const indexes = entry.functions.flatMap((callee) => unsignedLeb(callee.index))
-  const head = entry.table === 0 ? [0x00] : [0x02, ...unsignedLeb(entry.table)]
-  const kind = entry.table === 0 ? [] : [0x00]
-  return [...head, 0x41, 0x00, 0x0b, ...kind, ...unsignedLeb(entry.functions.length), ...indexes]
+function elementEntry(entry: { table: number; functions: readonly Callee[] }): Code {
+  const indexes = vector(entry.functions.map((callee) => unsignedLeb(callee.index)))
+  const isFirst = entry.table === 0
+  const head = isFirst ? code(0x00) : code(0x02) + unsignedLeb(entry.table)
+  const kind = isFirst ? '' : code(0x00)
+  return head + code(0x41, 0x00, 0x0b) + kind + indexes
 }
 
-function vector(entries: readonly (readonly number[])[]): number[] {
-  return [...unsignedLeb(entries.length), ...entries.flat()]
+function vector(entries: readonly Code[]): Code {
+  return unsignedLeb(entries.length) + entries.join('')
 }
 
-function section(sink: ByteSink, id: number, entries: readonly (readonly number[] | Uint8Array)[]): void {
+function section(sink: ByteSink, id: number, entries: readonly Code[]): void {
   if (entries.length === 0) return
-  const content = new ByteSink()
-  content.unsigned(entries.length)
-  for (const entry of entries) content.bytes(entry instanceof Uint8Array ? entry : Uint8Array.from(entry))
+  sized(sink, id, vector(entries))
+}
+
+function customSection(sink: ByteSink, name: string, content: Code): void {
+  sized(sink, SECTION.custom, nameCode(name) + content)
+}
+
+function sized(sink: ByteSink, id: number, content: Code): void {
   sink.byte(id)
   sink.unsigned(content.length)
-  sink.bytes(content.view())
+  sink.code(content)
 }
 
-function customSection(sink: ByteSink, name: string, content: readonly number[]): void {
-  const whole = new ByteSink()
-  whole.name(name)
-  whole.bytes(Uint8Array.from(content))
-  sink.byte(SECTION.custom)
-  sink.unsigned(whole.length)
-  sink.bytes(whole.view())
+function codeSection(sink: ByteSink, bodies: readonly Uint8Array[]): void {
+  if (bodies.length === 0) return
+  const content = new ByteSink()
+  content.unsigned(bodies.length)
+  for (const body of bodies) {
+    content.unsigned(body.length)
+    content.bytes(body)
+  }
+  sink.byte(SECTION.code)
+  sink.unsigned(content.length)
+  sink.bytes(content.view())
 }
