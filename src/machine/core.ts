@@ -33,8 +33,8 @@ export interface CoreImports {
   decodeInto(entry: number, word: number): void
   /** A store to a page with PAGE_HOST at this offset in RAM has taken place. */
   hostStore(offset: number, size: number): void
-  /** Drops the regions that have any of these bytes of a page in them. */
-  dropRegions(page: number, inPage: number, size: number): void
+  /** Drops the regions that have any of these bytes of a page in them; returns 1 if there were any. */
+  dropRegions(page: number, inPage: number, size: number): number
   /** A page's predecoded code is given up, or it has got a place for some. */
   sleepRegions(page: number): void
   wakeRegions(page: number): void
@@ -158,7 +158,7 @@ function importEnvironment(module: ModuleBuilder, { tablePages, ramPages }: Core
     decodeRun: imported('decodeRun', ['i32']),
     decodeInto: imported('decodeInto', ['i32', 'i32']),
     hostStore: imported('hostStore', ['i32', 'i32']),
-    dropRegions: imported('dropRegions', ['i32', 'i32', 'i32']),
+    dropRegions: imported('dropRegions', ['i32', 'i32', 'i32'], ['i32']),
     sleepRegions: imported('sleepRegions', ['i32']),
     wakeRegions: imported('wakeRegions', ['i32']),
   }

@@ -315,7 +315,7 @@ export class Machine {
       decodeRun: (entry) => predecoder.decodeRun(entry),
       decodeInto: (entry, word) => void predecoder.decodeInto(entry, word),
       hostStore: (offset, size) => this.#options.onHostStore?.(offset >>> 0, size),
-      dropRegions: (page, inPage, size) => this.#translator?.drop(page, inPage, size),
+      dropRegions: (page, inPage, size) => (this.#translator?.drop(page, inPage, size) ? 1 : 0),
       sleepRegions: (page) => this.#translator?.sleep(page),
       wakeRegions: (page) => this.#translator?.wake(page),
     }

@@ -191,7 +191,7 @@ function clearFlag(f: FunctionBuilder, layout: Layout, page: I32, flag: number):
 
 /** Who keeps translated code: it hears of what happens to the pages that it was made from. */
 export interface RegionKeeper {
-  /** dropRegions(page, inPage, size): these bytes are stored to. */
+  /** dropRegions(page, inPage, size) -> whether there were any: these bytes are stored to. */
   readonly dropRegions: Callee
   /** sleepRegions(page): its predecoded code is given up. */
   readonly sleepRegions: Callee
@@ -258,8 +258,8 @@ function buildCode(
     const inPage = f.let(i32.and(offset, 4095))
     // Whoever executes such a region leaves it behind the store.
     f.ifUnlikely(hasRegions(page), () => {
-      f.call(regions.dropRegions, page, inPage, f.parameter(1, 'i32'))
-      setMachine32(f, 'resync', 1)
+      const isDropped = call<'i32'>(regions.dropRegions, page, inPage, f.parameter(1, 'i32'))
+      f.if(isDropped, () => setMachine32(f, 'resync', 1))
     })
     // The sequence of a fused handler may begin before the store.
     const before = i32.shr_u(i32.sub(inPage, SEQUENCE_BEFORE_BYTES), 1)

@@ -1,0 +1,91 @@
+/** A module of several regions while it is being written: region by region, so that nothing waits long for it. */
+import type { Engine, EngineFunction, EngineMemory } from '../../wasm/engine.ts'
+import { ModuleBuilder } from '../../wasm/module.ts'
+import type { CoreExports } from '../core.ts'
+import { type Layout, PAGE_BYTES } from '../layout.ts'
+import { findFlow } from './control_flow.ts'
+import { importLinkage, type Linkage } from './linkage.ts'
+import type { Place } from './profile.ts'
+import { emitRegion, type RegionParts } from './region.ts'
+import { bytesIn, type NewRegion, type RegionSource, spansOf } from './region_map.ts'
+
+export interface BatchParts {
+  readonly engine: Engine
+  readonly layout: Layout
+  readonly core: CoreExports
+  readonly linkage: Linkage
+  readonly memories: {
+    readonly tables: EngineMemory
+    readonly ram: EngineMemory
+    readonly tablePages: number
+    readonly ramPages: number
+  }
+}
+
+/** A region that has been emitted, with the name of its function. */
+interface EmittedRegion {
+  readonly name: string
+  readonly source: RegionSource
+  readonly entries: readonly number[]
+}
+
+export class Batch {
+  readonly #parts: BatchParts
+  readonly #ram: Uint8Array
+  readonly #module = new ModuleBuilder()
+  readonly #regionParts: RegionParts
+  readonly #emitted: EmittedRegion[] = []
+  instructions = 0
+
+  constructor(parts: BatchParts) {
+    this.#parts = parts
+    const { memories, layout, linkage } = parts
+    this.#ram = new Uint8Array(memories.ram.buffer)
+    for (const [name, pages] of [
+      ['tables', memories.tablePages],
+      ['ram', memories.ramPages],
+    ] as const)
+      this.#module.importMemory('environment', name, {
+        initialPages: pages,
+        maximumPages: pages,
+        shared: true,
+      })
+    const linked = importLinkage(this.#module, linkage)
+    this.#regionParts = { module: this.#module, linkage: linked, pageFlags: layout.pageFlags }
+  }
+
+  get regions(): number {
+    return this.#emitted.length
+  }
+
+  /** Whether the instruction at this place is in one of the regions. */
+  isInside({ page, inPage }: Place): boolean {
+    const isWithin = ({ spans }: RegionSource): boolean =>
+      spans.some(({ first, end }) => first <= inPage && inPage < end)
+    return this.#emitted.some(({ source }) => source.page === page && isWithin(source))
+  }
+
+  /** Adds the region that begins at a place; nothing if there is nothing to translate. Returns how many instructions it has. */
+  add({ page, inPage }: Place): number {
+    const flow = findFlow(new DataView(this.#ram.buffer, page * PAGE_BYTES, PAGE_BYTES), inPage)
+    if (!flow.blocks.has(inPage)) return 0
+    const name = `region${this.#emitted.length}`
+    const { callee, entries } = emitRegion(this.#regionParts, name, inPage, flow)
+    this.#module.exportFunction(callee)
+    const list = [...flow.blocks.values()].flatMap((block) => block.instructions)
+    const spans = spansOf(list)
+    const bytes = bytesIn(this.#ram, page, spans)
+    this.#emitted.push({ name, entries, source: { page, spans, bytes, instructions: list.length } })
+    this.instructions += list.length
+    return list.length
+  }
+
+  /** The regions, compiled. */
+  finish(): NewRegion[] {
+    const { tables, ram } = this.#parts.memories
+    const core = this.#parts.core as unknown as Record<string, EngineFunction>
+    const bytes = this.#module.build()
+    const exports = this.#parts.engine.instantiate(bytes, { environment: { tables, ram }, core })
+    return this.#emitted.map(({ name, ...emitted }) => ({ ...emitted, run: exports[name]! }))
+  }
+}

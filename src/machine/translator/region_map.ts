@@ -1,0 +1,287 @@
+/**
+ * The regions that have been translated: where their entries stand, and when they fall.
+ *
+ * A region is entered by way of the predecoded code: HANDLER.region stands in the place of the instruction at which it
+ * can be entered. A store to a byte that it was made from takes it out. When the page's predecoded code is given up, which
+ * happens when many pages are in use, its regions *sleep*: they are put back when the page is decoded again, if its bytes are
+ * what they were. Bytes are compared, since a guest could find others with the same hash.
+ */
+import type { EngineFunction } from '../../wasm/engine.ts'
+import type { CoreExports } from '../core.ts'
+import { HANDLER } from '../handlers.ts'
+import { CODE_ENTRY_BYTES, CODE_SLOT_BYTES, CODE_SLOTS, type Layout, PAGE_BYTES } from '../layout.ts'
+import type { Predecoder } from '../predecode.ts'
+import type { PlacedInstruction } from './control_flow.ts'
+import type { Place } from './profile.ts'
+
+/** Bytes of a page, from `first` to before `end`. */
+export interface Span {
+  readonly first: number
+  readonly end: number
+}
+
+/** What a region was made from. */
+export interface RegionSource {
+  readonly page: number
+  readonly spans: readonly Span[]
+  /** The bytes in the spans, one after the other. */
+  readonly bytes: Uint8Array
+  readonly instructions: number
+}
+
+/** Regions that were compiled together, whose memory is free when none of them is left. */
+interface RegionModule {
+  readonly regions: Set<Region>
+}
+
+interface Region {
+  readonly source: RegionSource
+  readonly module: RegionModule
+  readonly entries: readonly Entry[]
+}
+
+/** A way into a region: its number in the core's table of regions, and where in the page it is. */
+interface Entry {
+  readonly number: number
+  readonly inPage: number
+}
+
+/** A function of a module, and where it can be entered. */
+export interface NewRegion {
+  readonly source: RegionSource
+  readonly run: EngineFunction
+  readonly entries: readonly number[]
+}
+
+export interface RegionMapParts {
+  readonly layout: Layout
+  readonly core: CoreExports
+  readonly predecoder: Predecoder
+  readonly tables: DataView
+  readonly ram: Uint8Array
+  /** How many ways into regions there may be, and how many of the guest's instructions in all modules together. */
+  readonly limits: { readonly numbers: number; readonly instructions: number }
+}
+
+/** Where the bytes of instructions stand, as few spans as there can be. */
+export function spansOf(list: readonly PlacedInstruction[]): Span[] {
+  const spans: { first: number; end: number }[] = []
+  for (const { offset, length } of list.toSorted((one, other) => one.offset - other.offset)) {
+    const last = spans.at(-1)
+    if (last !== undefined && last.end >= offset) last.end = Math.max(last.end, offset + length)
+    else spans.push({ first: offset, end: offset + length })
+  }
+  return spans
+}
+
+/** The bytes of spans of a page as they are now, one after the other. */
+export function bytesIn(ram: Uint8Array, page: number, spans: readonly Span[]): Uint8Array {
+  const bytes = new Uint8Array(spans.reduce((sum, { first, end }) => sum + end - first, 0))
+  let at = 0
+  for (const { first, end } of spans) {
+    bytes.set(ram.subarray(page * PAGE_BYTES + first, page * PAGE_BYTES + end), at)
+    at += end - first
+  }
+  return bytes
+}
+
+export class RegionMap {
+  readonly #parts: RegionMapParts
+  /** Regions by their pages: those that can be entered, and those that sleep. */
+  readonly #entered = new Map<number, Region[]>()
+  readonly #sleeping = new Map<number, Region[]>()
+  /** The oldest first. */
+  readonly #modules = new Set<RegionModule>()
+  readonly #freeNumbers: number[] = []
+  #numbers = 0
+  #instructions = 0
+
+  constructor(parts: RegionMapParts) {
+    this.#parts = parts
+  }
+
+  /** Whether a region can be entered at this place. */
+  isEntry({ page, inPage }: Place): boolean {
+    return this.#entered.get(page)?.some(({ entries }) => hasEntryAt(entries, inPage)) ?? false
+  }
+
+  /** Whether the instruction at this place is in a region. */
+  isInside({ page, inPage }: Place): boolean {
+    return this.#entered.get(page)?.some(({ source }) => touches(source, inPage, 1)) ?? false
+  }
+
+  /** Takes in the regions of a module. Those whose bytes have changed since they were made are left out. */
+  add(list: readonly NewRegion[]): void {
+    this.#makeRoom(list)
+    const module: RegionModule = { regions: new Set() }
+    this.#modules.add(module)
+    for (const { source, run, entries } of list) {
+      if (!this.#isAsItWas(source)) continue
+      const numbered = entries.map((inPage) => ({ number: this.#takeNumber(run), inPage }))
+      const region = { source, module, entries: numbered }
+      module.regions.add(region)
+      this.#instructions += source.instructions
+      this.#putIn(region)
+    }
+    if (module.regions.size === 0) this.#modules.delete(module)
+  }
+
+  /** Bytes of a page are stored to; returns how many regions had any of them. */
+  drop(page: number, inPage: number, size: number): number {
+    const regions = this.#entered.get(page) ?? []
+    const touched = regions.filter(({ source }) => touches(source, inPage, size))
+    this.#takeOut(page, touched)
+    for (const region of touched) this.#forget(region)
+    return touched.length
+  }
+
+  /** The predecoded code of a page is given up. */
+  sleep(page: number): void {
+    const regions = this.#entered.get(page)
+    if (regions === undefined) return
+    this.#entered.delete(page)
+    for (const region of regions) push(this.#sleeping, page, region)
+  }
+
+  /** A page has got a place for predecoded code; returns how many regions are there again. */
+  wake(page: number): number {
+    const sleepers = this.#sleeping.get(page)
+    if (sleepers === undefined) return 0
+    this.#sleeping.delete(page)
+    const woken = sleepers.filter(({ source }) => this.#isAsItWas(source))
+    for (const region of sleepers) if (!woken.includes(region)) this.#forget(region)
+    for (const region of woken) this.#putIn(region)
+    return woken.length
+  }
+
+  /** All predecoded code is gone, and RAM may hold something else. */
+  forgetAll(): void {
+    for (const lists of [this.#entered, this.#sleeping]) {
+      for (const regions of lists.values()) for (const region of regions) this.#forget(region)
+      lists.clear()
+    }
+    new Uint8Array(this.#parts.tables.buffer, this.#parts.layout.codeSlotRegions, CODE_SLOTS * 4).fill(0)
+  }
+
+  /** Gives modules up, the oldest first: what is still hot will be translated again. */
+  #makeRoom(list: readonly NewRegion[]): void {
+    const { limits } = this.#parts
+    const numbers = list.reduce((sum, { entries }) => sum + entries.length, 0)
+    const instructions = list.reduce((sum, { source }) => sum + source.instructions, 0)
+    for (const module of this.#modules) {
+      const hasNumbers = this.#numbers - this.#freeNumbers.length + numbers <= limits.numbers
+      if (hasNumbers && this.#instructions + instructions <= limits.instructions) return
+      for (const region of [...module.regions]) this.#evict(region)
+    }
+  }
+
+  #evict(region: Region): void {
+    const { page } = region.source
+    remove(this.#sleeping, page, region)
+    if (this.#entered.get(page)?.includes(region)) this.#takeOut(page, [region])
+    this.#forget(region)
+  }
+
+  #takeNumber(run: EngineFunction): number {
+    const number = this.#freeNumbers.pop() ?? this.#numbers++
+    this.#parts.core.regions.set(number, run)
+    return number
+  }
+
+  #forget(region: Region): void {
+    for (const { number } of region.entries) {
+      this.#parts.core.regions.set(number, null)
+      this.#freeNumbers.push(number)
+    }
+    this.#instructions -= region.source.instructions
+    region.module.regions.delete(region)
+    if (region.module.regions.size === 0) this.#modules.delete(region.module)
+  }
+
+  /** Has a region entered; if its page is not decoded at the moment, it sleeps. */
+  #putIn(region: Region): void {
+    const { page } = region.source
+    const slot = this.#slotOf(page)
+    if (slot === undefined) return push(this.#sleeping, page, region)
+    for (const entry of region.entries) this.#enterAt(slot, page, entry)
+    push(this.#entered, page, region)
+    this.#countInSlot(slot, 1)
+  }
+
+  /** Nothing enters these regions of a page any more. Others that can be entered at the same places are entered there. */
+  #takeOut(page: number, regions: readonly Region[]): void {
+    const slot = this.#slotOf(page)
+    for (const region of regions) remove(this.#entered, page, region)
+    if (slot === undefined || regions.length === 0) return
+    for (const { number, inPage } of regions.flatMap(({ entries }) => entries)) {
+      const entry = this.#entryAt(slot, inPage)
+      const isIts =
+        this.#parts.tables.getUint16(entry, true) === HANDLER.region &&
+        this.#parts.tables.getUint32(entry + 4, true) === number
+      if (!isIts) continue
+      this.#parts.tables.setUint16(entry, HANDLER.undecoded, true)
+      const others = this.#entered.get(page)?.flatMap(({ entries }) => entries) ?? []
+      const other = others.find((one) => one.inPage === inPage)
+      if (other !== undefined) this.#enterAt(slot, page, other)
+    }
+    this.#countInSlot(slot, -regions.length)
+  }
+
+  #enterAt(slot: number, page: number, { number, inPage }: Entry): void {
+    const { layout, predecoder, tables } = this.#parts
+    const entry = this.#entryAt(slot, inPage)
+    if (tables.getUint16(entry, true) === HANDLER.region) return
+    predecoder.decodeAt(entry, page, inPage)
+    tables.setBigUint64(layout.regionOriginals + number * 8, tables.getBigUint64(entry, true), true)
+    tables.setUint16(entry, HANDLER.region, true)
+    tables.setUint32(entry + 4, number, true)
+    predecoder.endSequencesBefore(entry, inPage)
+  }
+
+  #isAsItWas({ page, spans, bytes }: RegionSource): boolean {
+    const { ram } = this.#parts
+    let at = 0
+    for (const { first, end } of spans) {
+      for (let offset = first; offset < end; offset++)
+        if (ram[page * PAGE_BYTES + offset] !== bytes[at++]) return false
+    }
+    return true
+  }
+
+  /** The slot that holds a page's predecoded code; undefined if none does. */
+  #slotOf(page: number): number | undefined {
+    const slot = this.#parts.tables.getUint16(this.#parts.layout.pageCodeSlot + page * 2, true)
+    return slot === 0 ? undefined : slot - 1
+  }
+
+  #entryAt(slot: number, inPage: number): number {
+    return this.#parts.layout.codeSlots + slot * CODE_SLOT_BYTES + (inPage / 2) * CODE_ENTRY_BYTES
+  }
+
+  #countInSlot(slot: number, change: number): void {
+    const at = this.#parts.layout.codeSlotRegions + slot * 4
+    this.#parts.tables.setUint32(at, this.#parts.tables.getUint32(at, true) + change, true)
+  }
+}
+
+function touches({ spans }: RegionSource, inPage: number, size: number): boolean {
+  return spans.some(({ first, end }) => first < inPage + size && inPage < end)
+}
+
+function hasEntryAt(entries: readonly Entry[], inPage: number): boolean {
+  return entries.some((entry) => entry.inPage === inPage)
+}
+
+function push(lists: Map<number, Region[]>, page: number, region: Region): void {
+  const list = lists.get(page)
+  if (list === undefined) lists.set(page, [region])
+  else list.push(region)
+}
+
+function remove(lists: Map<number, Region[]>, page: number, region: Region): void {
+  const list = lists.get(page)
+  if (list === undefined) return
+  const kept = list.filter((one) => one !== region)
+  if (kept.length > 0) lists.set(page, kept)
+  else lists.delete(page)
+}
