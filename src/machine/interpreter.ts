@@ -313,6 +313,7 @@ function emitStraddle(f: FunctionBuilder, v: Variables, parts: InterpreterParts,
  */
 function emitRegion(f: FunctionBuilder, v: Variables, parts: InterpreterParts, labels: Labels): void {
   const number = i32.load(v.entry, { offset: 4 })
+  setMachine32(f, 'regionEntries', i32.add(machine32('regionEntries'), 1))
   f.set(v.target, pcOf(v))
   f.set(v.status, v.steps)
   f.set(v.steps, callIndirect('i32', parts.regionType, parts.regions, number, v.hart, v.steps, v.target))

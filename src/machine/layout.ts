@@ -228,6 +228,9 @@ export const MACHINE = place(64, {
   bankMisses: 'i32',
   /** Steps taken in translated code, modulo 2^32; never visible to the guest. */
   translatedSteps: 'i32',
+  /** How often a region was entered by the interpreter, and how often one found no other to go on in (chain). */
+  regionEntries: 'i32',
+  chainMisses: 'i32',
   /** 1: the region that came back wants the hart's pc to be looked at by the slow way. */
   regionResync: 'i32',
 })

@@ -9,7 +9,7 @@
 import { i32, i64 } from '../../wasm/expression.ts'
 import type { Callee, TableReference } from '../../wasm/function.ts'
 import type { ModuleBuilder } from '../../wasm/module.ts'
-import { hart32, setHart64, setMachine32 } from '../fields.ts'
+import { hart32, machine32, setHart64, setMachine32 } from '../fields.ts'
 import { HANDLER } from '../handlers.ts'
 import { BANK_FETCH, FETCH_ENTRIES } from '../layout.ts'
 
@@ -35,6 +35,7 @@ export function buildChain(module: ModuleBuilder, regions: TableReference): Call
         f.returnCallIndirect(regionSignature(module), regions, number, hart, steps, pc)
       })
     })
+    setMachine32(f, 'chainMisses', i32.add(machine32('chainMisses'), 1))
     setHart64(f, hart, 'pc', pc)
     setMachine32(f, 'regionResync', 0)
     f.return(steps)

@@ -1,8 +1,8 @@
 /**
  * A region: the blocks that can be reached from an entry within a page, as one function (chain.ts has the signature).
  *
- * At its entry it loads the registers that it uses into local variables, at its ways out it stores those that it
- * changes. A block takes its steps at its start. Whether enough are left is looked at now and then, for all that may come
+ * Registers are in local variables while they are needed (register_flow.ts); on its ways out it stores those that it has
+ * changed. A block takes its steps at its start. Whether enough are left is looked at now and then, for all that may come
  * before the next look; if not, the region is left there.
  *
  *     resync   to the hart's pc, by the slow way        chain   to the pc in `target`, maybe into another region
@@ -10,15 +10,22 @@
  */
 
 import { assert } from '../../base/assert.ts'
-import { instructions } from '../../isa/instructions.ts'
 import { i32, i64 } from '../../wasm/expression.ts'
 import type { Callee, FunctionBuilder, Label, Local } from '../../wasm/function.ts'
 import type { ModuleBuilder } from '../../wasm/module.ts'
 import { hart32, setHart64, setMachine32 } from '../fields.ts'
 import { CURRENT_REGISTERS, HART_F, HART_X, PAGE_BYTES } from '../layout.ts'
-import { type Block, type Flow, type PlacedInstruction, successors } from './control_flow.ts'
-import { FilledOperands, type RegionVariables } from './filled_operands.ts'
+import { type Block, type Flow, successors } from './control_flow.ts'
+import { FilledOperands, type RegionPaths, type RegionVariables } from './filled_operands.ts'
 import type { Linkage } from './linkage.ts'
+import {
+  findRegisterFlow,
+  NO_REGISTERS,
+  type RegisterFlow,
+  type Registers,
+  type RegistersAt,
+  without,
+} from './register_flow.ts'
 import { buildFlowGraph, type FlowGraph } from './structure.ts'
 
 /** What a region is emitted into and calls. */
@@ -70,13 +77,15 @@ class RegionEmitter {
   readonly #returns: readonly number[]
   /** Blocks that are not begun with fewer steps than these. */
   readonly #needed: ReadonlyMap<number, number>
-  readonly #registers: RegisterUse
+  readonly #registers: RegisterFlow
   readonly #v: RegionVariables
   readonly #operands: FilledOperands
   /** Where a branch to a block goes that has been opened: the start of a loop, or the end of what precedes it. */
   readonly #heads = new Map<number, Label>()
   readonly #merges = new Map<number, Label>()
   readonly #emitted = new Set<number>()
+  /** The registers where code is being emitted. */
+  #at: RegistersAt = { valid: NO_REGISTERS, dirty: NO_REGISTERS }
   #exits: Exits | undefined
 
   constructor(parts: RegionParts, f: FunctionBuilder, graph: FlowGraph, { blocks, returns }: Flow) {
@@ -86,8 +95,8 @@ class RegionEmitter {
     this.#blocks = blocks
     this.#returns = returns
     this.#needed = stepsNeeded(graph, blocks)
-    this.#registers = registersOf(graph.nodes.flatMap((start) => blocks.get(start)!.instructions))
-    this.#v = declareVariables(f, this.#registers)
+    this.#registers = findRegisterFlow(graph, blocks)
+    this.#v = declareVariables(f, this.#registers.used)
     this.#operands = new FilledOperands(f, this.#v, parts)
   }
 
@@ -97,23 +106,20 @@ class RegionEmitter {
     f.set(v.bank, hart32(v.hart, 'dataBank'))
     f.set(v.entry, i32.and(i32.wrap(v.page), PAGE_BYTES - 1))
     f.set(v.page, i64.and(v.page, -PAGE_BYTES))
-    for (const [place, local] of this.#places(this.#registers.used))
-      f.set(local, i64.load(0, { offset: place }))
+    const [first] = this.#graph.nodes
+    this.#load(this.#registers.at(first!).start.valid)
     f.block((resync) => {
       f.block((short) => {
         f.block((chain) => {
           this.#exits = { resync, chain, short }
-          this.#tree(this.#graph.nodes[0]!)
+          this.#tree(first!)
         })
-        this.#storeRegisters()
         f.returnCall(this.#parts.linkage.chain, v.hart, v.steps, v.target)
       })
-      this.#storeRegisters()
       setHart64(f, v.hart, 'pc', v.target)
       setMachine32(f, 'regionResync', 0)
       f.return(v.steps)
     })
-    this.#storeRegisters()
     setMachine32(f, 'regionResync', 1)
     f.return(v.steps)
   }
@@ -142,21 +148,26 @@ class RegionEmitter {
 
   #emitBlock(block: Block): void {
     const f = this.#f
-    const { steps, target, page } = this.#v
+    const { steps } = this.#v
+    const { start, loads, end } = this.#registers.at(block.start)
+    this.#at = start
     this.#emitWayIn(block.start)
     const length = block.instructions.length
     const needed = this.#needed.get(block.start)
-    if (needed !== undefined) {
-      f.ifUnlikely(i32.lt_s(steps, needed), () => {
-        f.set(target, i64.add(page, block.start))
-        f.br(this.#exits!.short)
-      })
-    }
+    if (needed !== undefined)
+      f.ifUnlikely(i32.lt_s(steps, needed), () => this.#leave(block.start, this.#exits!.short))
     f.set(steps, i32.sub(steps, length))
-    for (const [index, instruction] of block.instructions.entries()) {
-      this.#emitInstruction(block, instruction, length - 1 - index)
-    }
-    this.#emitEnd(block)
+    this.#load(loads)
+    this.#at = end
+    f.block((resync) => {
+      for (const [index, instruction] of block.instructions.entries()) {
+        const paths = { ...this.#pathsOf(block), resync }
+        this.#operands.emit(instruction, length - 1 - index, paths)
+      }
+      this.#emitEnd(block)
+    })
+    this.#store(end.dirty)
+    f.br(this.#exits!.resync)
   }
 
   /** The way to the head of a loop at which the region has been entered: from outside to inside. */
@@ -177,36 +188,39 @@ class RegionEmitter {
     })
   }
 
-  #emitInstruction(block: Block, instruction: PlacedInstruction, behind: number): void {
+  #pathsOf(block: Block): Omit<RegionPaths, 'resync'> {
     const { end } = block
-    const taken = (): void => {
-      if (end.kind === 'branch') this.#goTo(block.start, end.taken)
-      else if (end.kind === 'jump') this.#goTo(block.start, end.target)
+    return {
+      taken: () => {
+        if (end.kind === 'branch') this.#goTo(block.start, end.taken)
+        else if (end.kind === 'jump') this.#goTo(block.start, end.target)
+      },
+      goTo: (target) => this.#goToAddress(block, target),
     }
-    const goTo = (target: Local<'i64'>): void => this.#goToAddress(block, target)
-    const paths = { taken, goTo, resync: this.#exits!.resync }
-    this.#operands.emit(instruction, behind, paths)
   }
 
   /** What comes behind the last instruction; jumps have left by themselves. */
   #emitEnd({ start, end }: Block): void {
-    const f = this.#f
     if (end.kind === 'fall' || end.kind === 'branch') this.#goTo(start, end.next)
-    else if (end.kind === 'leave') {
-      f.set(this.#v.target, i64.add(this.#v.page, end.at))
-      f.br(this.#exits!.short)
-    }
+    else if (end.kind === 'leave') this.#leave(end.at, this.#exits!.short)
   }
 
   #goTo(from: number, to: number): void {
     const f = this.#f
-    if (!this.#blocks.has(to) || !this.#graph.hasEdge(from, to)) {
-      f.set(this.#v.target, i64.add(this.#v.page, to))
-      return f.br(this.#exits!.chain)
-    }
+    if (!this.#blocks.has(to) || !this.#graph.hasEdge(from, to)) return this.#leave(to, this.#exits!.chain)
+    const at = this.#at
+    this.#load(without(this.#registers.at(to).start.valid, at.valid))
     if (this.#graph.isBack(from, to)) return f.br(this.#heads.get(to)!)
     if (this.#graph.isMerge(to)) return f.br(this.#merges.get(to)!)
     this.#tree(to)
+    this.#at = at
+  }
+
+  /** Leaves the region, to go on at an offset of the page. */
+  #leave(to: number, exit: Label): void {
+    this.#store(this.#at.dirty)
+    this.#f.set(this.#v.target, i64.add(this.#v.page, to))
+    this.#f.br(exit)
   }
 
   /** To an address in a register: of a far jump, which is known, or of a return, most likely behind a call of this region. */
@@ -218,18 +232,24 @@ class RegionEmitter {
       if (!this.#graph.hasEdge(start, place)) continue
       f.if(i64.eq(target, i64.add(this.#v.page, place)), () => this.#goTo(start, place))
     }
+    this.#store(this.#at.dirty)
     f.br(this.#exits!.chain)
   }
 
-  #storeRegisters(): void {
-    for (const [place, local] of this.#places(this.#registers.changed))
-      this.#f.store('i64', 0, local, { offset: place })
+  #load(registers: Registers): void {
+    for (const [place, local] of this.#places(registers)) this.#f.set(local, i64.load(0, { offset: place }))
+  }
+
+  #store(registers: Registers): void {
+    for (const [place, local] of this.#places(registers)) this.#f.store('i64', 0, local, { offset: place })
   }
 
   /** Where registers stand in memory, with their local variables. */
-  *#places({ x, f }: RegisterSets): Generator<[number, Local<'i64'>]> {
-    for (const number of x) yield [CURRENT_REGISTERS + HART_X + number * 8, this.#v.x[number]!]
-    for (const number of f) yield [CURRENT_REGISTERS + HART_F + number * 8, this.#v.f[number]!]
+  *#places({ x, f }: Registers): Generator<[number, Local<'i64'>]> {
+    for (let number = 0; number < 32; number++) {
+      if ((x >>> number) & 1) yield [CURRENT_REGISTERS + HART_X + number * 8, this.#v.x[number]!]
+      if ((f >>> number) & 1) yield [CURRENT_REGISTERS + HART_F + number * 8, this.#v.f[number]!]
+    }
   }
 }
 
@@ -255,35 +275,9 @@ function stepsNeeded(graph: FlowGraph, blocks: ReadonlyMap<number, Block>): Map<
   return needed
 }
 
-interface RegisterSets {
-  readonly x: ReadonlySet<number>
-  readonly f: ReadonlySet<number>
-}
-
-interface RegisterUse {
-  readonly used: RegisterSets
-  readonly changed: RegisterSets
-}
-
-/** Which registers instructions read or write. All that are changed are used: a way out may come before the change. */
-function registersOf(list: readonly PlacedInstruction[]): RegisterUse {
-  const used = { x: new Set<number>(), f: new Set<number>() }
-  const changed = { x: new Set<number>(), f: new Set<number>() }
-  for (const instruction of list) {
-    const { registers } = instructions[instruction.op]!
-    for (const field of ['rd', 'rs1', 'rs2', 'rs3'] as const) {
-      const file = registers[field]
-      if (file === undefined || (file === 'x' && instruction[field] === 0)) continue
-      used[file].add(instruction[field])
-      if (field === 'rd') changed[file].add(instruction[field])
-    }
-  }
-  return { used, changed }
-}
-
-function declareVariables(f: FunctionBuilder, { used }: RegisterUse): RegionVariables {
-  const locals = (numbers: ReadonlySet<number>): (Local<'i64'> | undefined)[] =>
-    Array.from({ length: 32 }, (_, number) => (numbers.has(number) ? f.local('i64') : undefined))
+function declareVariables(f: FunctionBuilder, used: Registers): RegionVariables {
+  const locals = (set: number): (Local<'i64'> | undefined)[] =>
+    Array.from({ length: 32 }, (_, number) => ((set >>> number) & 1 ? f.local('i64') : undefined))
   return {
     hart: f.parameter(0, 'i32'),
     steps: f.parameter(1, 'i32'),
