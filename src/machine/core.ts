@@ -18,6 +18,7 @@ import { buildDecodeStraddle, buildSlowMemory } from './memory.ts'
 import { buildTranslate } from './translate.ts'
 import { buildChain, regionSignature } from './translator/chain.ts'
 import { exportLinkage, type Linkage } from './translator/linkage.ts'
+import { buildSlowAccess } from './translator/slow_access.ts'
 import { buildRaiseIllegal, buildTraps } from './trap.ts'
 import { buildWatch } from './watch.ts'
 
@@ -86,14 +87,14 @@ export interface CoreMemories {
 /** Modules already built, by what they depend on: building one takes longer than compiling it. */
 const built = new Map<string, CoreModule>()
 
-export function buildCore(layout: Layout, memories: CoreMemories): CoreModule {
-  const key = `${layout.harts} harts, ${layout.ramBytes} bytes, ${memories.tablePages} pages`
-  const known = built.get(key) ?? emitCore(layout, memories)
+export function buildCore(layout: Layout, memories: CoreMemories, fusesMultiplyAdd = false): CoreModule {
+  const key = `${layout.harts} harts, ${layout.ramBytes} bytes, ${memories.tablePages} pages, ${fusesMultiplyAdd}`
+  const known = built.get(key) ?? emitCore(layout, memories, fusesMultiplyAdd)
   built.set(key, known)
   return known
 }
 
-function emitCore(layout: Layout, memories: CoreMemories): CoreModule {
+function emitCore(layout: Layout, memories: CoreMemories, fusesMultiplyAdd: boolean): CoreModule {
   const module = new ModuleBuilder()
   const env = importEnvironment(module, memories)
   const fflags = module.global('i32', 0)
@@ -122,11 +123,12 @@ function emitCore(layout: Layout, memories: CoreMemories): CoreModule {
   const functions = {
     ...{ csrAccess: csr.access, mret: traps.mret, sret: traps.sret, float },
     mulHigh: buildMulHigh(module),
+    fusesMultiplyAdd,
   }
   const regions = module.emptyTable(REGIONS_MAX)
   module.exportTable(regions, 'regions')
   const linkage = {
-    ...{ memory: { load: memory.load, store: memory.store, atomic: memory.atomic } },
+    ...{ memory: { atomic: memory.atomic }, slow: buildSlowAccess(module, memory), fflags },
     ...{ afterStore: watch.afterStore, raise: traps.raise, raiseIllegal, functions },
     chain: buildChain(module, regions),
   }

@@ -66,6 +66,17 @@ export interface Emitter {
   /** The rounding mode, 0 to 4; reserved modes are illegal instructions. */
   rounding(): I32
 
+  /**
+   * A faster way, by `fast`, where `condition` holds (nowhere if there is none). Only translated code takes it: the handlers
+   * of the interpreter stay small.
+   */
+  prefer(condition: () => I32 | undefined, fast: () => void, otherwise: () => void): void
+  /**
+   * Where arithmetic that rounds to nearest even and tells nothing of inexact is right, as far as the modes go: the rounding
+   * mode is nearest even, and inexact is raised already. Undefined where that cannot be.
+   */
+  roundsToNearest(): I32 | undefined
+
   /** Ends as an exception. */
   raise(cause: Operand<'i32'>, tval: Operand<'i64'>): void
   illegal(): void
@@ -82,6 +93,8 @@ export interface MeaningFunctions {
   readonly sret: Callee
   readonly mulHigh: { readonly unsigned: Callee; readonly signed: Callee; readonly mixed: Callee }
   readonly float: FloatFunctions
+  /** Whether WebAssembly's relaxed multiply-add rounds once. */
+  readonly fusesMultiplyAdd: boolean
 }
 
 /** The meaning of one instruction: emits it. */

@@ -15,6 +15,7 @@ import { StateReader, StateWriter } from '../base/state.ts'
 import { Bus } from './bus.ts'
 import { forgetPages, markSlotsFree } from './cached_pages.ts'
 import { buildCore, type CoreExports, type CoreImports } from './core.ts'
+import { fusesMultiplyAdd } from './float/relaxed.ts'
 import { type ClockEvent, GuestTime, TIMEBASE_HZ } from './guest_time.ts'
 import { Hart, TIMER_NEVER } from './hart.ts'
 import {
@@ -88,7 +89,7 @@ export class Machine {
     const ram = memory(ramPages)
     this.#tables = tables.buffer
     this.#block = new DataView(tables.buffer)
-    const core = buildCore(this.layout, { tablePages, ramPages })
+    const core = buildCore(this.layout, { tablePages, ramPages }, fusesMultiplyAdd(options.engine))
     const predecoder = new Predecoder(this.layout, tables.buffer, ram.buffer)
     const environment = { ...this.#imports(predecoder), tables, ram }
     const imports = environment as unknown as Record<string, typeof tables>

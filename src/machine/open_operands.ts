@@ -272,6 +272,12 @@ export class OpenOperands implements Emitter {
     return mode
   }
 
+  prefer(_condition: () => I32 | undefined, _fast: () => void, otherwise: () => void): void {
+    otherwise()
+  }
+
+  roundsToNearest(): undefined {}
+
   raise(cause: Operand<'i32'>, tval: Operand<'i64'>): void {
     this.expose()
     this.f.call(this.#parts.traps.raise, this.hart, cause, tval)

@@ -214,6 +214,19 @@ export function select<T extends ValueType>(
   }
 }
 
+/**
+ * a x b + c by the relaxed instruction of SIMD: rounded once or twice, as the engine likes. Whoever uses it has found out
+ * which (fusesMultiplyAdd in the port to the engine).
+ */
+export function relaxedMultiplyAdd<T extends 'f32' | 'f64'>(a: Expr<T>, b: Expr<T>, c: Expr<T>): Expr<T> {
+  const [splat, multiplyAdd, lane] =
+    a.type === 'f32'
+      ? [code(0xfd, 0x13), code(0xfd, 0x85, 0x02), 0x1f]
+      : [code(0xfd, 0x14), code(0xfd, 0x87, 0x02), 0x21]
+  const values = a.code + splat + b.code + splat + c.code + splat
+  return { type: a.type, code: values + multiplyAdd + code(0xfd, lane, 0) }
+}
+
 const VALUE_TYPE_BYTE: Record<ValueType, number> = { i32: 0x7f, i64: 0x7e, f32: 0x7d, f64: 0x7c }
 
 /** The byte that names a value type in the binary format. */

@@ -55,6 +55,7 @@ export class ModuleBuilder {
   #importedFunctions = 0
   #importedMemories = 0
   #importedTables = 0
+  #importedGlobals = 0
 
   /** The index of a function signature, for indirect calls. */
   signature(parameters: readonly ValueType[], results: readonly ValueType[]): number {
@@ -91,6 +92,13 @@ export class ModuleBuilder {
     return { index: this.#importedTables++, minimum }
   }
 
+  /** Imports a mutable global variable; those come before own ones. */
+  importGlobal<T extends 'i32' | 'i64'>(module: string, name: string, type: T): Global<T> {
+    assert(this.#globals.length === 0, 'imported globals come before own globals')
+    this.#import(module, name, 0x03, code(valueTypeByte(type), 0x01))
+    return this.#globalAt(type, this.#importedGlobals++)
+  }
+
   /** A table of exactly these functions, in this order. */
   table(functions: readonly Callee[]): TableReference {
     const table = { index: this.#importedTables + this.#tables.length, minimum: functions.length }
@@ -111,7 +119,10 @@ export class ModuleBuilder {
     const value =
       type === 'i32' ? code(0x41) + signedLeb32(Number(initial)) : code(0x42) + signedLeb64(initial)
     this.#globals.push(code(valueTypeByte(type), 0x01) + value + code(0x0b))
-    const index = this.#globals.length - 1
+    return this.#globalAt(type, this.#importedGlobals + this.#globals.length - 1)
+  }
+
+  #globalAt<T extends ValueType>(type: T, index: number): Global<T> {
     return { type, index, code: code(0x23) + unsignedLeb(index) }
   }
 
@@ -146,6 +157,10 @@ export class ModuleBuilder {
 
   exportFunction(callee: Callee, name = callee.name): void {
     this.#exports.push({ name, kind: 0x00, index: callee.index })
+  }
+
+  exportGlobal(global: Global, name: string): void {
+    this.#exports.push({ name, kind: 0x03, index: global.index })
   }
 
   exportTable(table: TableReference, name: string): void {

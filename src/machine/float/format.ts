@@ -29,6 +29,7 @@ export type NativeType = 'f32' | 'f64'
 
 /** WebAssembly's own arithmetic in a format: rounds to nearest even, raises nothing, and its NaNs are not ours. */
 export interface Native<R extends RawType, N extends NativeType> {
+  const(value: number): Expr<N>
   add(left: Expr<N>, right: Expr<N>): Expr<N>
   sub(left: Expr<N>, right: Expr<N>): Expr<N>
   mul(left: Expr<N>, right: Expr<N>): Expr<N>
@@ -64,6 +65,7 @@ export interface Format<R extends RawType = RawType, N extends NativeType = Nati
   /** As in the instructions' names: fadd.s, fadd.d. */
   readonly letter: 's' | 'd'
   readonly rawType: R
+  readonly nativeType: N
   readonly width: number
   readonly fractionBits: number
   readonly bias: number
@@ -80,7 +82,7 @@ export interface Format<R extends RawType = RawType, N extends NativeType = Nati
   readonly raw: Raw<R, N>
 }
 
-type Numbers = Omit<Format, 'letter' | 'rawType' | 'native' | 'raw'>
+type Numbers = Omit<Format, 'letter' | 'rawType' | 'nativeType' | 'native' | 'raw'>
 
 function numbers(width: number, fractionBits: number): Numbers {
   const exponentMax = 2 ** (width - 1 - fractionBits) - 1
@@ -106,6 +108,7 @@ function numbers(width: number, fractionBits: number): Numbers {
 export const SINGLE: Format<'i32', 'f32'> = {
   letter: 's',
   rawType: 'i32',
+  nativeType: 'f32',
   ...numbers(32, 23),
   native: f32,
   raw: {
@@ -119,6 +122,7 @@ export const SINGLE: Format<'i32', 'f32'> = {
 export const DOUBLE: Format<'i64', 'f64'> = {
   letter: 'd',
   rawType: 'i64',
+  nativeType: 'f64',
   ...numbers(64, 52),
   native: f64,
   raw: { ...i64, const: (value) => i64.const(value), widen: (value) => value, narrow: (value) => value },

@@ -1,28 +1,42 @@
 /** RV64F and RV64D, in terms of the functions of float/. Single values are NaN-boxed in 64-bit registers. */
-import { type I32, type I64, i32, i64 } from '../../wasm/expression.ts'
+import { type Expr, type I32, type I64, i32, i64, relaxedMultiplyAdd } from '../../wasm/expression.ts'
 import { type Callee, call } from '../../wasm/function.ts'
 import type { Emitter, Meaning } from '../emitter.ts'
 import { boxSingle, type FormatFunctions, unboxSingle } from '../float/float.ts'
+import {
+  DOUBLE,
+  type Format,
+  isStrictlyNormal,
+  type NativeType,
+  type RawType,
+  SINGLE,
+} from '../float/format.ts'
 import { fromWord, truth } from './integer.ts'
 
 /** How a format looks in registers. `raw` values are i32 for single and i64 for double. */
 interface Width {
+  readonly format: Format<RawType, NativeType>
   readonly functions: (e: Emitter) => FormatFunctions
   readonly unbox: (register: I64) => I32 | I64
   readonly box: (raw: I32 | I64) => I64
   readonly flipSign: (raw: I32 | I64) => I32 | I64
+  readonly scratch: (e: Emitter, raw: I32 | I64) => I32 | I64
 }
 
 const SIGN_SINGLE = 0x8000_0000 | 0
 const SIGN_DOUBLE = 1n << 63n
 
 const single: Width = {
+  format: SINGLE as unknown as Format<RawType, NativeType>,
+  scratch: (e, raw) => e.scratch32(1, raw as I32),
   functions: (e) => e.functions.float.single,
   unbox: unboxSingle,
   box: (raw) => boxSingle(raw as I32),
   flipSign: (raw) => i32.xor(raw as I32, SIGN_SINGLE),
 }
 const double: Width = {
+  format: DOUBLE as unknown as Format<RawType, NativeType>,
+  scratch: (e, raw) => e.scratch64(2, raw as I64),
   functions: (e) => e.functions.float.double,
   unbox: (register) => register,
   box: (raw) => raw as I64,
@@ -32,14 +46,42 @@ const double: Width = {
 const raw = (callee: Callee, ...args: (I32 | I64)[]): I32 | I64 =>
   call<'i32' | 'i64'>(callee, ...args) as I32 | I64
 
-/** Meanings of one format, by the part of the name before the suffix. */
-function formatMeanings({ functions, unbox, box, flipSign }: Width): Record<string, Meaning> {
+interface Rounding {
+  readonly nearest: () => Expr<NativeType>
+  readonly exact: () => I32 | I64
+}
+
+/**
+ * Sets rd to a rounded result: WebAssembly's own where it is the same (float/arithmetic.ts says why), else that of `exact`.
+ */
+function round(e: Emitter, width: Width, { nearest, exact }: Rounding): void {
+  let result: I32 | I64 | undefined
+  e.prefer(
+    () => {
+      const isNearest = e.roundsToNearest()
+      if (isNearest === undefined) return undefined
+      result = width.scratch(e, width.format.raw.reinterpret(nearest()) as I32 | I64)
+      return i32.and(isNearest, isStrictlyNormal(width.format, result as Expr<RawType>))
+    },
+    () => e.setF(width.box(result!)),
+    () => e.setF(width.box(exact())),
+  )
+}
+
+/** Meanings of one format, by the part of the name before the suffix: what rounds. */
+function arithmeticMeanings(width: Width): Record<string, Meaning> {
+  const { functions, unbox, box, flipSign } = width
+  const native = (raw: I32 | I64): Expr<NativeType> => width.format.native.reinterpret(raw)
   const rounded =
     (name: 'add' | 'sub' | 'mul' | 'div'): Meaning =>
     (e) => {
       e.requireFloat(true)
       const rounding = e.rounding()
-      e.setF(box(raw(functions(e)[name], unbox(e.f1()), unbox(e.f2()), rounding)))
+      const [a, b] = [unbox(e.f1()), unbox(e.f2())]
+      round(e, width, {
+        nearest: () => width.format.native[name](native(a), native(b)),
+        exact: () => raw(functions(e)[name], a, b, rounding),
+      })
     }
   const fused =
     (negateProduct: boolean, negateAddend: boolean): Meaning =>
@@ -47,9 +89,37 @@ function formatMeanings({ functions, unbox, box, flipSign }: Width): Record<stri
       e.requireFloat(true)
       const rounding = e.rounding()
       const a = negateProduct ? flipSign(unbox(e.f1())) : unbox(e.f1())
+      const b = unbox(e.f2())
       const c = negateAddend ? flipSign(unbox(e.f3())) : unbox(e.f3())
-      e.setF(box(raw(functions(e).fma, a, unbox(e.f2()), c, rounding)))
+      const exact = () => raw(functions(e).fma, a, b, c, rounding)
+      if (!e.functions.fusesMultiplyAdd) return e.setF(box(exact()))
+      round(e, width, { nearest: () => relaxedMultiplyAdd(native(a), native(b), native(c)), exact })
     }
+  return {
+    fadd: rounded('add'),
+    fsub: rounded('sub'),
+    fmul: rounded('mul'),
+    fdiv: rounded('div'),
+    fsqrt: (e) => {
+      e.requireFloat(true)
+      const rounding = e.rounding()
+      const a = unbox(e.f1())
+      round(e, width, {
+        nearest: () => width.format.native.sqrt(native(a)),
+        exact: () => raw(functions(e).sqrt, a, rounding),
+      })
+    },
+    fmadd: fused(false, false),
+    fmsub: fused(false, true),
+    fnmsub: fused(true, false),
+    fnmadd: fused(true, true),
+  }
+}
+
+/** What rounds nothing. */
+function comparisonMeanings(width: Width): Record<string, Meaning> {
+  const { functions, unbox, box } = width
+  const native = (raw: I32 | I64): Expr<NativeType> => width.format.native.reinterpret(raw)
   const extremum =
     (name: 'min' | 'max'): Meaning =>
     (e) => {
@@ -60,8 +130,32 @@ function formatMeanings({ functions, unbox, box, flipSign }: Width): Record<stri
     (name: 'eq' | 'lt' | 'le'): Meaning =>
     (e) => {
       e.requireFloat(true)
-      e.setX(truth(call<'i32'>(functions(e)[name], unbox(e.f1()), unbox(e.f2()))))
+      const [a, b] = [unbox(e.f1()), unbox(e.f2())]
+      const { le } = width.format.native
+      const result = width.format.native[name](native(a), native(b))
+      // Numbers, none of them a NaN: one is at most the other, this way or that.
+      const isOrdered = () => i32.or(le(native(a), native(b)), le(native(b), native(a)))
+      e.prefer(
+        isOrdered,
+        () => e.setX(truth(result)),
+        () => e.setX(truth(call<'i32'>(functions(e)[name], a, b))),
+      )
     }
+  return {
+    fmin: extremum('min'),
+    fmax: extremum('max'),
+    feq: compare('eq'),
+    flt: compare('lt'),
+    fle: compare('le'),
+    fclass: (e) => {
+      e.requireFloat(false)
+      e.setX(truth(call<'i32'>(functions(e).classify, unbox(e.f1()))))
+    },
+  }
+}
+
+/** To and from integers. */
+function conversionMeanings({ functions, unbox, box }: Width): Record<string, Meaning> {
   const toInteger =
     (name: 'toW' | 'toWu' | 'toL' | 'toLu'): Meaning =>
     (e) => {
@@ -77,28 +171,6 @@ function formatMeanings({ functions, unbox, box, flipSign }: Width): Record<stri
       e.setF(box(raw(functions(e)[name], e.x1(), rounding)))
     }
   return {
-    fadd: rounded('add'),
-    fsub: rounded('sub'),
-    fmul: rounded('mul'),
-    fdiv: rounded('div'),
-    fsqrt: (e) => {
-      e.requireFloat(true)
-      const rounding = e.rounding()
-      e.setF(box(raw(functions(e).sqrt, unbox(e.f1()), rounding)))
-    },
-    fmadd: fused(false, false),
-    fmsub: fused(false, true),
-    fnmsub: fused(true, false),
-    fnmadd: fused(true, true),
-    fmin: extremum('min'),
-    fmax: extremum('max'),
-    feq: compare('eq'),
-    flt: compare('lt'),
-    fle: compare('le'),
-    fclass: (e) => {
-      e.requireFloat(false)
-      e.setX(truth(call<'i32'>(functions(e).classify, unbox(e.f1()))))
-    },
     'fcvt.w': toInteger('toW'),
     'fcvt.wu': toInteger('toWu'),
     'fcvt.l': toInteger('toL'),
@@ -194,7 +266,11 @@ function allFloatMeanings(): Record<string, Meaning> {
     ['s', single],
     ['d', double],
   ] as const) {
-    for (const [prefix, meaning] of Object.entries(formatMeanings(width)))
+    for (const [prefix, meaning] of Object.entries({
+      ...arithmeticMeanings(width),
+      ...comparisonMeanings(width),
+      ...conversionMeanings(width),
+    }))
       meanings[named(prefix, suffix)] = meaning
   }
   for (const [prefix, rule] of Object.entries(signRules)) {

@@ -2,7 +2,7 @@
  * The emitter with the operands filled in: registers are local variables of the region, addresses are constants on top of
  * the page's, and a way out stores what is needed for the interpreter to go on exactly there.
  */
-import { type I32, type I64, i32, i64, type Operand } from '../../wasm/expression.ts'
+import { type I32, type I64, i32, i64, type Operand, type ValueType } from '../../wasm/expression.ts'
 import { call, type FunctionBuilder, type Label, type Local } from '../../wasm/function.ts'
 import type { AccessBytes, Emitter, MeaningFunctions } from '../emitter.ts'
 import { hart32, hart64, setHart64, setMachine32 } from '../fields.ts'
@@ -22,6 +22,7 @@ import {
 } from '../memory_access.ts'
 import type { PlacedInstruction } from './control_flow.ts'
 import type { Linkage } from './linkage.ts'
+import { accessInfo } from './slow_access.ts'
 
 /** rm = 7 stands for the mode in frm. */
 const DYNAMIC = 7
@@ -42,11 +43,24 @@ export interface RegionVariables {
   readonly slot: Local<'i32'>
   readonly status: Local<'i32'>
   readonly offset: Local<'i32'>
+  /** What a slow load found. */
+  readonly value: Local<'i64'>
+  /** The dynamic rounding mode. */
+  readonly rounding: Local<'i32'>
   readonly scratch64: readonly Local<'i64'>[]
   readonly scratch32: readonly Local<'i32'>[]
   /** The registers that the region uses; the others are undefined. */
   readonly x: readonly (Local<'i64'> | undefined)[]
   readonly f: readonly (Local<'i64'> | undefined)[]
+}
+
+/** What has been looked at in a block, and cannot change in it. */
+interface FloatState {
+  /** Floating point is not off; its state is marked as changed. */
+  readonly isOn?: boolean
+  readonly isDirty?: boolean
+  /** The dynamic rounding mode is in its variable, and not reserved. */
+  readonly isModeKnown?: boolean
 }
 
 /** Where an instruction of a region goes on. */
@@ -66,6 +80,8 @@ export class FilledOperands implements Emitter {
   readonly #v: RegionVariables
   readonly #linkage: Linkage
   readonly #access: AccessContext
+  /** What the block has found out already. */
+  #float: FloatState = {}
   #paths!: RegionPaths
   #instruction!: PlacedInstruction
   #behind = 0
@@ -81,6 +97,11 @@ export class FilledOperands implements Emitter {
     this.functions = linkage.functions
     this.#linkage = linkage
     this.#access = this.#accessContext(pageFlags)
+  }
+
+  /** A block begins: nothing is known of what came before it. */
+  beginBlock(): void {
+    this.#float = {}
   }
 
   /** Emits an instruction; `behind` is how many of the block, whose steps are taken at its start, come behind it. */
@@ -174,11 +195,10 @@ export class FilledOperands implements Emitter {
     f.ifUnlikely(
       misses(this.#access, bytes, tag),
       () => {
-        this.expose()
-        f.set(v.status, call<'i32'>(this.#linkage.memory.load, v.hart, v.address, bytes))
-        f.if(i32.eq(v.status, STATUS.trapped), () => this.leave())
-        done(extended(hart64(v.hart, 'result'), bytes, signed))
-        f.if(v.status, () => this.#leaveBehind())
+        f.callInto([v.value, v.status], this.#linkage.slow.load, ...this.#slowArguments(bytes))
+        f.brIf(this.#paths.resync, i32.eq(v.status, STATUS.trapped))
+        done(extended(v.value, bytes, signed))
+        f.brIf(this.#paths.resync, v.status)
       },
       () => done(loadRam(hitOffset(this.#access), bytes, signed)),
     )
@@ -192,10 +212,8 @@ export class FilledOperands implements Emitter {
     f.ifUnlikely(
       misses(this.#access, bytes, tag),
       () => {
-        this.expose()
-        f.set(v.status, call<'i32'>(this.#linkage.memory.store, v.hart, v.address, bytes, value))
-        f.if(i32.eq(v.status, STATUS.trapped), () => this.leave())
-        f.if(v.status, () => this.#leaveBehind())
+        const status = call<'i32'>(this.#linkage.slow.store, ...this.#slowArguments(bytes), value)
+        f.brIf(this.#paths.resync, status)
       },
       () => f.store('i64', hitOffset(this.#access, BANK_WRITE), value, { memory: 1 }, bytes * 8),
     )
@@ -216,16 +234,36 @@ export class FilledOperands implements Emitter {
   requireFloat(changes: boolean): void {
     const { f, hart } = this
     const mstatus = hart64(hart, 'mstatus')
-    f.ifUnlikely(i64.eqz(i64.and(mstatus, MSTATUS.fs)), () => this.illegal())
-    if (changes) setHart64(f, hart, 'mstatus', i64.or(mstatus, MSTATUS.fs))
+    if (this.#float.isOn !== true) f.ifUnlikely(i64.eqz(i64.and(mstatus, MSTATUS.fs)), () => this.illegal())
+    if (changes && this.#float.isDirty !== true) setHart64(f, hart, 'mstatus', i64.or(mstatus, MSTATUS.fs))
+    this.#float = { ...this.#float, isOn: true, isDirty: changes || this.#float.isDirty === true }
   }
 
   rounding(): I32 {
     const { rm } = this.#instruction
     if (rm <= 4) return i32.const(rm)
-    const mode = this.scratch32(0, rm === DYNAMIC ? hart32(this.hart, 'frm') : i32.const(rm))
-    this.f.ifUnlikely(i32.gt_u(mode, 4), () => this.illegal())
-    return mode
+    const { f } = this
+    const { rounding } = this.#v
+    if (rm !== DYNAMIC) this.illegal()
+    else if (this.#float.isModeKnown !== true) {
+      f.set(rounding, hart32(this.hart, 'frm'))
+      f.ifUnlikely(i32.gt_u(rounding, 4), () => this.illegal())
+      this.#float = { ...this.#float, isModeKnown: true }
+    }
+    return rounding
+  }
+
+  prefer(condition: () => I32 | undefined, fast: () => void, otherwise: () => void): void {
+    const isFast = condition()
+    if (isFast === undefined) otherwise()
+    else this.f.ifLikely(isFast, fast, otherwise)
+  }
+
+  roundsToNearest(): I32 | undefined {
+    const { rm } = this.#instruction
+    const isInexact = i32.and(this.#linkage.fflags, 1)
+    if (rm === 0) return isInexact
+    return rm === DYNAMIC ? i32.and(isInexact, i32.eqz(this.#v.rounding)) : undefined
   }
 
   raise(cause: Operand<'i32'>, tval: Operand<'i64'>): void {
@@ -240,15 +278,25 @@ export class FilledOperands implements Emitter {
     this.leave()
   }
 
-  /** Gives the steps back that the rest of the block would have taken. */
+  /** The steps left have been exposed: those that the rest of the block would have taken are given back by that. */
   leave(): void {
-    if (this.#behind > 0) this.f.set(this.#v.steps, i32.add(this.#v.steps, this.#behind))
     this.f.br(this.#paths.resync)
   }
 
   expose(): void {
     setHart64(this.f, this.hart, 'pc', this.pc())
-    setMachine32(this.f, 'remaining', i32.add(this.#v.steps, this.#behind))
+    setMachine32(this.f, 'remaining', this.#stepsLeft())
+  }
+
+  /** Those behind this instruction. */
+  #stepsLeft(): I32 {
+    return this.#behind === 0 ? this.#v.steps : i32.add(this.#v.steps, this.#behind)
+  }
+
+  #slowArguments(bytes: AccessBytes): Operand<ValueType>[] {
+    const { hart, address } = this.#v
+    const info = accessInfo(bytes, this.#instruction.length)
+    return [hart, address, this.pc(), this.#stepsLeft(), info]
   }
 
   #leaveBehind(): void {

@@ -13,7 +13,7 @@ import { assert } from '../../base/assert.ts'
 import { i32, i64 } from '../../wasm/expression.ts'
 import type { Callee, FunctionBuilder, Label, Local } from '../../wasm/function.ts'
 import type { ModuleBuilder } from '../../wasm/module.ts'
-import { hart32, setHart64, setMachine32 } from '../fields.ts'
+import { hart32, machine32, setHart64, setMachine32 } from '../fields.ts'
 import { CURRENT_REGISTERS, HART_F, HART_X, PAGE_BYTES } from '../layout.ts'
 import { type Block, type Flow, successors } from './control_flow.ts'
 import { FilledOperands, type RegionPaths, type RegionVariables } from './filled_operands.ts'
@@ -121,7 +121,7 @@ class RegionEmitter {
       f.return(v.steps)
     })
     setMachine32(f, 'regionResync', 1)
-    f.return(v.steps)
+    f.return(machine32('remaining'))
   }
 
   /** A block and all that it dominates. */
@@ -159,6 +159,7 @@ class RegionEmitter {
     f.set(steps, i32.sub(steps, length))
     this.#load(loads)
     this.#at = end
+    this.#operands.beginBlock()
     f.block((resync) => {
       for (const [index, instruction] of block.instructions.entries()) {
         const paths = { ...this.#pathsOf(block), resync }
@@ -288,7 +289,9 @@ function declareVariables(f: FunctionBuilder, used: Registers): RegionVariables 
     status: f.local('i32'),
     offset: f.local('i32'),
     scratch32: [f.local('i32'), f.local('i32')],
+    rounding: f.local('i32'),
     target: f.local('i64'),
+    value: f.local('i64'),
     address: f.local('i64'),
     scratch64: [f.local('i64'), f.local('i64'), f.local('i64')],
     x: locals(used.x),
