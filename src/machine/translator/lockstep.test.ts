@@ -2,11 +2,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { firstDifference } from '../../base/state.ts'
 import { nodeEngine } from '../../host/engine.ts'
 import { CODE_SLOTS } from '../layout.ts'
 import type { Machine } from '../machine.ts'
-import { coldCopy, DATA, Program } from '../testing/program.ts'
+import { BothWays, requireSameState } from '../testing/both_ways.ts'
+import { coldCopy, DATA } from '../testing/program.ts'
 import { runTo, stormMachine } from '../testing/storm.ts'
 
 const seeds = fc.noBias(fc.integer({ min: 0, max: 1_000_000 }))
@@ -15,14 +15,6 @@ const cuts = fc.array(fc.oneof(fc.integer({ min: 1, max: 300 }), fc.integer({ mi
   minLength: 1,
   maxLength: 30,
 })
-
-function sameState(one: Machine, other: Machine): void {
-  assert.equal(one.position, other.position)
-  const difference = firstDifference(one.saveState(), other.saveState())
-  const place = `at position ${one.position}`
-  if (difference) assert.fail(`${place}: ${difference.path} is ${difference.left} and ${difference.right}`)
-  assert.equal(one.digest(), other.digest(), `RAM ${place}`)
-}
 
 test('a storm does the same translated and interpreted, wherever it is stopped', () => {
   let translated = 0
@@ -34,7 +26,7 @@ test('a storm does the same translated and interpreted, wherever it is stopped',
         const end = interpreted.position + BigInt(piece)
         runTo(interpreted, end)
         runTo(eager, end)
-        sameState(eager, interpreted)
+        requireSameState(eager, interpreted)
       }
       translated += eager.translatorCounts!.regions
     }),
@@ -53,7 +45,7 @@ test('a cold copy that translates and the warm interpreter stay equal', () => {
         const end = warm.position + BigInt(piece)
         runTo(warm, end)
         runTo(cold, end)
-        sameState(cold, warm)
+        requireSameState(cold, warm)
       }
     }),
     { numRuns: 10, endOnFailure: true },
@@ -62,17 +54,9 @@ test('a cold copy that translates and the warm interpreter stay equal', () => {
 
 /** Runs a program both ways, stopping at every `piece` steps; returns the one that translates. */
 function requireSame(source: string, piece: bigint, ramBytes?: number): Machine {
-  const options = ramBytes === undefined ? {} : { ramBytes }
-  const { machine: interpreted } = new Program(nodeEngine, source, options)
-  const { machine: translated } = new Program(nodeEngine, source, { ...options, translation: 'eager' })
-  for (let isOver = false; !isOver; ) {
-    const end = interpreted.position + piece
-    isOver = interpreted.run(end).reason === 'request'
-    translated.run(end)
-    sameState(translated, interpreted)
-  }
-  assert.ok(translated.translatorCounts!.regions > 0)
-  return translated
+  const both = new BothWays(nodeEngine, source, ramBytes === undefined ? {} : { ramBytes }).finish(piece)
+  assert.ok(both.counts.regions > 0)
+  return both.translated.machine
 }
 
 test('regions of pages that lose their place sleep, and are entered again if the page is what it was', () => {

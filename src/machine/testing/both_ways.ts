@@ -1,0 +1,59 @@
+/** A test program that runs twice, interpreted and translated: whatever is done, both must be in the same state. */
+import { assert } from '../../base/assert.ts'
+import { firstDifference } from '../../base/state.ts'
+import type { Engine } from '../../wasm/engine.ts'
+import type { Machine, Stop } from '../machine.ts'
+import type { TranslatorCounts } from '../translator/translator.ts'
+import { Program, type ProgramOptions } from './program.ts'
+
+/** Stops unless two machines are in the same state at the same position. */
+export function requireSameState(one: Machine, other: Machine): void {
+  assert(one.position === other.position, `positions ${one.position} and ${other.position}`)
+  const difference = firstDifference(one.saveState(), other.saveState())
+  const place = `at position ${one.position}`
+  if (difference) assert(false, `${place}: ${difference.path} is ${difference.left} and ${difference.right}`)
+  assert(one.digest() === other.digest(), `RAM differs ${place}`)
+}
+
+export class BothWays {
+  readonly interpreted: Program
+  readonly translated: Program
+
+  constructor(engine: Engine, source: string, options: Omit<ProgramOptions, 'translation'> = {}) {
+    this.interpreted = new Program(engine, source, options)
+    this.translated = new Program(engine, source, { ...options, translation: 'eager' })
+  }
+
+  /** What has been translated so far. */
+  get counts(): TranslatorCounts {
+    return this.translated.machine.translatorCounts!
+  }
+
+  /** Does the same to both. */
+  each(body: (program: Program) => void): void {
+    body(this.interpreted)
+    body(this.translated)
+    requireSameState(this.translated.machine, this.interpreted.machine)
+  }
+
+  /** Runs both for so many steps, or to where the program stops. */
+  run(steps: bigint): Stop {
+    const limit = this.interpreted.machine.position + steps
+    const stop = this.interpreted.machine.run(limit)
+    const other = this.translated.machine.run(limit)
+    assert(stop.reason === other.reason, `interpreted: ${stop.reason}, translated: ${other.reason}`)
+    requireSameState(this.translated.machine, this.interpreted.machine)
+    return stop
+  }
+
+  /** Runs both to the environment call that ends the program, stopping at every `piece` steps. Returns this. */
+  finish(piece: bigint): this {
+    while (this.run(piece).reason !== 'request');
+    return this
+  }
+
+  /** Has hart 0 go on at a label. */
+  goTo(label: string): void {
+    this.each((program) => program.hart.set64('pc', program.label(label)))
+  }
+}

@@ -1,0 +1,74 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { Profile } from './profile.ts'
+
+const at = (inPage: number, page = 5) => ({ page, inPage })
+
+/** How often `ask` says that it is time, of so many times. */
+const timesTrue = (ask: () => boolean, times: number): number =>
+  Array.from({ length: times }, ask).filter((answer) => answer).length
+
+test('a place is worth a translation when it has been met often enough, and then as often again', () => {
+  const profile = new Profile(3)
+  const answers = Array.from({ length: 7 }, () => profile.meet(at(128)))
+  assert.deepEqual(answers, [false, false, true, false, false, true, false])
+})
+
+test('once can be enough', () => {
+  const profile = new Profile(1)
+  assert.ok(profile.meet(at(0)) && profile.meet(at(0)) && profile.meetArrival(at(0)))
+})
+
+test('places of the same 64 bytes are met as one, those beside them are not', () => {
+  const profile = new Profile(3)
+  assert.ok(!profile.meet(at(128)) && !profile.meet(at(160)))
+  assert.ok(!profile.meet(at(126)) && !profile.meet(at(192)))
+  assert.ok(profile.meet(at(190)))
+  assert.ok(!profile.meet(at(192)) && profile.meet(at(254)), '192 has been met before')
+})
+
+test('the same place in another page is another one', () => {
+  const profile = new Profile(2)
+  assert.ok(!profile.meet(at(64, 0)) && !profile.meet(at(64, 1)) && !profile.meet(at(0, 1)))
+  assert.ok(profile.meet(at(64, 0)))
+})
+
+test('arrivals count at the very place, and apart from what is met there', () => {
+  const profile = new Profile(2)
+  assert.ok(!profile.meetArrival(at(128)) && !profile.meetArrival(at(130)), '130 is another place')
+  assert.ok(!profile.meet(at(128)), 'it has been arrived at once, and met once')
+  assert.ok(profile.meetArrival(at(128)) && profile.meetArrival(at(130)) && profile.meet(at(128)))
+})
+
+test('the last page of the largest RAM is not confused with any arrival', () => {
+  const profile = new Profile(2)
+  const last = 3 * 2 ** 18 - 1
+  assert.ok(
+    !profile.meet(at(4032, last)) && !profile.meetArrival(at(0, 0)) && !profile.meetArrival(at(4032, last)),
+  )
+})
+
+test('what is forgotten is met anew', () => {
+  const profile = new Profile(2)
+  profile.meet(at(0))
+  profile.meetArrival(at(0))
+  profile.forget()
+  assert.ok(!profile.meet(at(0)) && !profile.meetArrival(at(0)))
+  assert.ok(profile.meet(at(0)) && profile.meetArrival(at(0)))
+})
+
+test('more places than it keeps make it forget all, and go on', () => {
+  const profile = new Profile(2)
+  const far = { page: 1_000_000, inPage: 0 }
+  profile.meet(far)
+  const isTime = timesTrue(
+    (
+      (page) => () =>
+        profile.meet(at(0, page++))
+    )(0),
+    100_000,
+  )
+  assert.equal(isTime, 0)
+  assert.ok(!profile.meet(far), 'it was forgotten')
+  assert.ok(profile.meet(far))
+})
