@@ -143,15 +143,24 @@ export const i32 = {
   ...loads('i32', { load: 0x28, load8_s: 0x2c, load8_u: 0x2d, load16_s: 0x2e, load16_u: 0x2f }),
 }
 
+const ZERO = constant('i64', 0).code
+const ADD = code(0x7c)
+
 export const i64 = {
   const: (value: number | bigint): I64 => constant('i64', value),
   ...binaries('i64', 'i32', {
     eq: 0x51, ne: 0x52, lt_s: 0x53, lt_u: 0x54, gt_s: 0x55, gt_u: 0x56, le_s: 0x57, le_u: 0x58, ge_s: 0x59, ge_u: 0x5a,
   }), // biome-ignore format: opcodes read best as a table
   ...binaries('i64', 'i64', {
-    add: 0x7c, sub: 0x7d, mul: 0x7e, div_s: 0x7f, div_u: 0x80, rem_s: 0x81, rem_u: 0x82,
+    sub: 0x7d, mul: 0x7e, div_s: 0x7f, div_u: 0x80, rem_s: 0x81, rem_u: 0x82,
     and: 0x83, or: 0x84, xor: 0x85, shl: 0x86, shr_s: 0x87, shr_u: 0x88, rotl: 0x89, rotr: 0x8a,
   }), // biome-ignore format: opcodes read best as a table
+  /** Adding nothing is left out: what moves a register adds zero to it. */
+  add: (left: Operand<'i64'>, right: Operand<'i64'>): I64 => {
+    const [one, other] = [operand('i64', left), operand('i64', right)]
+    if (other.code === ZERO) return one
+    return one.code === ZERO ? other : { type: 'i64', code: one.code + other.code + ADD }
+  },
   ...unaries('i64', 'i32', { eqz: 0x50 }),
   ...unaries('i64', 'i64', {
     clz: 0x79, ctz: 0x7a, popcnt: 0x7b, extend8_s: 0xc2, extend16_s: 0xc3, extend32_s: 0xc4,

@@ -2,6 +2,8 @@
  * The emitter with the operands filled in: registers are local variables of the region, addresses are constants on top of
  * the page's, and a way out stores what is needed for the interpreter to go on exactly there.
  */
+
+import { instructions } from '../../isa/instructions.ts'
 import { type I32, type I64, i32, i64, type Operand, type ValueType } from '../../wasm/expression.ts'
 import { call, type FunctionBuilder, type Label, type Local } from '../../wasm/function.ts'
 import type { AccessBytes, Emitter, MeaningFunctions } from '../emitter.ts'
@@ -26,6 +28,9 @@ import { accessInfo } from './slow_access.ts'
 
 /** rm = 7 stands for the mode in frm. */
 const DYNAMIC = 7
+
+/** What has an effect beside its value: the flags of floating point. */
+const raisesFlags = instructions.map(({ extension }) => extension === 'F' || extension === 'D')
 
 /** The local variables of a region. */
 export interface RegionVariables {
@@ -122,8 +127,8 @@ export class FilledOperands implements Emitter {
 
   setX(value: I64): void {
     const { rd } = this.#instruction
-    if (rd === 0) this.f.drop(value)
-    else this.f.set(this.#v.x[rd]!, value)
+    if (rd !== 0) this.f.set(this.#v.x[rd]!, value)
+    else if (raisesFlags[this.#instruction.op]!) this.f.drop(value)
   }
 
   f1(): I64 {

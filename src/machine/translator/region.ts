@@ -20,6 +20,7 @@ import { FilledOperands, type RegionPaths, type RegionVariables } from './filled
 import type { Linkage } from './linkage.ts'
 import {
   findRegisterFlow,
+  mayLeave,
   NO_REGISTERS,
   type RegisterFlow,
   type Registers,
@@ -160,15 +161,18 @@ class RegionEmitter {
     this.#load(loads)
     this.#at = end
     this.#operands.beginBlock()
-    f.block((resync) => {
-      for (const [index, instruction] of block.instructions.entries()) {
-        const paths = { ...this.#pathsOf(block), resync }
-        this.#operands.emit(instruction, length - 1 - index, paths)
-      }
-      this.#emitEnd(block)
-    })
+    if (!block.instructions.some(({ op }) => mayLeave[op]!))
+      return this.#emitInstructions(block, this.#exits!.resync)
+    f.block((resync) => this.#emitInstructions(block, resync))
     this.#store(end.dirty)
     f.br(this.#exits!.resync)
+  }
+
+  #emitInstructions(block: Block, resync: Label): void {
+    const paths = { ...this.#pathsOf(block), resync }
+    for (const [index, instruction] of block.instructions.entries())
+      this.#operands.emit(instruction, block.instructions.length - 1 - index, paths)
+    this.#emitEnd(block)
   }
 
   /** The way to the head of a loop at which the region has been entered: from outside to inside. */

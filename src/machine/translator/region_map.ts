@@ -95,6 +95,8 @@ export class RegionMap {
   readonly #freeNumbers: number[] = []
   #numbers = 0
   #instructions = 0
+  /** Regions that were given up to make room. */
+  evicted = 0
 
   constructor(parts: RegionMapParts) {
     this.#parts = parts
@@ -176,6 +178,7 @@ export class RegionMap {
   }
 
   #evict(region: Region): void {
+    this.evicted++
     const { page } = region.source
     remove(this.#sleeping, page, region)
     if (this.#entered.get(page)?.includes(region)) this.#takeOut(page, [region])

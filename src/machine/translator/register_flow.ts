@@ -52,7 +52,7 @@ export interface RegisterFlow {
 }
 
 /** Whether a region may be left in the middle of an instruction, by a trap or because translations were dropped. */
-const mayLeave = instructions.map(
+export const mayLeave: readonly boolean[] = instructions.map(
   (instruction: Instruction) => !isPure(instruction) && !['B', 'J'].includes(instruction.format),
 )
 

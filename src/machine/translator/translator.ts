@@ -75,6 +75,8 @@ export interface TranslatorCounts {
   /** Regions taken out because their bytes were stored to, and put back after having slept. */
   dropped: number
   woken: number
+  /** Regions given up to make room for others. */
+  evicted: number
 }
 
 export class Translator {
@@ -88,7 +90,14 @@ export class Translator {
   #waited = 0
   #translatedSteps = 0
   #stepsMax: number
-  readonly counts: TranslatorCounts = { regions: 0, modules: 0, instructions: 0, dropped: 0, woken: 0 }
+  readonly counts: TranslatorCounts = {
+    regions: 0,
+    modules: 0,
+    instructions: 0,
+    dropped: 0,
+    woken: 0,
+    evicted: 0,
+  }
 
   constructor(parts: TranslatorParts) {
     this.#parts = parts
@@ -202,6 +211,7 @@ export class Translator {
     this.#batch = undefined
     if (batch.regions === 0) return
     this.#map.add(batch.finish())
+    this.counts.evicted = this.#map.evicted
     this.counts.modules++
     this.counts.regions += batch.regions
     this.counts.instructions += batch.instructions

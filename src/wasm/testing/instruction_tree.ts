@@ -36,7 +36,7 @@ export interface BlockParts {
 type Immediates = Pick<Node, 'local' | 'place' | 'targets' | 'text'> & { readonly type?: FunctionType }
 
 const EMPTY_BLOCK = 0x40
-const PREFIX = 0xfc
+const PREFIXES: readonly number[] = [0xfc, 0xfd]
 const EMPTY_TYPE: FunctionType = { parameters: [], results: [] }
 
 /** Reads instructions up to the final `end`. Throws FormatError for what src/wasm cannot have emitted. */
@@ -91,7 +91,7 @@ class TreeReader {
 
   #opcode(): Opcode {
     const byte = this.#code.u8()
-    const number = byte === PREFIX ? PREFIX * 256 + this.#code.varint() : byte
+    const number = PREFIXES.includes(byte) ? byte * 256 + this.#code.varint() : byte
     const opcode = opcodeOf(number)
     if (opcode !== undefined) return opcode
     throw this.#code.error(`opcode 0x${number.toString(16)}, which src/wasm/testing/opcodes.ts does not know`)
@@ -146,7 +146,7 @@ class TreeReader {
       case 'local':
         return { local: code.varint() }
       case 'global':
-        return { text: `$${code.varint()}` }
+        return { text: this.#global() }
       case 'function':
         return this.#callee()
       case 'indirect':
@@ -159,6 +159,8 @@ class TreeReader {
       }
       case 'memory':
         return { place: this.#place() }
+      case 'lane':
+        return { text: String(code.u8()) }
       case 'zero':
       case 'zeros':
         for (let index = 0; index < (immediate === 'zero' ? 1 : 2); index++)
@@ -167,6 +169,11 @@ class TreeReader {
       default:
         return { text: this.#constant(immediate) }
     }
+  }
+
+  #global(): string {
+    const index = this.#code.varint()
+    return `$${this.#module.importedGlobals[index] ?? index}`
   }
 
   #callee(): Immediates {

@@ -14,7 +14,7 @@ export interface FunctionType {
 export interface Import {
   readonly module: string
   readonly name: string
-  readonly kind: 'func' | 'table' | 'memory'
+  readonly kind: 'func' | 'table' | 'memory' | 'global'
   /** What stands behind the kind: `(param i32)`, `4 funcref`, `1 2 shared`. */
   readonly text: string
 }
@@ -45,18 +45,19 @@ export interface ModuleContents {
   /** Sizes of the module's own tables. */
   readonly tables: readonly number[]
   readonly importedTables: number
+  readonly importedGlobals: readonly string[]
   readonly globals: readonly { readonly type: ValueType; readonly initial: ByteReader }[]
   readonly exports: readonly {
     readonly name: string
-    readonly kind: 'func' | 'table'
+    readonly kind: 'func' | 'table' | 'memory' | 'global'
     readonly index: number
   }[]
   readonly elements: readonly { readonly table: number; readonly functions: readonly number[] }[]
 }
 
 const VALUE_TYPES: Readonly<Record<number, ValueType>> = { 127: 'i32', 126: 'i64', 125: 'f32', 124: 'f64' }
-const IMPORT_KINDS = ['func', 'table', 'memory'] as const
-const EXPORT_KINDS = ['func', 'table'] as const
+const IMPORT_KINDS = ['func', 'table', 'memory', 'global'] as const
+const EXPORT_KINDS = ['func', 'table', 'memory', 'global'] as const
 const FUNCREF = 0x70
 
 const valueType = (reader: ByteReader): ValueType => valueTypeOf(reader.u8(), reader)
@@ -159,6 +160,7 @@ class ModuleParts {
         tables: this.#tables,
       },
       ...{ globals: this.#globals, exports: this.#exports, elements: this.#elements },
+      importedGlobals: this.#imports.filter(({ kind }) => kind === 'global').map(({ name }) => name),
       memories: this.#imports.filter(({ kind }) => kind === 'memory').map(({ name }) => name),
       importedTables: this.#imports.filter(({ kind }) => kind === 'table').length,
     }
@@ -186,7 +188,8 @@ class ModuleParts {
       const type = this.#typeAt(reader)
       this.#importedTypes.push(type)
       text = typeText(type)
-    } else text = kind === 'table' ? `${tableSize(reader)} funcref` : memoryLimits(reader)
+    } else if (kind === 'global') text = mutableType(reader)
+    else text = kind === 'table' ? `${tableSize(reader)} funcref` : memoryLimits(reader)
     this.#imports.push({ module, name, kind, text })
   }
 
@@ -229,6 +232,12 @@ function memoryLimits(reader: ByteReader): string {
   const flags = reader.u8()
   if (flags !== 1 && flags !== 3) throw reader.error(`a memory with flags ${flags}`)
   return `${reader.varint()} ${reader.varint()}${flags === 3 ? ' shared' : ''}`
+}
+
+function mutableType(reader: ByteReader): string {
+  const type = valueType(reader)
+  expect(reader, [0x01])
+  return `(mut ${type})`
 }
 
 function globalAt(reader: ByteReader): ModuleContents['globals'][number] {

@@ -44,7 +44,7 @@ export function moduleText(bytes: Uint8Array, options: TextOptions = {}): string
     ...module.tables.map((size) => list('table', `${size} funcref`)),
     ...module.globals.map(({ type, initial }, index) => {
       const value = readInstructions(initial, module).map(({ name, text }) => list(name, text!))
-      return list('global', `$${index}`, `(mut ${type})`, ...value)
+      return list('global', `$${module.importedGlobals.length + index}`, `(mut ${type})`, ...value)
     }),
     ...module.exports.map(({ name, kind, index }) =>
       list(

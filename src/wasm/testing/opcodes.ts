@@ -15,6 +15,8 @@ export type Immediate =
   | 'i64'
   | 'f32'
   | 'f64'
+  /** The number of a vector's lane. */
+  | 'lane'
   /** Index bytes that are zero: the memory of a fill, the two of a copy. */
   | 'zero'
   | 'zeros'
@@ -118,8 +120,13 @@ for (const [first, type] of [
 }
 define(0xfc0a, [3, 0], 'zeros', 'memory.copy')
 define(0xfc0b, [3, 0], 'zero', 'memory.fill')
+define(0xfd13, UNARY, 'none', 'f32x4.splat', 'f64x2.splat')
+define(0xfd1f, UNARY, 'lane', 'f32x4.extract_lane')
+define(0xfd21, UNARY, 'lane', 'f64x2.extract_lane')
+define(0xfd00 + 0x105, [3, 1], 'none', 'f32x4.relaxed_madd')
+define(0xfd00 + 0x107, [3, 1], 'none', 'f64x2.relaxed_madd')
 
-/** The instruction with this opcode; one with the prefix 0xFC is 0xFC00 + its number. Undefined if we never emit it. */
+/** The instruction with this opcode; one with the prefix 0xFC is 0xFC00 + its number, with 0xFD accordingly. Undefined if we never emit it. */
 export function opcodeOf(code: number): Opcode | undefined {
   return opcodes.get(code)
 }
