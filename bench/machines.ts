@@ -5,19 +5,22 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { runParameter } from '../src/image/run.ts'
-import type { StoredImage } from '../src/image/store.ts'
+import type { Translation } from '../src/machine/machine_options.ts'
+import type { ImageFiles } from '../src/node/session.ts'
 import { root } from '../tools/runtime.ts'
-import type { MachineNote } from './machine_process.ts'
+import type { MachineNote, MachineRequest } from './machine_process.ts'
 import { type Mark, MarkReader } from './marks.ts'
 
 export const QEMU = 'qemu-system-riscv64'
 
 /** A guest that is to be started. */
 export interface GuestRun {
-  readonly image: StoredImage
-  /** Kernel parameters beyond the image's own. */
+  readonly image: ImageFiles
+  /** Kernel parameters: the image's own and what is added to them. */
   readonly parameters: string
   readonly command: string
+  /** Which code our machine translates. */
+  readonly translation: Translation
 }
 
 export function isInstalled(program: string): boolean {
@@ -37,9 +40,11 @@ export type OwnTask = 'run' | 'idle' | 'snapshot'
 /** Runs our machine in a process of its own. Throws if it fails. */
 export async function runOurs(task: OwnTask, guest: GuestRun): Promise<MachineRun<MachineNote>> {
   const program = join(root, 'bench', 'machine_process.ts')
-  const words = [program, task, guest.image.name, guest.parameters, guest.command]
+  const request: MachineRequest = { task, ...guest }
   const startMs = Date.now()
-  const child = spawn(process.execPath, words, { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, [program, JSON.stringify(request)], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
   const notes: MachineNote[] = []
   createInterface(child.stdout).on('line', (line) => notes.push(JSON.parse(line) as MachineNote))
   await ended(child, 'the machine')
@@ -53,15 +58,15 @@ export async function runQemu(
   guest: GuestRun,
   onMark: (name: string, processId: number, end: () => void) => void = () => {},
 ): Promise<MachineRun<Mark>> {
-  const { kernel, initramfs, disk } = guest.image.paths
-  const parameters = [guest.image.manifest.commandLine, guest.parameters, runParameter(guest.command)]
+  const { kernel, initramfs, disk } = guest.image
+  const parameters = ['console=ttyS0 quiet', guest.parameters, runParameter(guest.command)]
   const startMs = Date.now()
   const child = spawn(
     QEMU,
     [
       ...['-M', 'virt', '-m', '512', '-smp', '1', '-display', 'none', '-no-reboot', '-snapshot'],
       ...['-serial', 'null', '-monitor', 'none', '-kernel', kernel, '-initrd', initramfs],
-      ...['-append', ['console=ttyS0 quiet', ...parameters].join(' ')],
+      ...['-append', parameters.join(' ')],
       ...['-drive', `file=${disk},format=raw,if=none,id=disk`, '-device', 'virtio-blk-device,drive=disk'],
       ...['-device', 'virtio-rng-device', '-device', 'virtio-serial-device'],
       ...['-chardev', 'stdio,id=console,signal=off', '-device', 'virtconsole,chardev=console'],
@@ -94,6 +99,19 @@ function ended(child: ReturnType<typeof spawn>, what: string): Promise<void> {
       else reject(new Error(`${what} ended with ${status ?? signal}`))
     })
   })
+}
+
+/** Runs a shell script on the host itself, in a folder, and collects its marks. */
+export async function runOnHost(script: string, folder: string): Promise<Mark[]> {
+  const env = { ...process.env, PATH: `${process.env['PATH'] ?? ''}:${folder}` }
+  const child = spawn('/bin/sh', ['-c', script], { cwd: folder, env, stdio: ['ignore', 'pipe', 'ignore'] })
+  const notes: Mark[] = []
+  const marks = new MarkReader((mark) => {
+    notes.push({ mark, ms: performance.timeOrigin + performance.now() })
+  })
+  child.stdout.on('data', (bytes: Buffer) => marks.push(bytes))
+  await ended(child, '/bin/sh')
+  return notes
 }
 
 /** Percent of a core that a process uses over `ms` milliseconds. Linux only. */
