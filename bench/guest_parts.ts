@@ -122,12 +122,11 @@ export async function measureIdle(options: BenchOptions): Promise<Figure[]> {
   memory.add(notes)
   const qemu: number[] = []
   if (options.withQemu) {
-    const measure = async (processId: number, end: () => void): Promise<void> => {
+    await runQemu(guest, async (_mark, processId) => {
       await sleep(SETTLE_MS)
       qemu.push(await cpuPercent(processId, IDLE_MS))
-      end()
-    }
-    await runQemu(guest, (_name, processId, end) => void measure(processId, end))
+      return 'end'
+    })
   }
   const place = { part: 'idle', name: 'CPU time', unit: '% of a core' }
   return [figure(place, ours, { qemu }), ...memory.figures('idle')]

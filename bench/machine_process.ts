@@ -10,9 +10,11 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:f
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { LinkClient } from '../src/gateway/link_client.ts'
 import { runParameter } from '../src/image/run.ts'
 import { diskBeside } from '../src/node/saved_files.ts'
 import { PORT, Session, type SessionOptions } from '../src/node/session.ts'
+import { linkGateway } from './gateway_link.ts'
 import type { GuestRun, OwnTask } from './machines.ts'
 import { MarkReader } from './marks.ts'
 
@@ -39,6 +41,8 @@ export type MachineNote =
   | { readonly idlePercent: number }
   | { readonly saveSeconds: number; readonly loadSeconds: number; readonly bytes: number }
 
+/** A locally administered one. */
+const MAC = Uint8Array.of(0x52, 0x55, 0x0a, 0x00, 0x02, 0x0f)
 const RAM_BYTES = 512 * 2 ** 20
 /** After the mark the guest finishes what it was at; then the measurement begins. */
 const SETTLE_MS = 3000
@@ -46,6 +50,8 @@ const IDLE_MS = 20_000
 const SNAPSHOTS = 3
 
 const request = JSON.parse(process.argv[2]!) as MachineRequest
+
+let link: LinkClient | undefined
 
 function note(value: MachineNote): void {
   process.stdout.write(`${JSON.stringify(value)}\n`)
@@ -57,8 +63,10 @@ function options(onMark: (name: string) => void): SessionOptions {
   return {
     ...{ image, translation, harts: 1, ramBytes: RAM_BYTES },
     bootArguments: ['console=ttyS0 quiet', parameters, runParameter(command)].join(' '),
-    onOutput: ({ port, bytes }) => {
-      if (port === PORT.console) marks.push(bytes)
+    ...(request.gateway !== undefined && { mac: MAC }),
+    onOutput: (output) => {
+      if (output.port === PORT.console) marks.push(output.bytes)
+      if (output.port === PORT.net) link?.put(output)
     },
     onNotice: (text) => console.error(text),
   }
@@ -76,6 +84,10 @@ async function run(onMark: (name: string, session: Session) => void): Promise<Se
       onMark(name, session)
     }),
   )
+  if (request.gateway !== undefined) {
+    const { runner } = session
+    link = await linkGateway(request.gateway, (port, bytes) => runner.deliver({ kind: 'input', port, bytes }))
+  }
   await session.run()
   return session
 }

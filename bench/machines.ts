@@ -1,13 +1,15 @@
 /** Starts machines, ours and QEMU's, on one image with one command, and collects their marks. */
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import type { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { runParameter } from '../src/image/run.ts'
 import type { Translation } from '../src/machine/machine_options.ts'
 import type { ImageFiles } from '../src/node/session.ts'
 import { root } from '../tools/runtime.ts'
+import type { GatewayPlace } from './gateway_link.ts'
 import type { MachineNote, MachineRequest } from './machine_process.ts'
 import { type Mark, MarkReader } from './marks.ts'
 
@@ -21,7 +23,16 @@ export interface GuestRun {
   readonly command: string
   /** Which code our machine translates. */
   readonly translation: Translation
+  /** Our machine's network; without it there is none. */
+  readonly gateway?: GatewayPlace
+  /** A TCP port of this computer that QEMU passes on to the guest; without it there is no network. */
+  readonly forward?: { readonly hostPort: number; readonly guestPort: number }
 }
+
+/** What to do at a mark. A machine that is to end is stopped. */
+export type OnMark = (mark: string, processId: number) => Promise<'end' | 'go on'>
+
+const goOn: OnMark = async () => 'go on'
 
 export function isInstalled(program: string): boolean {
   const folders = (process.env['PATH'] ?? '').split(':')
@@ -38,7 +49,11 @@ export interface MachineRun<Note> {
 export type OwnTask = 'run' | 'idle' | 'snapshot'
 
 /** Runs our machine in a process of its own. Throws if it fails. */
-export async function runOurs(task: OwnTask, guest: GuestRun): Promise<MachineRun<MachineNote>> {
+export async function runOurs(
+  task: OwnTask,
+  guest: GuestRun,
+  onMark: OnMark = goOn,
+): Promise<MachineRun<MachineNote>> {
   const program = join(root, 'bench', 'machine_process.ts')
   const request: MachineRequest = { task, ...guest }
   const startMs = Date.now()
@@ -46,18 +61,20 @@ export async function runOurs(task: OwnTask, guest: GuestRun): Promise<MachineRu
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   const notes: MachineNote[] = []
-  createInterface(child.stdout).on('line', (line) => notes.push(JSON.parse(line) as MachineNote))
-  await ended(child, 'the machine')
+  const stopped = new Stopped(child, onMark)
+  createInterface(child.stdout).on('line', (line) => {
+    const note = JSON.parse(line) as MachineNote
+    notes.push(note)
+    if ('mark' in note) stopped.mark(note.mark)
+  })
+  await stopped.end('the machine')
   return { startMs, endMs: Date.now(), notes }
 }
 
 export const marksOf = (notes: readonly MachineNote[]) => notes.filter((one) => 'mark' in one)
 
-/** Runs the same on QEMU: its `virt` machine, the same memory, one hart. `onMark` may end it early. */
-export async function runQemu(
-  guest: GuestRun,
-  onMark: (name: string, processId: number, end: () => void) => void = () => {},
-): Promise<MachineRun<Mark>> {
+/** Runs the same on QEMU: its `virt` machine, the same memory, one hart. */
+export async function runQemu(guest: GuestRun, onMark: OnMark = goOn): Promise<MachineRun<Mark>> {
   const { kernel, initramfs, disk } = guest.image
   const parameters = ['console=ttyS0 quiet', guest.parameters, runParameter(guest.command)]
   const startMs = Date.now()
@@ -66,7 +83,7 @@ export async function runQemu(
     [
       ...['-M', 'virt', '-m', '512', '-smp', '1', '-display', 'none', '-no-reboot', '-snapshot'],
       ...['-serial', 'null', '-monitor', 'none', '-kernel', kernel, '-initrd', initramfs],
-      ...['-append', parameters.join(' ')],
+      ...['-append', parameters.join(' '), ...networkWords(guest)],
       ...['-drive', `file=${disk},format=raw,if=none,id=disk`, '-device', 'virtio-blk-device,drive=disk'],
       ...['-device', 'virtio-rng-device', '-device', 'virtio-serial-device'],
       ...['-chardev', 'stdio,id=console,signal=off', '-device', 'virtconsole,chardev=console'],
@@ -74,24 +91,69 @@ export async function runQemu(
     // What it says on the way out when it is stopped is of no interest; a failure shows in its status.
     { stdio: ['ignore', 'pipe', 'ignore'] },
   )
-  const notes: Mark[] = []
-  let isStopped = false
-  const end = (): void => {
-    isStopped = true
-    child.kill()
-  }
-  const marks = new MarkReader((mark) => {
-    notes.push({ mark, ms: performance.timeOrigin + performance.now() })
-    onMark(mark, child.pid!, end)
-  })
-  child.stdout.on('data', (bytes: Buffer) => marks.push(bytes))
-  await ended(child, QEMU).catch((error: unknown) => {
-    if (!isStopped) throw error
-  })
+  const stopped = new Stopped(child, onMark)
+  const notes = collectMarks(child.stdout, (mark) => stopped.mark(mark))
+  await stopped.end(QEMU)
   return { startMs, endMs: Date.now(), notes }
 }
 
-function ended(child: ReturnType<typeof spawn>, what: string): Promise<void> {
+function networkWords({ forward }: GuestRun): string[] {
+  if (forward === undefined) return []
+  const { hostPort, guestPort } = forward
+  const network = `user,id=net,hostfwd=tcp:127.0.0.1:${hostPort}-:${guestPort}`
+  return ['-netdev', network, '-device', 'virtio-net-device,netdev=net']
+}
+
+/** The marks in what a child says, with the time of their arrival. */
+function collectMarks(output: Readable, onMark: (mark: string) => void = () => {}): Mark[] {
+  const notes: Mark[] = []
+  const marks = new MarkReader((mark) => {
+    notes.push({ mark, ms: performance.timeOrigin + performance.now() })
+    onMark(mark)
+  })
+  output.on('data', (bytes: Buffer) => marks.push(bytes))
+  return notes
+}
+
+/** A machine's process that may be stopped at a mark. */
+class Stopped {
+  readonly #child: ChildProcess
+  readonly #onMark: OnMark
+  #isStopped = false
+  #failure: unknown
+
+  constructor(child: ChildProcess, onMark: OnMark) {
+    this.#child = child
+    this.#onMark = onMark
+  }
+
+  mark(name: string): void {
+    this.#onMark(name, this.#child.pid!).then(
+      (next) => {
+        if (next === 'end') this.#stop()
+      },
+      (error: unknown) => {
+        this.#failure = error
+        this.#stop()
+      },
+    )
+  }
+
+  /** Waits for its end. Throws if it has failed, or what was to be done at a mark. */
+  async end(what: string): Promise<void> {
+    await ended(this.#child, what).catch((error: unknown) => {
+      if (!this.#isStopped) throw error
+    })
+    if (this.#failure !== undefined) throw this.#failure
+  }
+
+  #stop(): void {
+    this.#isStopped = true
+    this.#child.kill()
+  }
+}
+
+function ended(child: ChildProcess, what: string): Promise<void> {
   return new Promise((resolve, reject) => {
     child.on('error', reject)
     child.on('close', (status, signal) => {
@@ -105,11 +167,7 @@ function ended(child: ReturnType<typeof spawn>, what: string): Promise<void> {
 export async function runOnHost(script: string, folder: string): Promise<Mark[]> {
   const env = { ...process.env, PATH: `${process.env['PATH'] ?? ''}:${folder}` }
   const child = spawn('/bin/sh', ['-c', script], { cwd: folder, env, stdio: ['ignore', 'pipe', 'ignore'] })
-  const notes: Mark[] = []
-  const marks = new MarkReader((mark) => {
-    notes.push({ mark, ms: performance.timeOrigin + performance.now() })
-  })
-  child.stdout.on('data', (bytes: Buffer) => marks.push(bytes))
+  const notes = collectMarks(child.stdout)
   await ended(child, '/bin/sh')
   return notes
 }

@@ -15,10 +15,10 @@ ensurePinnedNode()
 
 const USAGE = `npm run bench -- [options]
 
-  --only PART     one of: micro, system, programs, bare, boot, idle, snapshot, exec, log,
+  --only PART     one of: micro, system, programs, boot, redis, bare, idle, snapshot, exec, log,
                   core, simulator, arbiter, gateway, protected, power-off; may be given
                   again
-  --tier NAME     how our machine runs micro, system and programs: translated (the default) or interpreted
+  --tier NAME     how our machine runs micro, system, programs and redis: translated (the default) or interpreted
   --peer NAME     qemu: needs qemu-system-riscv64 (the default is to use it if it is there); none: without
   --repeat N      measurements of each, 3 by default
   --json FILE     where the figures go, build/bench.json by default
@@ -36,6 +36,7 @@ const PARTS: Readonly<Record<string, (options: BenchOptions) => Promise<Finding[
   micro: async (options) => (await import('./workload_parts.ts')).measureMicro(options),
   system: async (options) => (await import('./workload_parts.ts')).measureSystem(options),
   programs: async (options) => (await import('./workload_parts.ts')).measurePrograms(options),
+  redis: async (options) => (await import('./redis_parts.ts')).measureRedis(options),
   snapshot: async (options) => (await import('./guest_parts.ts')).measureSnapshots(options),
   idle: async (options) => (await import('./guest_parts.ts')).measureIdle(options),
   gateway: async (options) => (await import('./gateway_parts.ts')).measureGateway(options),
