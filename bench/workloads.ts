@@ -90,8 +90,8 @@ export const MICRO_PROGRAMS: readonly Workload[] = [
   micro('n-body', MICRO),
   micro('matmul', MICRO),
   micro('bytecode', MICRO_DISPATCH),
-  micro('sort', MICRO_DISPATCH),
-  micro('copy', MICRO),
+  micro('qsort', MICRO_DISPATCH),
+  micro('memcpy', MICRO),
   micro('sha256', { qemu: 1.8 }),
 ]
 

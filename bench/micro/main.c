@@ -12,7 +12,7 @@ static const struct {
   uint64_t (*run)(void);
 } programs[] = {
   {"integer", integer}, {"hash", hash},   {"pointer-chase", pointer_chase}, {"n-body", n_body},
-  {"matmul", matmul},   {"bytecode", bytecode}, {"sort", sort},             {"copy", copy},
+  {"matmul", matmul},   {"bytecode", bytecode}, {"qsort", sort},             {"memcpy", copy},
   {"sha256", sha256},   {"system-call", system_call}, {"pipes", pipes},     {"processes", processes},
   {"nothing", nothing},
 };
