@@ -26,17 +26,17 @@ const USAGE = `npm run bench -- [options]
 
 /** Parts in the order in which they run. */
 const PARTS: Readonly<Record<string, (options: BenchOptions) => Promise<Finding[]>>> = {
+  micro: async (options) => (await import('./workload_parts.ts')).measureMicro(options),
+  system: async (options) => (await import('./workload_parts.ts')).measureSystem(options),
+  programs: async (options) => (await import('./workload_parts.ts')).measurePrograms(options),
+  boot: async (options) => (await import('./guest_parts.ts')).measureBoot(options),
+  redis: async (options) => (await import('./redis_parts.ts')).measureRedis(options),
   exec: async (options) => (await import('./bare_parts.ts')).measureExec(options),
   log: async (options) => (await import('./bare_parts.ts')).measureLog(options),
   core: async (options) => (await import('./replication_parts.ts')).measureCore(options),
   simulator: async (options) => (await import('./replication_parts.ts')).measureSimulator(options),
   arbiter: async (options) => (await import('./arbiter_parts.ts')).measureArbiters(options),
   bare: async (options) => (await import('./bare_parts.ts')).measureBare(options),
-  boot: async (options) => (await import('./guest_parts.ts')).measureBoot(options),
-  micro: async (options) => (await import('./workload_parts.ts')).measureMicro(options),
-  system: async (options) => (await import('./workload_parts.ts')).measureSystem(options),
-  programs: async (options) => (await import('./workload_parts.ts')).measurePrograms(options),
-  redis: async (options) => (await import('./redis_parts.ts')).measureRedis(options),
   snapshot: async (options) => (await import('./guest_parts.ts')).measureSnapshots(options),
   idle: async (options) => (await import('./guest_parts.ts')).measureIdle(options),
   gateway: async (options) => (await import('./gateway_parts.ts')).measureGateway(options),
@@ -96,7 +96,13 @@ async function main(): Promise<void> {
   const loadBefore = loadavg()[0]!
   const options = { withQemu, translation, repeat, say: (text: string) => console.error(`... ${text}`) }
   const findings: Finding[] = []
-  for (const name of parts) findings.push(...(await PARTS[name]!(options)))
+  for (const name of parts) {
+    // What the other parts have found in minutes is not lost with it.
+    await PARTS[name]!(options).then(
+      (found) => findings.push(...found),
+      (error: unknown) => fail(`${name}: ${error instanceof Error ? error.message : error}`),
+    )
+  }
   const load = { before: loadBefore, after: loadavg()[0]! }
   console.log(table(findings))
   console.log("\nx: times longer here; goal: at most so many times, '!' where it is missed")
@@ -117,7 +123,9 @@ async function main(): Promise<void> {
   writeFileSync(json, `${JSON.stringify(report, undefined, 2)}\n`)
 }
 
-await main().catch((error: unknown) => {
-  console.error(`bench: ${error instanceof Error ? error.message : error}`)
+function fail(reason: string): void {
+  console.error(`bench: ${reason}`)
   process.exitCode = 1
-})
+}
+
+await main().catch((error: unknown) => fail(error instanceof Error ? error.message : `${error}`))

@@ -15,6 +15,7 @@ import { compileMicro } from './micro_program.ts'
 import { type Figure, type Finding, figure, meanOf } from './results.ts'
 import {
   MICRO_MEAN,
+  MICRO_PROGRAM,
   MICRO_PROGRAMS,
   PROGRAMS,
   PROGRAMS_MEAN,
@@ -91,10 +92,12 @@ async function guestOf(
   options: BenchOptions,
 ): Promise<GuestRun> {
   const stored = await benchImage(options)
-  compileMicro('guest', join(folder, 'micro'))
+  const hasMicro = workloads.some(({ program }) => program === MICRO_PROGRAM)
+  const names = ['script', ...(hasMicro ? [MICRO_PROGRAM] : [])]
   writeFileSync(join(folder, 'script'), workloadScript(workloads))
-  const image = await imageWithFiles(imageFiles(stored), folder, ['micro', 'script'])
-  compileMicro('host', join(folder, 'micro'))
+  if (hasMicro) compileMicro('guest', join(folder, MICRO_PROGRAM))
+  const image = await imageWithFiles(imageFiles(stored), folder, names)
+  if (hasMicro) compileMicro('host', join(folder, MICRO_PROGRAM))
   return {
     ...{ image, translation: options.translation },
     parameters: `${stored.manifest.commandLine} ${QUIET_KERNEL}`,
@@ -104,7 +107,7 @@ async function guestOf(
 
 /** The same as far as the host has the programs. */
 function hostScript(workloads: readonly Workload[]): string {
-  return workloadScript(workloads, ({ program }) => isInstalled(program))
+  return workloadScript(workloads, ({ program }) => program === MICRO_PROGRAM || isInstalled(program))
 }
 
 /** What the workloads have computed: the same everywhere, in each round. */
