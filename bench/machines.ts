@@ -1,6 +1,6 @@
 /** Starts machines, ours and QEMU's, on one image with one command, and collects their marks. */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
@@ -163,10 +163,12 @@ function ended(child: ChildProcess, what: string): Promise<void> {
   })
 }
 
-/** Runs a shell script on the host itself, in a folder, and collects its marks. */
+/** Runs a shell script on the host itself, with the programs of a folder, and collects its marks. */
 export async function runOnHost(script: string, folder: string): Promise<Mark[]> {
+  // Of its own each time, as the guest's disk is: what the script finds must be the same.
+  const cwd = mkdtempSync(join(folder, 'host-'))
   const env = { ...process.env, PATH: `${process.env['PATH'] ?? ''}:${folder}` }
-  const child = spawn('/bin/sh', ['-c', script], { cwd: folder, env, stdio: ['ignore', 'pipe', 'ignore'] })
+  const child = spawn('/bin/sh', ['-c', script], { cwd, env, stdio: ['ignore', 'pipe', 'ignore'] })
   const notes = collectMarks(child.stdout)
   await ended(child, '/bin/sh')
   return notes

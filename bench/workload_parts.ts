@@ -23,6 +23,7 @@ import {
   resultsOf,
   SYSTEM_PROGRAMS,
   type Workload,
+  type WorkloadResult,
   workloadScript,
 } from './workloads.ts'
 
@@ -63,6 +64,7 @@ async function runInTurns(
     const samples = { ours: new Samples(), qemu: new Samples(), native: new Samples() }
     const checksums = new Checksums(workloads)
     const add = (peer: Peer, marks: readonly Mark[]): void => {
+      if (marks.at(-1)?.mark !== 'end') throw new Error(`the script has not ended (${peer})`)
       for (const [i, result] of resultsOf(marks)) {
         samples[peer].add(`${i}`, result.seconds * (workloads[i]!.isCounted ? 1000 : 1))
         checksums.compare(i, peer, result)
@@ -120,10 +122,10 @@ class Checksums {
   }
 
   /** Throws if the workload has failed, or has computed something else than before or elsewhere. */
-  compare(i: number, peer: Peer, result: { checksum: string | undefined; hasFailed: boolean }): void {
-    const { name } = this.#workloads[i]!
-    const { checksum, hasFailed } = result
-    if (hasFailed) throw new Error(`${name} has failed (${peer})`)
+  compare(i: number, peer: Peer, { checksum, hasFailed, isCounted }: WorkloadResult): void {
+    const { name, program, isCounted: mustCount = false } = this.#workloads[i]!
+    const isSilent = program === MICRO_PROGRAM && checksum === undefined
+    if (hasFailed || isSilent || isCounted !== mustCount) throw new Error(`${name} has failed (${peer})`)
     const first = this.#first.get(i)
     if (first === undefined) this.#first.set(i, { peer, checksum })
     else if (first.checksum !== checksum) {

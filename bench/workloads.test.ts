@@ -13,8 +13,8 @@ test("a workload's time is that from its mark to the next one's, whatever it tel
   assert.deepEqual(
     [...results],
     [
-      [0, { seconds: 3, checksum: '1f', hasFailed: false }],
-      [2, { seconds: 6, checksum: undefined, hasFailed: true }],
+      [0, { seconds: 3, checksum: '1f', hasFailed: false, isCounted: false }],
+      [2, { seconds: 6, checksum: undefined, hasFailed: true, isCounted: false }],
     ],
   )
 })

@@ -125,6 +125,8 @@ export interface WorkloadResult {
   /** What it has computed, where it tells. */
   readonly checksum: string | undefined
   readonly hasFailed: boolean
+  /** Whether it has told counts. */
+  readonly isCounted: boolean
 }
 
 /** Results by the workload's place in the list. */
@@ -143,6 +145,8 @@ function resultOf(marks: readonly Mark[]): WorkloadResult {
     const count = Number(/^\+R\d*:(\d+):/.exec(mark)?.[1])
     return Number.isNaN(count) ? [] : [(ms - marks[i - 1]!.ms) / count]
   })
-  const ms = counted.length > 0 ? counted.reduce((sum, one) => sum + one, 0) : marks.at(-1)!.ms - marks[0]!.ms
-  return { seconds: ms / 1000, checksum, hasFailed: marks.some(({ mark }) => mark === 'failed') }
+  const isCounted = counted.length > 0
+  const ms = isCounted ? counted.reduce((sum, one) => sum + one, 0) : marks.at(-1)!.ms - marks[0]!.ms
+  const hasFailed = marks.some(({ mark }) => mark === 'failed')
+  return { seconds: ms / 1000, checksum, hasFailed, isCounted }
 }
