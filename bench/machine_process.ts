@@ -1,7 +1,7 @@
 /**
  * One machine in a process of its own, so that its memory and its CPU time can be read off the process:
  *
- *     node bench/machine_process.ts TASK IMAGE KERNEL-PARAMETERS COMMAND
+ *     node bench/machine_process.ts REQUEST                (a MachineRequest as JSON)
  *
  * What happens is told as lines of JSON (MachineNote) on the standard output. Tasks: `run` until the guest powers off;
  * `idle`, which measures the seconds after the mark `@idle`; `snapshot`, which saves and loads at the mark `@ready`.
@@ -10,12 +10,18 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:f
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { findImageFiles } from '../src/cli/image_files.ts'
+import type { LinkClient } from '../src/gateway/link_client.ts'
 import { runParameter } from '../src/image/run.ts'
-import { openImage } from '../src/image/store.ts'
 import { diskBeside } from '../src/node/saved_files.ts'
 import { PORT, Session, type SessionOptions } from '../src/node/session.ts'
+import { linkGateway } from './gateway_link.ts'
+import type { GuestRun, OwnTask } from './machines.ts'
 import { MarkReader } from './marks.ts'
+
+/** What this process is to do. */
+export interface MachineRequest extends GuestRun {
+  readonly task: OwnTask
+}
 
 /** A mark of the guest. `ms` is of the host's clock, since 1970; the rest counts from the start of the process. */
 export interface OwnMark {
@@ -35,13 +41,17 @@ export type MachineNote =
   | { readonly idlePercent: number }
   | { readonly saveSeconds: number; readonly loadSeconds: number; readonly bytes: number }
 
+/** A locally administered one. */
+const MAC = Uint8Array.of(0x52, 0x55, 0x0a, 0x00, 0x02, 0x0f)
 const RAM_BYTES = 512 * 2 ** 20
 /** After the mark the guest finishes what it was at; then the measurement begins. */
 const SETTLE_MS = 3000
 const IDLE_MS = 20_000
 const SNAPSHOTS = 3
 
-const [task, image, parameters, command] = process.argv.slice(2) as [string, string, string, string]
+const request = JSON.parse(process.argv[2]!) as MachineRequest
+
+let link: LinkClient | undefined
 
 function note(value: MachineNote): void {
   process.stdout.write(`${JSON.stringify(value)}\n`)
@@ -49,13 +59,14 @@ function note(value: MachineNote): void {
 
 function options(onMark: (name: string) => void): SessionOptions {
   const marks = new MarkReader(onMark)
-  const kernelParameters = [openImage(image).manifest.commandLine, parameters, runParameter(command)]
+  const { image, translation, parameters, command } = request
   return {
-    image: findImageFiles(image),
-    ...{ harts: 1, ramBytes: RAM_BYTES },
-    bootArguments: ['console=ttyS0 quiet', ...kernelParameters].join(' '),
-    onOutput: ({ port, bytes }) => {
-      if (port === PORT.console) marks.push(bytes)
+    ...{ image, translation, harts: 1, ramBytes: RAM_BYTES },
+    bootArguments: ['console=ttyS0 quiet', parameters, runParameter(command)].join(' '),
+    ...(request.gateway !== undefined && { mac: MAC }),
+    onOutput: (output) => {
+      if (output.port === PORT.console) marks.push(output.bytes)
+      if (output.port === PORT.net) link?.put(output)
     },
     onNotice: (text) => console.error(text),
   }
@@ -73,6 +84,10 @@ async function run(onMark: (name: string, session: Session) => void): Promise<Se
       onMark(name, session)
     }),
   )
+  if (request.gateway !== undefined) {
+    const { runner } = session
+    link = await linkGateway(request.gateway, (port, bytes) => runner.deliver({ kind: 'input', port, bytes }))
+  }
   await session.run()
   return session
 }
@@ -139,8 +154,8 @@ function sizeOf(folder: string): number {
   return names.reduce((sum, name) => sum + statSync(join(folder, name)).blocks * 512, 0)
 }
 
-if (task === 'idle') await measureIdle()
-else if (task === 'snapshot') await measureSnapshots()
+if (request.task === 'idle') await measureIdle()
+else if (request.task === 'snapshot') await measureSnapshots()
 else {
   const session = await run(() => {})
   noteMemory()

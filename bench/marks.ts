@@ -20,9 +20,3 @@ export interface Mark {
   /** Milliseconds since 1970. */
   readonly ms: number
 }
-
-/** Seconds from each mark to the next, under the name of the first. */
-export function secondsBetween(marks: readonly Mark[]): Map<string, number> {
-  const pairs = marks.slice(1).map((next, i) => [marks[i]!.mark, (next.ms - marks[i]!.ms) / 1000] as const)
-  return new Map(pairs)
-}

@@ -6,4 +6,4 @@ import { ensurePinnedNode } from './runtime.ts'
 import { runSteps, staticSteps, testFiles, testStep } from './steps.ts'
 
 ensurePinnedNode()
-runSteps([...staticSteps, testStep(testFiles(['src', 'sim', 'tools']))])
+runSteps([...staticSteps, testStep(testFiles(['src', 'sim', 'tools', 'bench']))])

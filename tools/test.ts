@@ -8,7 +8,7 @@ import { runSteps, staticSteps, testFiles, testStep } from './steps.ts'
 function main(): void {
   const words = process.argv.slice(2).filter((word) => !word.startsWith('-'))
   const options = process.argv.slice(2).filter((word) => word.startsWith('-'))
-  const all = testFiles(['src', 'sim', 'test', 'tools'])
+  const all = testFiles(['src', 'sim', 'test', 'tools', 'bench'])
   if (words.length === 0) {
     runSteps([...(options.length === 0 ? staticSteps : []), testStep(all, options)])
     return

@@ -36,6 +36,21 @@ test('answers come back to their commands in order, with their times', async (co
   assert.equal(client.connectionError, undefined)
 })
 
+test('a pipeline is one write, and has the answers in order', async (context) => {
+  const { client, peer } = await connected(context)
+  const answers = client.pipeline([
+    ['INCR', 'k'],
+    ['GET', 'k'],
+  ])
+  const [bytes] = (await once(peer, 'data')) as [Buffer]
+  assert.match(bytes.toString(), /INCR.*GET/s)
+  peer.write(':1\r\n$1\r\n1\r\n')
+  assert.deepEqual(
+    (await answers).map(({ reply }) => reply),
+    [1, '1'],
+  )
+})
+
 for (const [how, end] of [
   ['closed', (peer: Socket): unknown => peer.end()],
   ['reset', (peer: Socket): unknown => peer.resetAndDestroy()],

@@ -78,6 +78,14 @@ export class RedisClient {
     })
   }
 
+  /** Several commands in one write; resolves with their answers. */
+  async pipeline(commands: readonly (readonly string[])[]): Promise<Answered[]> {
+    this.#socket.cork()
+    const answers = commands.map((words) => this.command(...words))
+    this.#socket.uncork()
+    return Promise.all(answers)
+  }
+
   /** Ends the connection; whoever still waits for an answer gets a ConnectionError. */
   close(): void {
     this.#isClosing = true
