@@ -17,6 +17,7 @@ import { type Layout, REGIONS_MAX } from './layout.ts'
 import { buildDecodeStraddle, buildSlowMemory } from './memory.ts'
 import { buildTranslate } from './translate.ts'
 import { buildChain, regionSignature } from './translator/chain.ts'
+import { buildFloatChecks } from './translator/float_state.ts'
 import { exportLinkage, type Linkage } from './translator/linkage.ts'
 import { buildSlowAccess } from './translator/slow_access.ts'
 import { buildRaiseIllegal, buildTraps } from './trap.ts'
@@ -129,6 +130,7 @@ function emitCore(layout: Layout, memories: CoreMemories, fusesMultiplyAdd: bool
   module.exportTable(regions, 'regions')
   const linkage = {
     ...{ memory: { atomic: memory.atomic }, slow: buildSlowAccess(module, memory), fflags },
+    float: buildFloatChecks(module, fflags, raiseIllegal),
     ...{ afterStore: watch.afterStore, raise: traps.raise, raiseIllegal, functions },
     chain: buildChain(module, regions),
   }

@@ -5,9 +5,10 @@
  * reads them from the predecoded instruction: that gives the interpreter. With the operands filled in it gives
  * translated code. A meaning never says how registers, the pc or the translation caches are kept.
  */
-import type { I32, I64, Operand } from '../wasm/expression.ts'
+import type { Expr, I32, I64, Operand } from '../wasm/expression.ts'
 import type { Callee, FunctionBuilder, Local } from '../wasm/function.ts'
 import type { FloatFunctions } from './float/float.ts'
+import type { Format } from './float/format.ts'
 
 /** Widths of memory accesses, in bytes. */
 export type AccessBytes = 1 | 2 | 4 | 8
@@ -61,21 +62,12 @@ export interface Emitter {
   loadReserved(bytes: 4 | 8): void
   storeConditional(bytes: 4 | 8, value: I64): void
 
-  /** Illegal instruction if floating point is off; else what follows may change floating-point state. */
-  requireFloat(changes: boolean): void
-  /** The rounding mode, 0 to 4; reserved modes are illegal instructions. */
-  rounding(): I32
-
-  /**
-   * A faster way, by `fast`, where `condition` holds (nowhere if there is none). Only translated code takes it: the handlers
-   * of the interpreter stay small.
-   */
-  prefer(condition: () => I32 | undefined, fast: () => void, otherwise: () => void): void
-  /**
-   * Where arithmetic that rounds to nearest even and tells nothing of inexact is right, as far as the modes go: the rounding
-   * mode is nearest even, and inexact is raised already. Undefined where that cannot be.
-   */
-  roundsToNearest(): I32 | undefined
+  /** Floating point that rounds nothing: illegal if it is off; `changes` says whether it may change its state. */
+  float(changes: boolean, body: () => void): void
+  /** Floating point that rounds. It is illegal if floating point is off, or if the rounding mode is reserved. */
+  rounded<T extends 'i32' | 'i64'>(rounding: Rounded<T>): void
+  /** A faster way where `condition` holds. Only translated code takes it: the handlers of the interpreter stay small. */
+  prefer(condition: () => I32, fast: () => void, otherwise: () => void): void
 
   /** Ends as an exception. */
   raise(cause: Operand<'i32'>, tval: Operand<'i64'>): void
@@ -84,6 +76,18 @@ export interface Emitter {
   leave(): void
   /** Makes the hart's pc field and the step count current for a call out of here. */
   expose(): void
+}
+
+/** What rounds, on raw patterns of a format. */
+export interface Rounded<T extends 'i32' | 'i64'> {
+  /** With a rounding mode, 0 to 4: the result, its flags raised. */
+  exact(mode: I32): Expr<T>
+  /**
+   * WebAssembly's own arithmetic, as a pattern of the format. It is taken in translated code where it is the same: in
+   * rounding mode nearest even, with inexact raised already, for results that are normal (float/arithmetic.ts).
+   */
+  readonly nearest?: { readonly format: Pick<Format, 'fractionBits' | 'exponentMax'>; result(): Expr<T> }
+  done(result: Expr<T>): void
 }
 
 /** Functions of the core module that meanings use. */

@@ -5,7 +5,7 @@
  */
 import { type I32, type I64, i32, i64, type Operand } from '../wasm/expression.ts'
 import { call, type FunctionBuilder, type Label, type Local } from '../wasm/function.ts'
-import type { AccessBytes, Emitter, MeaningFunctions } from './emitter.ts'
+import type { AccessBytes, Emitter, MeaningFunctions, Rounded } from './emitter.ts'
 import { hart32, hart64, setHart64, setMachine32 } from './fields.ts'
 import type { HandlerVariant } from './handlers.ts'
 import type { InterpreterParts } from './interpreter.ts'
@@ -258,25 +258,33 @@ export class OpenOperands implements Emitter {
     storeConditional(this.#access, bytes, value)
   }
 
-  requireFloat(changes: boolean): void {
+  float(changes: boolean, body: () => void): void {
+    this.#requireFloat(changes)
+    body()
+  }
+
+  rounded<T extends 'i32' | 'i64'>({ exact, done }: Rounded<T>): void {
+    this.#requireFloat(true)
+    done(exact(this.#roundingMode()))
+  }
+
+  prefer(_condition: () => I32, _fast: () => void, otherwise: () => void): void {
+    otherwise()
+  }
+
+  #requireFloat(changes: boolean): void {
     const { f, hart } = this
     const mstatus = hart64(hart, 'mstatus')
     f.ifUnlikely(i64.eqz(i64.and(mstatus, MSTATUS.fs)), () => this.illegal())
     if (changes) setHart64(f, hart, 'mstatus', i64.or(mstatus, MSTATUS.fs))
   }
 
-  rounding(): I32 {
+  #roundingMode(): I32 {
     const mode = this.scratch32(0, i32.load8_u(this.#v.entry, { offset: ROUNDING }))
     this.f.if(i32.eq(mode, DYNAMIC), () => this.f.set(mode, hart32(this.hart, 'frm')))
     this.f.ifUnlikely(i32.gt_u(mode, 4), () => this.illegal())
     return mode
   }
-
-  prefer(_condition: () => I32 | undefined, _fast: () => void, otherwise: () => void): void {
-    otherwise()
-  }
-
-  roundsToNearest(): undefined {}
 
   raise(cause: Operand<'i32'>, tval: Operand<'i64'>): void {
     this.expose()

@@ -1,16 +1,18 @@
 /** RV64F and RV64D, in terms of the functions of float/. Single values are NaN-boxed in 64-bit registers. */
-import { type Expr, type I32, type I64, i32, i64, relaxedMultiplyAdd } from '../../wasm/expression.ts'
+import {
+  type Expr,
+  f32,
+  f64,
+  type I32,
+  type I64,
+  i32,
+  i64,
+  relaxedMultiplyAdd,
+} from '../../wasm/expression.ts'
 import { type Callee, call } from '../../wasm/function.ts'
 import type { Emitter, Meaning } from '../emitter.ts'
 import { boxSingle, type FormatFunctions, unboxSingle } from '../float/float.ts'
-import {
-  DOUBLE,
-  type Format,
-  isStrictlyNormal,
-  type NativeType,
-  type RawType,
-  SINGLE,
-} from '../float/format.ts'
+import { DOUBLE, type Format, type NativeType, type RawType, SINGLE } from '../float/format.ts'
 import { fromWord, truth } from './integer.ts'
 
 /** How a format looks in registers. `raw` values are i32 for single and i64 for double. */
@@ -20,7 +22,6 @@ interface Width {
   readonly unbox: (register: I64) => I32 | I64
   readonly box: (raw: I32 | I64) => I64
   readonly flipSign: (raw: I32 | I64) => I32 | I64
-  readonly scratch: (e: Emitter, raw: I32 | I64) => I32 | I64
 }
 
 const SIGN_SINGLE = 0x8000_0000 | 0
@@ -28,7 +29,6 @@ const SIGN_DOUBLE = 1n << 63n
 
 const single: Width = {
   format: SINGLE as unknown as Format<RawType, NativeType>,
-  scratch: (e, raw) => e.scratch32(1, raw as I32),
   functions: (e) => e.functions.float.single,
   unbox: unboxSingle,
   box: (raw) => boxSingle(raw as I32),
@@ -36,7 +36,6 @@ const single: Width = {
 }
 const double: Width = {
   format: DOUBLE as unknown as Format<RawType, NativeType>,
-  scratch: (e, raw) => e.scratch64(2, raw as I64),
   functions: (e) => e.functions.float.double,
   unbox: (register) => register,
   box: (raw) => raw as I64,
@@ -46,54 +45,28 @@ const double: Width = {
 const raw = (callee: Callee, ...args: (I32 | I64)[]): I32 | I64 =>
   call<'i32' | 'i64'>(callee, ...args) as I32 | I64
 
-interface Rounding {
-  readonly nearest: () => Expr<NativeType>
-  readonly exact: () => I32 | I64
-}
-
-/**
- * Sets rd to a rounded result: WebAssembly's own where it is the same (float/arithmetic.ts says why), else that of `exact`.
- */
-function round(e: Emitter, width: Width, { nearest, exact }: Rounding): void {
-  let result: I32 | I64 | undefined
-  e.prefer(
-    () => {
-      const isNearest = e.roundsToNearest()
-      if (isNearest === undefined) return undefined
-      result = width.scratch(e, width.format.raw.reinterpret(nearest()) as I32 | I64)
-      return i32.and(isNearest, isStrictlyNormal(width.format, result as Expr<RawType>))
-    },
-    () => e.setF(width.box(result!)),
-    () => e.setF(width.box(exact())),
-  )
-}
-
 /** Meanings of one format, by the part of the name before the suffix: what rounds. */
 function arithmeticMeanings(width: Width): Record<string, Meaning> {
-  const { functions, unbox, box, flipSign } = width
-  const native = (raw: I32 | I64): Expr<NativeType> => width.format.native.reinterpret(raw)
+  const { format, functions, unbox, flipSign } = width
+  const native = (raw: I32 | I64): Expr<NativeType> => format.native.reinterpret(raw)
   const rounded =
     (name: 'add' | 'sub' | 'mul' | 'div'): Meaning =>
     (e) => {
-      e.requireFloat(true)
-      const rounding = e.rounding()
       const [a, b] = [unbox(e.f1()), unbox(e.f2())]
       round(e, width, {
-        nearest: () => width.format.native[name](native(a), native(b)),
-        exact: () => raw(functions(e)[name], a, b, rounding),
+        exact: (mode) => raw(functions(e)[name], a, b, mode),
+        nearest: () => format.native[name](native(a), native(b)),
       })
     }
   const fused =
     (negateProduct: boolean, negateAddend: boolean): Meaning =>
     (e) => {
-      e.requireFloat(true)
-      const rounding = e.rounding()
       const a = negateProduct ? flipSign(unbox(e.f1())) : unbox(e.f1())
       const b = unbox(e.f2())
       const c = negateAddend ? flipSign(unbox(e.f3())) : unbox(e.f3())
-      const exact = () => raw(functions(e).fma, a, b, c, rounding)
-      if (!e.functions.fusesMultiplyAdd) return e.setF(box(exact()))
-      round(e, width, { nearest: () => relaxedMultiplyAdd(native(a), native(b), native(c)), exact })
+      const exact = (mode: I32): I32 | I64 => raw(functions(e).fma, a, b, c, mode)
+      const nearest = (): Expr<NativeType> => relaxedMultiplyAdd(native(a), native(b), native(c))
+      round(e, width, e.functions.fusesMultiplyAdd ? { exact, nearest } : { exact })
     }
   return {
     fadd: rounded('add'),
@@ -101,12 +74,10 @@ function arithmeticMeanings(width: Width): Record<string, Meaning> {
     fmul: rounded('mul'),
     fdiv: rounded('div'),
     fsqrt: (e) => {
-      e.requireFloat(true)
-      const rounding = e.rounding()
       const a = unbox(e.f1())
       round(e, width, {
-        nearest: () => width.format.native.sqrt(native(a)),
-        exact: () => raw(functions(e).sqrt, a, rounding),
+        exact: (mode) => raw(functions(e).sqrt, a, mode),
+        nearest: () => format.native.sqrt(native(a)),
       })
     },
     fmadd: fused(false, false),
@@ -116,6 +87,21 @@ function arithmeticMeanings(width: Width): Record<string, Meaning> {
   }
 }
 
+interface Rounding {
+  readonly exact: (mode: I32) => I32 | I64
+  readonly nearest?: () => Expr<NativeType>
+}
+
+/** Sets rd to a result that is rounded to a format. */
+function round(e: Emitter, { format, box }: Width, { exact, nearest }: Rounding): void {
+  const result = (): Expr<RawType> => format.raw.reinterpret(nearest!())
+  e.rounded<RawType>({
+    exact,
+    ...(nearest !== undefined && { nearest: { format, result } }),
+    done: (found) => e.setF(box(found as I32 | I64)),
+  })
+}
+
 /** What rounds nothing. */
 function comparisonMeanings(width: Width): Record<string, Meaning> {
   const { functions, unbox, box } = width
@@ -123,23 +109,18 @@ function comparisonMeanings(width: Width): Record<string, Meaning> {
   const extremum =
     (name: 'min' | 'max'): Meaning =>
     (e) => {
-      e.requireFloat(true)
-      e.setF(box(raw(functions(e)[name], unbox(e.f1()), unbox(e.f2()))))
+      e.float(true, () => e.setF(box(raw(functions(e)[name], unbox(e.f1()), unbox(e.f2())))))
     }
   const compare =
     (name: 'eq' | 'lt' | 'le'): Meaning =>
     (e) => {
-      e.requireFloat(true)
       const [a, b] = [unbox(e.f1()), unbox(e.f2())]
       const { le } = width.format.native
       const result = width.format.native[name](native(a), native(b))
       // Numbers, none of them a NaN: one is at most the other, this way or that.
       const isOrdered = () => i32.or(le(native(a), native(b)), le(native(b), native(a)))
-      e.prefer(
-        isOrdered,
-        () => e.setX(truth(result)),
-        () => e.setX(truth(call<'i32'>(functions(e)[name], a, b))),
-      )
+      const exact = () => e.setX(truth(call<'i32'>(functions(e)[name], a, b)))
+      e.float(true, () => e.prefer(isOrdered, () => e.setX(truth(result)), exact))
     }
   return {
     fmin: extremum('min'),
@@ -148,37 +129,38 @@ function comparisonMeanings(width: Width): Record<string, Meaning> {
     flt: compare('lt'),
     fle: compare('le'),
     fclass: (e) => {
-      e.requireFloat(false)
-      e.setX(truth(call<'i32'>(functions(e).classify, unbox(e.f1()))))
+      e.float(false, () => e.setX(truth(call<'i32'>(functions(e).classify, unbox(e.f1())))))
     },
   }
 }
 
 /** To and from integers. */
-function conversionMeanings({ functions, unbox, box }: Width): Record<string, Meaning> {
+function conversionMeanings(width: Width): Record<string, Meaning> {
+  const { format, functions, unbox } = width
   const toInteger =
     (name: 'toW' | 'toWu' | 'toL' | 'toLu'): Meaning =>
     (e) => {
-      e.requireFloat(true)
-      const rounding = e.rounding()
-      e.setX(call<'i64'>(functions(e)[name], unbox(e.f1()), rounding))
+      e.rounded<'i64'>({
+        exact: (mode) => call<'i64'>(functions(e)[name], unbox(e.f1()), mode),
+        done: (found) => e.setX(found),
+      })
     }
   const fromInteger =
-    (name: 'fromW' | 'fromWu' | 'fromL' | 'fromLu'): Meaning =>
-    (e) => {
-      e.requireFloat(true)
-      const rounding = e.rounding()
-      e.setF(box(raw(functions(e)[name], e.x1(), rounding)))
-    }
+    (name: 'fromW' | 'fromWu' | 'fromL' | 'fromLu', whole: (x: I64) => I64): Meaning =>
+    (e) =>
+      round(e, width, {
+        exact: (mode) => raw(functions(e)[name], e.x1(), mode),
+        ...(name !== 'fromLu' && { nearest: () => format.native.convert_i64_s(whole(e.x1())) }),
+      })
   return {
     'fcvt.w': toInteger('toW'),
     'fcvt.wu': toInteger('toWu'),
     'fcvt.l': toInteger('toL'),
     'fcvt.lu': toInteger('toLu'),
-    'from.w': fromInteger('fromW'),
-    'from.wu': fromInteger('fromWu'),
-    'from.l': fromInteger('fromL'),
-    'from.lu': fromInteger('fromLu'),
+    'from.w': fromInteger('fromW', i64.extend32_s),
+    'from.wu': fromInteger('fromWu', (x) => i64.and(x, 0xffff_ffff)),
+    'from.l': fromInteger('fromL', (x) => x),
+    'from.lu': fromInteger('fromLu', (x) => x),
   }
 }
 
@@ -188,19 +170,21 @@ type SignRule = (a: I64, b: I64) => I64
 const singleSign =
   (rule: SignRule): Meaning =>
   (e) => {
-    e.requireFloat(true)
-    const a = e.scratch64(0, i64.extend_i32_u(unboxSingle(e.f1())))
-    const b = e.scratch64(1, i64.extend_i32_u(unboxSingle(e.f2())))
-    const sign = i64.and(rule(a, b), 0x8000_0000)
-    e.setF(boxSingle(i32.wrap(i64.or(i64.and(a, 0x7fff_ffff), sign))))
+    e.float(true, () => {
+      const a = e.scratch64(0, i64.extend_i32_u(unboxSingle(e.f1())))
+      const b = e.scratch64(1, i64.extend_i32_u(unboxSingle(e.f2())))
+      const sign = i64.and(rule(a, b), 0x8000_0000)
+      e.setF(boxSingle(i32.wrap(i64.or(i64.and(a, 0x7fff_ffff), sign))))
+    })
   }
 const doubleSign =
   (rule: SignRule): Meaning =>
   (e) => {
-    e.requireFloat(true)
-    const a = e.scratch64(0, e.f1())
-    const b = e.scratch64(1, e.f2())
-    e.setF(i64.or(i64.and(a, SIGN_DOUBLE - 1n), i64.and(rule(a, b), SIGN_DOUBLE)))
+    e.float(true, () => {
+      const a = e.scratch64(0, e.f1())
+      const b = e.scratch64(1, e.f2())
+      e.setF(i64.or(i64.and(a, SIGN_DOUBLE - 1n), i64.and(rule(a, b), SIGN_DOUBLE)))
+    })
   }
 
 const signRules: Record<string, SignRule> = {
@@ -210,49 +194,25 @@ const signRules: Record<string, SignRule> = {
 }
 
 const moves: Record<string, Meaning> = {
-  flw: (e) => {
-    e.requireFloat(true)
-    e.load(4, false, (value) => e.setF(i64.or(value, 0xffff_ffff_0000_0000n)))
-  },
-  fld: (e) => {
-    e.requireFloat(true)
-    e.load(8, false, (value) => e.setF(value))
-  },
-  fsw: (e) => {
-    e.requireFloat(false)
-    e.store(4, e.f2())
-  },
-  fsd: (e) => {
-    e.requireFloat(false)
-    e.store(8, e.f2())
-  },
-  'fmv.x.w': (e) => {
-    e.requireFloat(false)
-    e.setX(fromWord(i32.wrap(e.f1())))
-  },
-  'fmv.w.x': (e) => {
-    e.requireFloat(true)
-    e.setF(boxSingle(i32.wrap(e.x1())))
-  },
-  'fmv.x.d': (e) => {
-    e.requireFloat(false)
-    e.setX(e.f1())
-  },
-  'fmv.d.x': (e) => {
-    e.requireFloat(true)
-    e.setF(e.x1())
-  },
-  'fcvt.s.d': (e) => {
-    e.requireFloat(true)
-    const rounding = e.rounding()
-    e.setF(boxSingle(call<'i32'>(e.functions.float.doubleToSingle, e.f1(), rounding)))
-  },
-  'fcvt.d.s': (e) => {
-    e.requireFloat(true)
-    // Exact, so that the rounding mode has no effect; a reserved one is illegal all the same.
-    e.rounding()
-    e.setF(call<'i64'>(e.functions.float.singleToDouble, unboxSingle(e.f1())))
-  },
+  flw: (e) => e.float(true, () => e.load(4, false, (value) => e.setF(i64.or(value, 0xffff_ffff_0000_0000n)))),
+  fld: (e) => e.float(true, () => e.load(8, false, (value) => e.setF(value))),
+  fsw: (e) => e.float(false, () => e.store(4, e.f2())),
+  fsd: (e) => e.float(false, () => e.store(8, e.f2())),
+  'fmv.x.w': (e) => e.float(false, () => e.setX(fromWord(i32.wrap(e.f1())))),
+  'fmv.w.x': (e) => e.float(true, () => e.setF(boxSingle(i32.wrap(e.x1())))),
+  'fmv.x.d': (e) => e.float(false, () => e.setX(e.f1())),
+  'fmv.d.x': (e) => e.float(true, () => e.setF(e.x1())),
+  'fcvt.s.d': (e) =>
+    round(e, single, {
+      exact: (mode) => call<'i32'>(e.functions.float.doubleToSingle, e.f1(), mode),
+      nearest: () => f32.demote(f64.reinterpret(e.f1())),
+    }),
+  // Exact, so that the rounding mode has no effect; a reserved one is illegal all the same.
+  'fcvt.d.s': (e) =>
+    round(e, double, {
+      exact: () => call<'i64'>(e.functions.float.singleToDouble, unboxSingle(e.f1())),
+      nearest: () => f64.promote(f32.reinterpret(unboxSingle(e.f1()))),
+    }),
 }
 
 /** `from.w` of format s is fcvt.s.w; everything else is its name and the suffix. */

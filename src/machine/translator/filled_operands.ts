@@ -4,11 +4,20 @@
  */
 
 import { instructions } from '../../isa/instructions.ts'
-import { type I32, type I64, i32, i64, type Operand, type ValueType } from '../../wasm/expression.ts'
+import {
+  type Expr,
+  f64,
+  type I32,
+  type I64,
+  i32,
+  i64,
+  type Operand,
+  type ValueType,
+} from '../../wasm/expression.ts'
 import { call, type FunctionBuilder, type Label, type Local } from '../../wasm/function.ts'
-import type { AccessBytes, Emitter, MeaningFunctions } from '../emitter.ts'
-import { hart32, hart64, setHart64, setMachine32 } from '../fields.ts'
-import { BANK_WRITE, MSTATUS } from '../layout.ts'
+import type { AccessBytes, Emitter, MeaningFunctions, Rounded } from '../emitter.ts'
+import { setHart64, setMachine32 } from '../fields.ts'
+import { BANK_WRITE } from '../layout.ts'
 import { meanings } from '../meaning/meanings.ts'
 import { STATUS } from '../memory.ts'
 import {
@@ -23,6 +32,7 @@ import {
   storeConditional,
 } from '../memory_access.ts'
 import type { PlacedInstruction } from './control_flow.ts'
+import { FLOAT_CHANGES, type FloatVariables, isWithin } from './float_state.ts'
 import type { Linkage } from './linkage.ts'
 import { accessInfo } from './slow_access.ts'
 
@@ -50,22 +60,18 @@ export interface RegionVariables {
   readonly offset: Local<'i32'>
   /** What a slow load found. */
   readonly value: Local<'i64'>
-  /** The dynamic rounding mode. */
-  readonly rounding: Local<'i32'>
+  readonly float: FloatVariables
   readonly scratch64: readonly Local<'i64'>[]
   readonly scratch32: readonly Local<'i32'>[]
   /** The registers that the region uses; the others are undefined. */
   readonly x: readonly (Local<'i64'> | undefined)[]
-  readonly f: readonly (Local<'i64'> | undefined)[]
+  readonly f: readonly (Local<'f64'> | undefined)[]
 }
 
-/** What has been looked at in a block, and cannot change in it. */
+/** What has been looked at in a block, and cannot change in it: floating point is on, its state is marked as changed. */
 interface FloatState {
-  /** Floating point is not off; its state is marked as changed. */
   readonly isOn?: boolean
   readonly isDirty?: boolean
-  /** The dynamic rounding mode is in its variable, and not reserved. */
-  readonly isModeKnown?: boolean
 }
 
 /** Where an instruction of a region goes on. */
@@ -132,19 +138,19 @@ export class FilledOperands implements Emitter {
   }
 
   f1(): I64 {
-    return this.#v.f[this.#instruction.rs1]!
+    return this.#f(this.#instruction.rs1)
   }
 
   f2(): I64 {
-    return this.#v.f[this.#instruction.rs2]!
+    return this.#f(this.#instruction.rs2)
   }
 
   f3(): I64 {
-    return this.#v.f[this.#instruction.rs3]!
+    return this.#f(this.#instruction.rs3)
   }
 
   setF(value: I64): void {
-    this.f.set(this.#v.f[this.#instruction.rd]!, value)
+    this.f.set(this.#v.f[this.#instruction.rd]!, f64.reinterpret(value))
   }
 
   imm(): I64 {
@@ -236,39 +242,45 @@ export class FilledOperands implements Emitter {
     storeConditional(this.#access, bytes, value)
   }
 
-  requireFloat(changes: boolean): void {
-    const { f, hart } = this
-    const mstatus = hart64(hart, 'mstatus')
-    if (this.#float.isOn !== true) f.ifUnlikely(i64.eqz(i64.and(mstatus, MSTATUS.fs)), () => this.illegal())
-    if (changes && this.#float.isDirty !== true) setHart64(f, hart, 'mstatus', i64.or(mstatus, MSTATUS.fs))
-    this.#float = { ...this.#float, isOn: true, isDirty: changes || this.#float.isDirty === true }
-  }
-
-  rounding(): I32 {
-    const { rm } = this.#instruction
-    if (rm <= 4) return i32.const(rm)
-    const { f } = this
-    const { rounding } = this.#v
-    if (rm !== DYNAMIC) this.illegal()
-    else if (this.#float.isModeKnown !== true) {
-      f.set(rounding, hart32(this.hart, 'frm'))
-      f.ifUnlikely(i32.gt_u(rounding, 4), () => this.illegal())
-      this.#float = { ...this.#float, isModeKnown: true }
+  float(changes: boolean, body: () => void): void {
+    const isKnown = changes ? this.#float.isDirty : this.#float.isOn
+    if (isKnown !== true) {
+      this.f.ifUnlikely(i32.eqz(this.#v.float.isDirty), () => this.#checkFloat(0, changes))
+      this.#float = { isOn: true, isDirty: changes || this.#float.isDirty === true }
     }
-    return rounding
+    body()
   }
 
-  prefer(condition: () => I32 | undefined, fast: () => void, otherwise: () => void): void {
-    const isFast = condition()
-    if (isFast === undefined) otherwise()
-    else this.f.ifLikely(isFast, fast, otherwise)
-  }
-
-  roundsToNearest(): I32 | undefined {
+  rounded<T extends 'i32' | 'i64'>({ exact, nearest, done }: Rounded<T>): void {
     const { rm } = this.#instruction
-    const isInexact = i32.and(this.#linkage.fflags, 1)
-    if (rm === 0) return isInexact
-    return rm === DYNAMIC ? i32.and(isInexact, i32.eqz(this.#v.rounding)) : undefined
+    const { mode } = this.#v.float
+    const slow = (): void => {
+      this.#checkFloat(rm, true)
+      done(exact(mode))
+      this.f.set(this.#v.float.limit, call<'i32'>(this.#linkage.float.limit, this.hart))
+    }
+    if (nearest === undefined || (rm !== 0 && rm !== DYNAMIC)) return slow()
+    const result = this.#scratch(nearest.result())
+    this.f.ifLikely(isWithin(this.#v.float.limit, result, nearest.format), () => done(result), slow)
+  }
+
+  prefer(condition: () => I32, fast: () => void, otherwise: () => void): void {
+    this.f.ifLikely(condition(), fast, otherwise)
+  }
+
+  #scratch<T extends 'i32' | 'i64'>(value: Expr<T>): Expr<T> {
+    if (value.type === 'i32') return this.scratch32(1, value as I32) as Expr as Expr<T>
+    return this.scratch64(2, value as I64) as Expr as Expr<T>
+  }
+
+  /** Looks at the state of floating point, and sets the mode to round in; leaves if the instruction is illegal. */
+  #checkFloat(rm: number, changes: boolean): void {
+    const { f } = this
+    const { mode, isDirty } = this.#v.float
+    const info = i32.const(rm + (changes ? FLOAT_CHANGES : 0))
+    f.set(mode, call<'i32'>(this.#linkage.float.check, this.hart, this.pc(), this.#stepsLeft(), info))
+    f.brIf(this.#paths.resync, i32.lt_s(mode, 0))
+    if (changes) f.set(isDirty, 1)
   }
 
   raise(cause: Operand<'i32'>, tval: Operand<'i64'>): void {
@@ -311,6 +323,10 @@ export class FilledOperands implements Emitter {
 
   #x(number: number): I64 {
     return number === 0 ? i64.const(0) : this.#v.x[number]!
+  }
+
+  #f(number: number): I64 {
+    return i64.reinterpret(this.#v.f[number]!)
   }
 
   #addressOf(): I64 {

@@ -5,11 +5,13 @@
 import type { Callee, Global } from '../../wasm/function.ts'
 import type { ModuleBuilder } from '../../wasm/module.ts'
 import type { MeaningFunctions } from '../emitter.ts'
+import type { FloatChecks } from './float_state.ts'
 import type { SlowAccess } from './slow_access.ts'
 
 export interface Linkage {
   readonly memory: { readonly atomic: Callee }
   readonly slow: SlowAccess
+  readonly float: FloatChecks
   /** The running hart's fflags. */
   readonly fflags: Global<'i32'>
   readonly afterStore: Callee

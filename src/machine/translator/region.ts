@@ -10,15 +10,17 @@
  */
 
 import { assert } from '../../base/assert.ts'
-import { i32, i64 } from '../../wasm/expression.ts'
+import { f64, i32, i64 } from '../../wasm/expression.ts'
 import type { Callee, FunctionBuilder, Label, Local } from '../../wasm/function.ts'
 import type { ModuleBuilder } from '../../wasm/module.ts'
 import { hart32, machine32, setHart64, setMachine32 } from '../fields.ts'
 import { CURRENT_REGISTERS, HART_F, HART_X, PAGE_BYTES } from '../layout.ts'
 import { type Block, type Flow, successors } from './control_flow.ts'
 import { FilledOperands, type RegionPaths, type RegionVariables } from './filled_operands.ts'
+import { loadFloatState } from './float_state.ts'
 import type { Linkage } from './linkage.ts'
 import {
+  FLOAT_STATE,
   findRegisterFlow,
   mayLeave,
   NO_REGISTERS,
@@ -242,17 +244,22 @@ class RegionEmitter {
   }
 
   #load(registers: Registers): void {
-    for (const [place, local] of this.#places(registers)) this.#f.set(local, i64.load(0, { offset: place }))
+    const f = this.#f
+    const { hart, float } = this.#v
+    if ((registers.x & FLOAT_STATE.x) !== 0) loadFloatState(f, hart, this.#parts.linkage.fflags, float)
+    for (const [offset, local] of this.#places(registers))
+      f.set(local, local.type === 'i64' ? i64.load(0, { offset }) : f64.load(0, { offset }))
   }
 
   #store(registers: Registers): void {
-    for (const [place, local] of this.#places(registers)) this.#f.store('i64', 0, local, { offset: place })
+    for (const [offset, local] of this.#places(registers)) this.#f.store(local.type, 0, local, { offset })
   }
 
   /** Where registers stand in memory, with their local variables. */
-  *#places({ x, f }: Registers): Generator<[number, Local<'i64'>]> {
+  *#places({ x, f }: Registers): Generator<[number, Local<'i64'> | Local<'f64'>]> {
     for (let number = 0; number < 32; number++) {
-      if ((x >>> number) & 1) yield [CURRENT_REGISTERS + HART_X + number * 8, this.#v.x[number]!]
+      if (number > 0 && (x >>> number) & 1)
+        yield [CURRENT_REGISTERS + HART_X + number * 8, this.#v.x[number]!]
       if ((f >>> number) & 1) yield [CURRENT_REGISTERS + HART_F + number * 8, this.#v.f[number]!]
     }
   }
@@ -281,8 +288,8 @@ function stepsNeeded(graph: FlowGraph, blocks: ReadonlyMap<number, Block>): Map<
 }
 
 function declareVariables(f: FunctionBuilder, used: Registers): RegionVariables {
-  const locals = (set: number): (Local<'i64'> | undefined)[] =>
-    Array.from({ length: 32 }, (_, number) => ((set >>> number) & 1 ? f.local('i64') : undefined))
+  const locals = <T extends 'i64' | 'f64'>(type: T, set: number): (Local<T> | undefined)[] =>
+    Array.from({ length: 32 }, (_, number) => ((set >>> number) & 1 ? f.local(type) : undefined))
   return {
     hart: f.parameter(0, 'i32'),
     steps: f.parameter(1, 'i32'),
@@ -293,12 +300,12 @@ function declareVariables(f: FunctionBuilder, used: Registers): RegionVariables 
     status: f.local('i32'),
     offset: f.local('i32'),
     scratch32: [f.local('i32'), f.local('i32')],
-    rounding: f.local('i32'),
+    float: { isDirty: f.local('i32'), limit: f.local('i32'), mode: f.local('i32') },
     target: f.local('i64'),
     value: f.local('i64'),
     address: f.local('i64'),
     scratch64: [f.local('i64'), f.local('i64'), f.local('i64')],
-    x: locals(used.x),
-    f: locals(used.f),
+    x: locals('i64', used.x & ~FLOAT_STATE.x),
+    f: locals('f64', used.f),
   }
 }

@@ -14,13 +14,15 @@ import { isPure } from '../predecode.ts'
 import type { Block, PlacedInstruction } from './control_flow.ts'
 import type { FlowGraph } from './structure.ts'
 
-/** A set of registers: a bit for each of x1 to x31, and of f0 to f31. */
+/** A set of registers: a bit for each of x1 to x31, and of f0 to f31; x0, which is in none, stands for FLOAT_STATE. */
 export interface Registers {
   readonly x: number
   readonly f: number
 }
 
 export const NO_REGISTERS: Registers = { x: 0, f: 0 }
+/** What floating-point instructions look at (float_state.ts): it is loaded like a register. */
+export const FLOAT_STATE: Registers = { x: 1, f: 0 }
 
 export const union = (one: Registers, other: Registers): Registers => ({
   x: one.x | other.x,
@@ -95,8 +97,8 @@ function useOf(list: readonly PlacedInstruction[]): Use {
 }
 
 function readBy(instruction: PlacedInstruction): Registers {
-  const { registers } = instructions[instruction.op]!
-  let read = NO_REGISTERS
+  const { registers, extension } = instructions[instruction.op]!
+  let read = extension === 'F' || extension === 'D' ? FLOAT_STATE : NO_REGISTERS
   for (const field of ['rs1', 'rs2', 'rs3'] as const)
     read = union(read, one(registers[field], instruction[field]))
   return read
