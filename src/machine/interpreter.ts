@@ -179,6 +179,7 @@ function emitResync(
   })
   f.set(v.bank, hart32(v.hart, 'dataBank'))
   f.set(v.target, hart64(v.hart, 'pc'))
+  f.store('i64', 0, v.target, { offset: MACHINE.resumed })
 }
 
 function emitArrive(

@@ -205,6 +205,8 @@ export const MACHINE = place(64, {
   timeCap: 'i64',
   /** Where the running hart last came by a way that is not a jump within a page; for the profile. */
   arrived: 'i64',
+  /** Where it last went on by the slow way (after a trap, or at the end of a slice); then it arrived there, but not by a jump. */
+  resumed: 'i64',
   /** Steps of the slice that are left, valid while WebAssembly calls out. */
   remaining: 'i32',
   /** Why the last slice ended (EXIT). */

@@ -6,7 +6,7 @@
  * before the next look; if not, the region is left there.
  *
  *     resync   to the hart's pc, by the slow way        chain   to the pc in `target`, maybe into another region
- *     short    to the pc in `target`, in the interpreter
+ *     short    to the pc in `target`, in the interpreter, by the slow way as well
  */
 
 import { assert } from '../../base/assert.ts'
@@ -120,8 +120,7 @@ class RegionEmitter {
         f.returnCall(this.#parts.linkage.chain, v.hart, v.steps, v.target)
       })
       setHart64(f, v.hart, 'pc', v.target)
-      setMachine32(f, 'regionResync', 0)
-      f.return(v.steps)
+      setMachine32(f, 'remaining', v.steps)
     })
     setMachine32(f, 'regionResync', 1)
     f.return(machine32('remaining'))

@@ -163,7 +163,9 @@ export class Translator {
     // Slices that end in a region end anywhere in it; its loops can all be entered.
     if (place !== undefined && !this.#map.isInside(place) && this.#profile.meet(place))
       this.#request({ place, isArrival: false })
-    const arrival = this.#placeOf(hart, this.#tables.getBigUint64(MACHINE.arrived, true))
+    const arrived = this.#tables.getBigUint64(MACHINE.arrived, true)
+    const isJump = arrived !== this.#tables.getBigUint64(MACHINE.resumed, true)
+    const arrival = isJump ? this.#placeOf(hart, arrived) : undefined
     if (arrival !== undefined && !this.#map.isEntry(arrival) && this.#profile.meetArrival(arrival))
       this.#request({ place: arrival, isArrival: true })
   }
