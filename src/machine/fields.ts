@@ -24,6 +24,10 @@ export function setMachine32(f: FunctionBuilder, field: MachineField, value: Ope
   f.store('i32', 0, value, { offset: MACHINE[field] })
 }
 
+export function setMachine64(f: FunctionBuilder, field: MachineField, value: Operand<'i64'>): void {
+  f.store('i64', 0, value, { offset: MACHINE[field] })
+}
+
 /** Counts something for tuning. */
 export function count(f: FunctionBuilder, field: MachineField): void {
   setMachine32(f, field, i32.add(machine32(field), 1))

@@ -207,6 +207,8 @@ export const MACHINE = place(64, {
   arrived: 'i64',
   /** Where it last went on by the slow way (after a trap, or at the end of a slice); then it arrived there, but not by a jump. */
   resumed: 'i64',
+  /** Where translated code that has called other translated code goes on. */
+  returnTo: 'i64',
   /** Steps of the slice that are left, valid while WebAssembly calls out. */
   remaining: 'i32',
   /** Why the last slice ended (EXIT). */
@@ -233,6 +235,8 @@ export const MACHINE = place(64, {
   /** How often a region was entered by the interpreter, and how often one found no other to go on in (chain). */
   regionEntries: 'i32',
   chainMisses: 'i32',
+  /** How many calls of translated code are in progress. */
+  callDepth: 'i32',
   /** 1: the region that came back wants the hart's pc to be looked at by the slow way. */
   regionResync: 'i32',
 })

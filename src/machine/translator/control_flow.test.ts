@@ -55,7 +55,7 @@ test('a far call within the page is followed as well', () => {
       ret`)
   assert.deepEqual(flow.blocks.get(0)!.end, { kind: 'jump', target: 12 })
   assert.deepEqual(flow.returns, [8])
-  const far = flowOf('auipc t0, 0x7ffff\njalr ra, 2047(t0)').blocks.get(0)!
+  const far = flowOf('auipc t0, 0x7ffff\njalr zero, 2047(t0)').blocks.get(0)!
   assert.deepEqual(far.end, { kind: 'jump', target: 0x7fff_f7fe })
   const near = flowOf('auipc zero, 1\njalr zero, 0(zero)').blocks.get(0)!
   assert.equal(near.end.kind, 'indirect')
@@ -63,7 +63,15 @@ test('a far call within the page is followed as well', () => {
 
 test('an indirect jump that is no return ends the region', () => {
   assert.deepEqual(flowOf('jr a0').blocks.get(0)!.end, { kind: 'indirect', isReturn: false })
-  assert.deepEqual(flowOf('jalr ra, 0(ra)').blocks.get(0)!.end, { kind: 'indirect', isReturn: false })
+  assert.deepEqual(flowOf('jalr t0, 0(ra)').blocks.get(0)!.end, { kind: 'indirect', isReturn: false })
+})
+
+test('a call of what is elsewhere, known or not, goes on behind it', () => {
+  const far = flowOf('auipc t0, 0x7ffff\njalr ra, 2047(t0)\nj .')
+  assert.deepEqual(far.blocks.get(0)!.end, { kind: 'call', target: 0x7fff_f7fe, next: 8 })
+  const unknown = flowOf('jalr ra, 0(ra)\nj .')
+  assert.deepEqual(unknown.blocks.get(0)!.end, { kind: 'call', target: undefined, next: 4 })
+  for (const flow of [far, unknown]) assert.equal(flow.blocks.size, 2)
 })
 
 test('nothing beyond the page is decoded', () => {

@@ -3,7 +3,7 @@
  * the page, and where each goes on. All addresses are offsets in the page.
  *
  * A call of what is in the page is followed, and a return is taken to go to behind one of the calls, if it does when the
- * time comes. Other jumps to an address in a register end the region on that path, as does an instruction that only the
+ * time comes. Other calls are expected to come back. Other jumps to an address in a register end the region on that path, as does an instruction that only the
  * interpreter executes, and what lies beyond the region's size.
  */
 import { type Decoded, decode, emptyDecoded } from '../../isa/decode.ts'
@@ -23,6 +23,8 @@ export type BlockEnd =
   | { readonly kind: 'branch'; readonly taken: number; readonly next: number }
   | { readonly kind: 'jump'; readonly target: number }
   | { readonly kind: 'indirect'; readonly isReturn: boolean }
+  /** By the last instruction, a call of what is elsewhere; goes on at `next` if it comes back there. */
+  | { readonly kind: 'call'; readonly target: number | undefined; readonly next: number }
   /** The interpreter goes on there. */
   | { readonly kind: 'leave'; readonly at: number }
 
@@ -115,6 +117,7 @@ class CodeReader {
       previous = instruction
       if (end === undefined) at += instruction.length
       else if (end.kind === 'branch') return [end.next, end.taken].filter(isInPage)
+      else if (end.kind === 'call') return [end.next]
       else return end.kind === 'jump' ? this.#jump(instruction, end.target) : []
     }
     return []
@@ -146,18 +149,24 @@ function endOf(
 ): BlockEnd | undefined {
   const { op, offset, length, imm, rd, rs1 } = instruction
   if (isBranch[op]) return { kind: 'branch', taken: offset + imm, next: offset + length }
-  if (isJump[op]) return { kind: 'jump', target: offset + imm }
+  const next = offset + length
+  const jump = (target: number): BlockEnd =>
+    rd === RA && !isInPage(target) && isInPage(next)
+      ? { kind: 'call', target, next }
+      : { kind: 'jump', target }
+  if (isJump[op]) return jump(offset + imm)
   // The two halves of a far call or jump.
   if (isIndirect[op] && rs1 !== 0 && previous?.rd === rs1 && isAuipc[previous.op]) {
     const target = previous.offset + previous.imm + imm
-    return { kind: 'jump', target: target - Math.abs(target % 2) }
+    return jump(target - Math.abs(target % 2))
   }
+  if (isIndirect[op] && rd === RA && isInPage(next)) return { kind: 'call', target: undefined, next }
   return isIndirect[op] ? { kind: 'indirect', isReturn: rd === 0 && rs1 === RA && imm === 0 } : undefined
 }
 
 /** Where a block may go on within the region. */
 export function successors({ end }: Block, { returns }: Flow): readonly number[] {
-  if (end.kind === 'fall') return [end.next]
+  if (end.kind === 'fall' || end.kind === 'call') return [end.next]
   if (end.kind === 'branch') return [end.next, end.taken]
   if (end.kind === 'jump') return [end.target]
   return end.kind === 'indirect' && end.isReturn ? returns : []

@@ -6,14 +6,15 @@
  * before the next look; if not, the region is left there.
  *
  *     resync   to the hart's pc, by the slow way        chain   to the pc in `target`, maybe into another region
+ *     back     to the pc in `target`, where translated code goes on that has called this
  *     short    to the pc in `target`, in the interpreter, by the slow way as well
  */
 
 import { assert } from '../../base/assert.ts'
-import { f64, i32, i64 } from '../../wasm/expression.ts'
-import type { Callee, FunctionBuilder, Label, Local } from '../../wasm/function.ts'
+import { f64, type I64, i32, i64 } from '../../wasm/expression.ts'
+import { type Callee, call, type FunctionBuilder, type Label, type Local } from '../../wasm/function.ts'
 import type { ModuleBuilder } from '../../wasm/module.ts'
-import { hart32, machine32, setHart64, setMachine32 } from '../fields.ts'
+import { hart32, hart64, machine32, machine64, setHart64, setMachine32, setMachine64 } from '../fields.ts'
 import { CURRENT_REGISTERS, HART_F, HART_X, PAGE_BYTES } from '../layout.ts'
 import { type Block, type Flow, successors } from './control_flow.ts'
 import { FilledOperands, type RegionPaths, type RegionVariables } from './filled_operands.ts'
@@ -23,7 +24,7 @@ import {
   FLOAT_STATE,
   findRegisterFlow,
   mayLeave,
-  NO_REGISTERS,
+  NOTHING_VALID,
   type RegisterFlow,
   type Registers,
   type RegistersAt,
@@ -66,7 +67,11 @@ const ENTRIES_MAX = 16
 /** There is no way to take any more. */
 const NOWHERE = -1
 
+/** More calls of translated code by translated code are not in progress: they go on the engine's stack. */
+const CALLS_MAX = 100
+
 interface Exits {
+  readonly back: Label
   readonly resync: Label
   readonly chain: Label
   readonly short: Label
@@ -88,7 +93,7 @@ class RegionEmitter {
   readonly #merges = new Map<number, Label>()
   readonly #emitted = new Set<number>()
   /** The registers where code is being emitted. */
-  #at: RegistersAt = { valid: NO_REGISTERS, dirty: NO_REGISTERS }
+  #at: RegistersAt = NOTHING_VALID
   #exits: Exits | undefined
 
   constructor(parts: RegionParts, f: FunctionBuilder, graph: FlowGraph, { blocks, returns }: Flow) {
@@ -114,8 +119,13 @@ class RegionEmitter {
     f.block((resync) => {
       f.block((short) => {
         f.block((chain) => {
-          this.#exits = { resync, chain, short }
-          this.#tree(first!)
+          f.block((back) => {
+            this.#exits = { resync, chain, short, back }
+            this.#tree(first!)
+          })
+          setHart64(f, v.hart, 'pc', v.target)
+          setMachine32(f, 'regionResync', 0)
+          f.return(v.steps)
         })
         f.returnCall(this.#parts.linkage.chain, v.hart, v.steps, v.target)
       })
@@ -151,7 +161,7 @@ class RegionEmitter {
   #emitBlock(block: Block): void {
     const f = this.#f
     const { steps } = this.#v
-    const { start, loads, end } = this.#registers.at(block.start)
+    const { start, loads, inside } = this.#registers.at(block.start)
     this.#at = start
     this.#emitWayIn(block.start)
     const length = block.instructions.length
@@ -160,12 +170,12 @@ class RegionEmitter {
       f.ifUnlikely(i32.lt_s(steps, needed), () => this.#leave(block.start, this.#exits!.short))
     f.set(steps, i32.sub(steps, length))
     this.#load(loads)
-    this.#at = end
+    this.#at = inside
     this.#operands.beginBlock()
     if (!block.instructions.some(({ op }) => mayLeave[op]!))
       return this.#emitInstructions(block, this.#exits!.resync)
     f.block((resync) => this.#emitInstructions(block, resync))
-    this.#store(end.dirty)
+    this.#store(inside.dirty)
     f.br(this.#exits!.resync)
   }
 
@@ -199,6 +209,7 @@ class RegionEmitter {
     return {
       taken: () => {
         if (end.kind === 'branch') this.#goTo(block.start, end.taken)
+        else if (end.kind === 'call') this.#call(block.start, i64.add(this.#v.page, end.target!), end.next)
         else if (end.kind === 'jump') this.#goTo(block.start, end.target)
       },
       goTo: (target) => this.#goToAddress(block, target),
@@ -233,13 +244,40 @@ class RegionEmitter {
   #goToAddress({ start, end }: Block, target: Local<'i64'>): void {
     const f = this.#f
     if (end.kind === 'jump') return this.#goTo(start, end.target)
+    if (end.kind === 'call') return this.#call(start, target, end.next)
     const isReturn = end.kind === 'indirect' && end.isReturn
     for (const place of isReturn ? this.#returns : []) {
       if (!this.#graph.hasEdge(start, place)) continue
       f.if(i64.eq(target, i64.add(this.#v.page, place)), () => this.#goTo(start, place))
     }
     this.#store(this.#at.dirty)
+    if (isReturn) f.brIf(this.#exits!.back, i64.eq(target, machine64('returnTo')))
     f.br(this.#exits!.chain)
+  }
+
+  /**
+   * Calls what is elsewhere. All may be different when it comes back, or it does not come back here: then whoever called this
+   * has to look.
+   */
+  #call(start: number, target: I64, next: number): void {
+    const f = this.#f
+    const { hart, steps, page, outerReturn, depth } = this.#v
+    this.#store(this.#at.dirty)
+    f.set(this.#v.target, target)
+    f.set(depth, machine32('callDepth'))
+    f.brIf(this.#exits!.chain, i32.ge_u(depth, CALLS_MAX), 'unlikely')
+    f.set(outerReturn, machine64('returnTo'))
+    setMachine32(f, 'callDepth', i32.add(depth, 1))
+    setMachine64(f, 'returnTo', i64.add(page, next))
+    f.set(steps, call<'i32'>(this.#parts.linkage.chain, hart, steps, this.#v.target))
+    setMachine32(f, 'callDepth', depth)
+    setMachine64(f, 'returnTo', outerReturn)
+    const isElsewhere = i64.ne(hart64(hart, 'pc'), i64.add(page, next))
+    f.ifUnlikely(i32.or(machine32('regionResync'), isElsewhere), () => f.return(steps))
+    const at = this.#at
+    this.#at = NOTHING_VALID
+    this.#goTo(start, next)
+    this.#at = at
   }
 
   #load(registers: Registers): void {
@@ -268,12 +306,13 @@ class RegionEmitter {
 const STEPS_NEEDED_MAX = 64
 
 /**
- * Where to look at the steps left: at the entry and at heads of loops, for all that can be executed from there to the next
+ * Where to look at the steps left: at the entry, at heads of loops and behind calls, for all that can be executed from there to the next
  * such place; and behind what would be too much at once.
  */
 function stepsNeeded(graph: FlowGraph, blocks: ReadonlyMap<number, Block>): Map<number, number> {
   const needed = new Map<number, number>()
   const checked = new Set(graph.nodes.filter((start, index) => index === 0 || graph.isLoopHead(start)))
+  for (const { end } of blocks.values()) if (end.kind === 'call') checked.add(end.next)
   for (const start of graph.nodes.toReversed()) {
     const { length } = blocks.get(start)!.instructions
     const next = graph.nextOf(start).filter((to) => !graph.isBack(start, to))
@@ -295,6 +334,8 @@ function declareVariables(f: FunctionBuilder, used: Registers): RegionVariables 
     page: f.parameter(2, 'i64'),
     bank: f.local('i32'),
     entry: f.local('i32'),
+    depth: f.local('i32'),
+    outerReturn: f.local('i64'),
     slot: f.local('i32'),
     status: f.local('i32'),
     offset: f.local('i32'),

@@ -6,6 +6,7 @@
  *
  *   - Valid stays valid. Where paths meet, valid is what is valid on all of them, and what is dirty on any: an edge loads what
  *     is missing (`Edge.loads`).
+ *   - A call of what is elsewhere stores all that is dirty; nothing is valid behind it.
  *   - A block loads at its start what it reads and is not valid, and what it writes behind an instruction at which the region may
  *     be left: then all that is dirty at its end can be stored anywhere in it.
  */
@@ -44,6 +45,8 @@ export interface BlockRegisters {
   readonly start: RegistersAt
   /** What is loaded at the start of the block. */
   readonly loads: Registers
+  /** Behind all its instructions, and behind the call if the last of them is one. */
+  readonly inside: RegistersAt
   readonly end: RegistersAt
 }
 
@@ -58,20 +61,56 @@ export const mayLeave: readonly boolean[] = instructions.map(
   (instruction: Instruction) => !isPure(instruction) && !['B', 'J'].includes(instruction.format),
 )
 
+/** Nothing is valid: where a region begins, and behind a call of what is elsewhere. */
+export const NOTHING_VALID: RegistersAt = { valid: NO_REGISTERS, dirty: NO_REGISTERS }
+
 export function findRegisterFlow(graph: FlowGraph, blocks: ReadonlyMap<number, Block>): RegisterFlow {
   const uses = new Map(graph.nodes.map((start) => [start, useOf(blocks.get(start)!.instructions)]))
-  const loops = usedInLoops(graph, uses)
+  const isCall = (start: number): boolean => blocks.get(start)!.end.kind === 'call'
+  const wanted = wantedInLoops(graph, uses, isCall)
+  const before = edgesBefore(graph)
   const found = new Map<number, BlockRegisters>()
-  const incoming = new Map<number, RegistersAt[]>(graph.nodes.map((start) => [start, []]))
-  for (const [index, start] of graph.nodes.entries()) {
-    const before = index === 0 ? [{ valid: NO_REGISTERS, dirty: NO_REGISTERS }] : incoming.get(start)!
-    const registers = through(before, uses.get(start)!, loops.get(start))
-    found.set(start, registers)
-    for (const { head } of graph.headsUnder(start)) incoming.get(head)!.push(registers.start)
-    for (const to of graph.nextOf(start)) if (!graph.isBack(start, to)) incoming.get(to)!.push(registers.end)
+  for (let isChanged = true; isChanged; ) {
+    isChanged = false
+    for (const [index, start] of graph.nodes.entries()) {
+      const states = index === 0 ? [NOTHING_VALID] : []
+      for (const { from, isWayIn } of before.get(start)!) {
+        const known = found.get(from)
+        if (known !== undefined) states.push(isWayIn ? known.start : known.end)
+      }
+      const registers = through(states, uses.get(start)!, wanted.get(start) ?? NO_REGISTERS, isCall(start))
+      isChanged ||= !isSame(registers, found.get(start))
+      found.set(start, registers)
+    }
   }
   const used = [...uses.values()].map((use) => use.all).reduce(union, NO_REGISTERS)
   return { used, at: (start) => found.get(start)! }
+}
+
+/** An edge to a node; by the way into a loop, or at the end of the node that it comes from. */
+interface EdgeBefore {
+  readonly from: number
+  readonly isWayIn: boolean
+}
+
+function edgesBefore(graph: FlowGraph): Map<number, EdgeBefore[]> {
+  const before = new Map<number, EdgeBefore[]>(graph.nodes.map((start) => [start, []]))
+  for (const from of graph.nodes) {
+    for (const to of graph.nextOf(from)) before.get(to)!.push({ from, isWayIn: false })
+    for (const { head } of graph.headsUnder(from)) before.get(head)!.push({ from, isWayIn: true })
+  }
+  return before
+}
+
+function isSame(one: BlockRegisters, other: BlockRegisters | undefined): boolean {
+  if (other === undefined) return false
+  const equal = (left: Registers, right: Registers): boolean => left.x === right.x && left.f === right.f
+  return (
+    equal(one.start.valid, other.start.valid) &&
+    equal(one.start.dirty, other.start.dirty) &&
+    equal(one.end.valid, other.end.valid) &&
+    equal(one.end.dirty, other.end.dirty)
+  )
 }
 
 /** What instructions do with registers, one after the other. */
@@ -113,40 +152,36 @@ function one(file: 'x' | 'f' | undefined, number: number): Registers {
   return file === 'x' ? { x: 1 << number, f: 0 } : { x: 0, f: 1 << number }
 }
 
-/** What loops use and write, by their heads. */
-interface LoopUse {
-  readonly all: Registers
-  readonly written: Registers
-}
-
-function usedInLoops(graph: FlowGraph, uses: ReadonlyMap<number, Use>): Map<number, LoopUse> {
-  const loops = new Map<number, LoopUse>()
-  const before = new Map<number, number[]>(graph.nodes.map((start) => [start, []]))
-  for (const from of graph.nodes) for (const to of graph.nextOf(from)) before.get(to)!.push(from)
+/** What is loaded before loops, by their heads: all that they use, unless a call in them makes it invalid each time. */
+function wantedInLoops(
+  graph: FlowGraph,
+  uses: ReadonlyMap<number, Use>,
+  isCall: (start: number) => boolean,
+): Map<number, Registers> {
+  const wanted = new Map<number, Registers>()
+  const before = edgesBefore(graph)
   for (const head of graph.nodes) {
     if (!graph.isLoopHead(head)) continue
     // The natural loop: what comes to its back edges without passing its head.
     const body = new Set([head])
-    for (const from of before.get(head)!) if (graph.isBack(from, head)) body.add(from)
-    for (const node of body) if (node !== head) for (const from of before.get(node)!) body.add(from)
-    const inside = [...body].map((node) => uses.get(node)!)
-    loops.set(head, {
-      all: inside.map((use) => use.all).reduce(union),
-      written: inside.map((use) => use.written).reduce(union),
-    })
+    for (const { from } of before.get(head)!) if (graph.isBack(from, head)) body.add(from)
+    for (const node of body) if (node !== head) for (const { from } of before.get(node)!) body.add(from)
+    const inside = [...body]
+    if (inside.some(isCall)) continue
+    wanted.set(head, inside.map((node) => uses.get(node)!.all).reduce(union))
   }
-  return loops
+  return wanted
 }
 
-function through(before: readonly RegistersAt[], use: Use, loop: LoopUse | undefined): BlockRegisters {
-  let dirty = before.map((at) => at.dirty).reduce(union)
-  let valid = before.map((at) => at.valid).reduce(both)
-  if (loop !== undefined) {
-    dirty = union(dirty, loop.written)
-    valid = union(valid, loop.all)
-  }
-  valid = union(valid, dirty)
+function through(
+  states: readonly RegistersAt[],
+  use: Use,
+  wanted: Registers,
+  isCall: boolean,
+): BlockRegisters {
+  const dirty = states.map((at) => at.dirty).reduce(union)
+  const valid = union(union(states.map((at) => at.valid).reduce(both), wanted), dirty)
   const loads = without(use.needed, valid)
-  const end = { valid: union(union(valid, loads), use.written), dirty: union(dirty, use.written) }
-  return { start: { valid, dirty }, loads, end }
+  const inside = { valid: union(union(valid, loads), use.written), dirty: union(dirty, use.written) }
+  return { start: { valid, dirty }, loads, inside, end: isCall ? NOTHING_VALID : inside }
 }

@@ -44,7 +44,7 @@ export const TIERS: Readonly<Record<'hot' | 'eager', Tier>> = {
     sampleSteps: 97,
     translatedSteps: 1009,
     meetings: 1,
-    batch: { regions: 2, instructions: 1000, slices: 3 },
+    batch: { regions: 2, instructions: 1000, slices: 1 },
     instructionsAtOnce: 100,
   },
 }
