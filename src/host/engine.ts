@@ -12,7 +12,9 @@ import { setFlagsFromString } from 'node:v8'
 import type { Engine, EngineFunction, EngineMemory } from '../wasm/engine.ts'
 
 setFlagsFromString('--experimental-wasm-branch-hinting')
-setFlagsFromString('--wasm-inlining-max-size=0')
+setFlagsFromString('--no-wasm-inlining')
+setFlagsFromString('--no-wasm-inlining-call-indirect')
+for (const flag of (process.env['XFLAGS'] ?? '').split(' ').filter(Boolean)) setFlagsFromString(flag)
 
 export const nodeEngine: Engine = {
   memory({ initialPages, maximumPages, shared }) {

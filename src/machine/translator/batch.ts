@@ -65,6 +65,11 @@ export class Batch {
     return this.#emitted.some(({ source }) => source.page === page && isWithin(source))
   }
 
+  /** Whether one of the regions can be entered at this place. */
+  isEntry({ page, inPage }: Place): boolean {
+    return this.#emitted.some(({ source, entries }) => source.page === page && entries.includes(inPage))
+  }
+
   /** Adds the region that begins at a place; nothing if there is nothing to translate. Returns how many instructions it has. */
   add({ page, inPage }: Place): number {
     const flow = findFlow(new DataView(this.#ram.buffer, page * PAGE_BYTES, PAGE_BYTES), inPage)

@@ -161,13 +161,21 @@ export class Translator {
   #sample(hart: Hart): void {
     const place = this.#placeOf(hart, hart.get64('pc'))
     // Slices that end in a region end anywhere in it; its loops can all be entered.
-    if (place !== undefined && !this.#map.isInside(place) && this.#profile.meet(place))
+    if (place !== undefined && !this.#isInside(place) && this.#profile.meet(place))
       this.#request({ place, isArrival: false })
     const arrived = this.#tables.getBigUint64(MACHINE.arrived, true)
     const isJump = arrived !== this.#tables.getBigUint64(MACHINE.resumed, true)
     const arrival = isJump ? this.#placeOf(hart, arrived) : undefined
-    if (arrival !== undefined && !this.#map.isEntry(arrival) && this.#profile.meetArrival(arrival))
+    if (arrival !== undefined && !this.#isEntry(arrival) && this.#profile.meetArrival(arrival))
       this.#request({ place: arrival, isArrival: true })
+  }
+
+  #isEntry(place: Place): boolean {
+    return this.#map.isEntry(place) || this.#batch?.isEntry(place) === true
+  }
+
+  #isInside(place: Place): boolean {
+    return this.#map.isInside(place) || this.#batch?.isInside(place) === true
   }
 
   #request(request: Request): void {
@@ -205,8 +213,7 @@ export class Translator {
   }
 
   #emit(batch: Batch, { place, isArrival }: Request): number {
-    if (this.#map.isEntry(place) || (!isArrival && batch.isInside(place))) return 0
-    return batch.add(place)
+    return this.#isEntry(place) || (!isArrival && this.#isInside(place)) ? 0 : batch.add(place)
   }
 
   #compile(batch: Batch): void {
