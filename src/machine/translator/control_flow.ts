@@ -25,7 +25,7 @@ export type BlockEnd =
   | { readonly kind: 'indirect'; readonly isReturn: boolean }
   /** By the last instruction, a call of what is elsewhere; goes on at `next` if it comes back there. */
   | { readonly kind: 'call'; readonly target: number | undefined; readonly next: number }
-  /** The interpreter goes on there. */
+  /** The region has no more of this path: the page ends, or what stands there is not translated, or it is too large already. */
   | { readonly kind: 'leave'; readonly at: number }
 
 export interface Block {

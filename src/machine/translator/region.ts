@@ -219,7 +219,7 @@ class RegionEmitter {
   /** What comes behind the last instruction; jumps have left by themselves. */
   #emitEnd({ start, end }: Block): void {
     if (end.kind === 'fall' || end.kind === 'branch') this.#goTo(start, end.next)
-    else if (end.kind === 'leave') this.#leave(end.at, this.#exits!.short)
+    else if (end.kind === 'leave') this.#leave(end.at, this.#exits!.chain)
   }
 
   #goTo(from: number, to: number): void {

@@ -34,11 +34,11 @@ export interface Tier {
 
 export const TIERS: Readonly<Record<'hot' | 'eager', Tier>> = {
   hot: {
-    sampleSteps: 16_384,
+    sampleSteps: 65_536,
     translatedSteps: 1_000_000,
-    meetings: 24,
-    batch: { regions: 32, instructions: 1000, slices: 512 },
-    instructionsAtOnce: 100,
+    meetings: 6,
+    batch: { regions: 32, instructions: 1000, slices: 128 },
+    instructionsAtOnce: 200,
   },
   eager: {
     sampleSteps: 97,
@@ -49,7 +49,7 @@ export const TIERS: Readonly<Record<'hot' | 'eager', Tier>> = {
   },
 }
 
-/** A slice with so much of it in translated code tells nothing new. */
+/** A slice with so much of it in translated code tells little that is new. */
 const TRANSLATED_SHARE = 0.9
 /** All modules together have no more of the guest's instructions: each takes some 400 bytes of the host's memory. */
 const INSTRUCTIONS_MAX = 250_000
@@ -122,9 +122,9 @@ export class Translator {
     const translated = (total - this.#translatedSteps) >>> 0
     this.#translatedSteps = total
     const isNews = translated < steps * TRANSLATED_SHARE
-    this.#stepsMax = isNews || this.#isWorking ? tier.sampleSteps : tier.translatedSteps
+    this.#stepsMax = isNews || this.#requests.length > 0 ? tier.sampleSteps : tier.translatedSteps
     this.#profile.tick()
-    if (isNews) this.#sample(hart)
+    this.#sample(hart)
     if (this.#isWorking) this.#work()
   }
 
