@@ -32,14 +32,14 @@ export interface AccessContext {
 /** Sets `slot` to the bank's entry for `address`; the tag there. */
 export function lookUp(a: AccessContext, array: number): I64 {
   // (va >> 12) % TLB_ENTRIES x 16, in one shift and one mask.
-  const index = i32.and(i32.wrap(i64.shr_u(a.address, 8)), (TLB_ENTRIES - 1) << 4)
+  const index = i32.and(i32.shr_u(i32.wrap(a.address), 8), (TLB_ENTRIES - 1) << 4)
   a.f.set(a.slot, i32.add(a.bank, index))
   return i64.load(a.slot, { offset: array })
 }
 
 /** Whether the tag is not that of an aligned access of so many bytes at `address`. */
 export function misses(a: AccessContext, bytes: AccessBytes, tag: I64): I32 {
-  return i64.ne(i64.and(a.address, -4096 + bytes - 1), tag)
+  return i64.ne(tag, i64.and(a.address, -4096 + bytes - 1))
 }
 
 /** The offset in RAM of `address`, by the entry that has been found. */
@@ -47,8 +47,9 @@ export function hitOffset(a: AccessContext, array = 0): I32 {
   return i32.add(i32.wrap(a.address), i32.load(a.slot, { offset: array + 8 }))
 }
 
-export function loadRam(offset: I32, bytes: AccessBytes, signed: boolean): I64 {
-  const place = { memory: 1 }
+/** `behind` is added to the offset. */
+export function loadRam(offset: I32, bytes: AccessBytes, signed: boolean, behind = 0): I64 {
+  const place = { memory: 1, offset: behind }
   if (bytes === 1) return signed ? i64.load8_s(offset, place) : i64.load8_u(offset, place)
   if (bytes === 2) return signed ? i64.load16_s(offset, place) : i64.load16_u(offset, place)
   if (bytes === 4) return signed ? i64.load32_s(offset, place) : i64.load32_u(offset, place)

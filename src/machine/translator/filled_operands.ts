@@ -31,10 +31,11 @@ import {
   modify,
   storeConditional,
 } from '../memory_access.ts'
+import { type AccessGroup, findAccessGroups, type GroupUse } from './access_groups.ts'
 import type { PlacedInstruction } from './control_flow.ts'
 import { FLOAT_CHANGES, type FloatVariables, isWithin } from './float_state.ts'
 import type { Linkage } from './linkage.ts'
-import { accessInfo } from './slow_access.ts'
+import { accessInfo, NO_GROUP } from './slow_access.ts'
 
 /** rm = 7 stands for the mode in frm. */
 const DYNAMIC = 7
@@ -61,6 +62,8 @@ export interface RegionVariables {
   readonly slot: Local<'i32'>
   readonly status: Local<'i32'>
   readonly offset: Local<'i32'>
+  /** The offset in RAM of the first byte of groups of accesses, or NO_GROUP. */
+  readonly groups: readonly Local<'i32'>[]
   /** What a slow load found. */
   readonly value: Local<'i64'>
   readonly float: FloatVariables
@@ -75,6 +78,15 @@ export interface RegionVariables {
 interface FloatState {
   readonly isOn?: boolean
   readonly isDirty?: boolean
+}
+
+/** How an access is done when it has been looked up, and otherwise. */
+interface AccessWay {
+  readonly bytes: AccessBytes
+  /** The data bank's array: of reads or of writes. */
+  readonly array: number
+  fast(offset: I32, behind: number): void
+  slow(...args: Operand<ValueType>[]): void
 }
 
 /** Where an instruction of a region goes on. */
@@ -93,12 +105,15 @@ export class FilledOperands implements Emitter {
   readonly functions: MeaningFunctions
   readonly #v: RegionVariables
   readonly #linkage: Linkage
-  readonly #access: AccessContext
+  readonly #context: AccessContext
   /** What the block has found out already. */
   #float: FloatState = {}
+  #groups: ReadonlyMap<number, GroupUse> = new Map()
+  #use: GroupUse | undefined
   #paths!: RegionPaths
   #instruction!: PlacedInstruction
   #behind = 0
+  #length = 0
 
   constructor(
     f: FunctionBuilder,
@@ -110,18 +125,21 @@ export class FilledOperands implements Emitter {
     this.hart = v.hart
     this.functions = linkage.functions
     this.#linkage = linkage
-    this.#access = this.#accessContext(pageFlags)
+    this.#context = this.#accessContext(pageFlags)
   }
 
-  /** A block begins: nothing is known of what came before it. */
-  beginBlock(): void {
+  /** A block of these instructions begins: nothing is known of what came before it. */
+  beginBlock(list: readonly PlacedInstruction[]): void {
     this.#float = {}
+    this.#groups = findAccessGroups(list)
+    this.#length = list.length
   }
 
   /** Emits an instruction; `behind` is how many of the block, whose steps are taken at its start, come behind it. */
   emit(instruction: PlacedInstruction, behind: number, paths: RegionPaths): void {
     this.#instruction = instruction
     this.#behind = behind
+    this.#use = this.#groups.get(this.#length - 1 - behind)
     this.#paths = paths
     meanings[instruction.op]!(this)
   }
@@ -203,46 +221,101 @@ export class FilledOperands implements Emitter {
 
   load(bytes: AccessBytes, signed: boolean, done: (value: I64) => void): void {
     const { f } = this
-    const v = this.#v
-    f.set(v.address, this.#addressOf())
-    const tag = lookUp(this.#access, 0)
-    f.ifUnlikely(
-      misses(this.#access, bytes, tag),
-      () => {
-        f.callInto([v.value, v.status], this.#linkage.slow.load, ...this.#slowArguments(bytes))
-        f.brIf(this.#paths.resync, i32.eq(v.status, STATUS.trapped))
-        done(extended(v.value, bytes, signed))
-        f.brIf(this.#paths.resync, v.status)
+    const { value, status } = this.#v
+    this.#access({
+      bytes,
+      array: 0,
+      fast: (offset, behind) => done(loadRam(offset, bytes, signed, behind)),
+      slow: (...args) => {
+        f.callInto([value, status], this.#linkage.slow.load, ...args)
+        f.brIf(this.#paths.resync, i32.eq(status, STATUS.trapped))
+        done(extended(value, bytes, signed))
+        f.brIf(this.#paths.resync, status)
       },
-      () => done(loadRam(hitOffset(this.#access), bytes, signed)),
-    )
+    })
   }
 
   store(bytes: AccessBytes, value: I64): void {
     const { f } = this
-    const v = this.#v
-    f.set(v.address, this.#addressOf())
-    const tag = lookUp(this.#access, BANK_WRITE)
+    this.#access({
+      bytes,
+      array: BANK_WRITE,
+      fast: (offset, behind) => f.store('i64', offset, value, { memory: 1, offset: behind }, bytes * 8),
+      slow: (...args) => f.brIf(this.#paths.resync, call<'i32'>(this.#linkage.slow.store, ...args, value)),
+    })
+  }
+
+  /** An access at x1 + imm. */
+  #access(way: AccessWay): void {
+    const use = this.#use
+    if (use?.group === undefined) this.#accessAlone(way)
+    else if (use.isFirst) this.#beginGroup(way, use.group)
+    else this.#accessInGroup(way, use.group)
+  }
+
+  #accessAlone({ bytes, array, fast, slow }: AccessWay): void {
+    const { f } = this
+    f.set(this.#v.address, this.#addressOf())
+    const isMiss = misses(this.#context, bytes, lookUp(this.#context, array))
     f.ifUnlikely(
-      misses(this.#access, bytes, tag),
-      () => {
-        const status = call<'i32'>(this.#linkage.slow.store, ...this.#slowArguments(bytes), value)
-        f.brIf(this.#paths.resync, status)
-      },
-      () => f.store('i64', hitOffset(this.#access, BANK_WRITE), value, { memory: 1 }, bytes * 8),
+      isMiss,
+      () => this.#slowly(slow, bytes),
+      () => fast(hitOffset(this.#context, array), 0),
     )
   }
 
+  #beginGroup({ bytes, array, fast, slow }: AccessWay, group: AccessGroup): void {
+    const { f } = this
+    const { address, slot } = this.#v
+    const variable = this.#v.groups[group.variable]!
+    f.set(address, this.#addressAt(group.first))
+    const tag = lookUp(this.#context, array)
+    const last = i64.add(address, group.span - group.size)
+    const mask = i64.const(-4096 + group.size - 1)
+    f.ifUnlikely(
+      i64.ne(tag, i64.and(last, mask)),
+      () => {
+        this.#slowly(slow, bytes)
+        const found = call<'i32'>(this.#linkage.slow.group, this.hart, address, last, mask, array)
+        f.set(variable, found)
+      },
+      () => {
+        f.set(variable, i32.add(i32.wrap(address), i32.load(slot, { offset: array + 8 })))
+        fast(variable, this.#instruction.imm - group.first)
+      },
+    )
+  }
+
+  #accessInGroup({ bytes, fast, slow }: AccessWay, group: AccessGroup): void {
+    const variable = this.#v.groups[group.variable]!
+    this.f.ifUnlikely(
+      i32.eq(variable, NO_GROUP),
+      () => this.#slowly(slow, bytes),
+      () => fast(variable, this.#instruction.imm - group.first),
+    )
+  }
+
+  #slowly(slow: AccessWay['slow'], bytes: AccessBytes): void {
+    const info = accessInfo(bytes, this.#instruction.length)
+    slow(this.hart, this.#addressOf(), this.pc(), this.#stepsLeft(), info)
+    this.#forgetGroups()
+  }
+
+  /** What takes the slow way may change translations: other groups are not found any more. */
+  #forgetGroups(): void {
+    for (const { variable } of this.#use?.others ?? []) this.f.set(this.#v.groups[variable]!, NO_GROUP)
+  }
+
   modify(bytes: 4 | 8, change: (old: I64) => I64, done: (old: I64) => void): void {
-    modify(this.#access, bytes, change, done)
+    modify(this.#context, bytes, change, done)
   }
 
   loadReserved(bytes: 4 | 8): void {
-    loadReserved(this.#access, bytes)
+    loadReserved(this.#context, bytes)
   }
 
   storeConditional(bytes: 4 | 8, value: I64): void {
-    storeConditional(this.#access, bytes, value)
+    storeConditional(this.#context, bytes, value)
   }
 
   float(changes: boolean, body: () => void): void {
@@ -313,12 +386,6 @@ export class FilledOperands implements Emitter {
     return this.#behind === 0 ? this.#v.steps : i32.add(this.#v.steps, this.#behind)
   }
 
-  #slowArguments(bytes: AccessBytes): Operand<ValueType>[] {
-    const { hart, address } = this.#v
-    const info = accessInfo(bytes, this.#instruction.length)
-    return [hart, address, this.pc(), this.#stepsLeft(), info]
-  }
-
   #leaveBehind(): void {
     setHart64(this.f, this.hart, 'pc', this.nextPc())
     this.leave()
@@ -333,8 +400,11 @@ export class FilledOperands implements Emitter {
   }
 
   #addressOf(): I64 {
-    const { imm } = this.#instruction
-    return imm === 0 ? this.x1() : i64.add(this.x1(), imm)
+    return this.#addressAt(this.#instruction.imm)
+  }
+
+  #addressAt(imm: number): I64 {
+    return i64.add(this.x1(), imm)
   }
 
   #accessContext(pageFlags: number): AccessContext {
@@ -346,7 +416,10 @@ export class FilledOperands implements Emitter {
       x1: () => this.x1(),
       setX: (value) => this.setX(value),
       scratch64: (number, value) => this.scratch64(number, value),
-      expose: () => this.expose(),
+      expose: () => {
+        this.expose()
+        this.#forgetGroups()
+      },
       leave: () => this.leave(),
       leaveBehind: () => this.#leaveBehind(),
     }

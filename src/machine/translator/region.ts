@@ -16,6 +16,7 @@ import { type Callee, call, type FunctionBuilder, type Label, type Local } from 
 import type { ModuleBuilder } from '../../wasm/module.ts'
 import { hart32, hart64, machine32, machine64, setHart64, setMachine32, setMachine64 } from '../fields.ts'
 import { CURRENT_REGISTERS, HART_F, HART_X, PAGE_BYTES } from '../layout.ts'
+import { GROUPS_MAX } from './access_groups.ts'
 import { type Block, type Flow, successors } from './control_flow.ts'
 import { FilledOperands, type RegionPaths, type RegionVariables } from './filled_operands.ts'
 import { loadFloatState } from './float_state.ts'
@@ -171,7 +172,7 @@ class RegionEmitter {
     f.set(steps, i32.sub(steps, length))
     this.#load(loads)
     this.#at = inside
-    this.#operands.beginBlock()
+    this.#operands.beginBlock(block.instructions)
     if (!block.instructions.some(({ op }) => mayLeave[op]!))
       return this.#emitInstructions(block, this.#exits!.resync)
     f.block((resync) => this.#emitInstructions(block, resync))
@@ -339,6 +340,7 @@ function declareVariables(f: FunctionBuilder, used: Registers): RegionVariables 
     slot: f.local('i32'),
     status: f.local('i32'),
     offset: f.local('i32'),
+    groups: Array.from({ length: GROUPS_MAX }, () => f.local('i32')),
     scratch32: [f.local('i32'), f.local('i32')],
     float: { isDirty: f.local('i32'), limit: f.local('i32'), mode: f.local('i32') },
     target: f.local('i64'),
