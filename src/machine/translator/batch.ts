@@ -70,9 +70,13 @@ export class Batch {
     return this.#emitted.some(({ source, entries }) => source.page === page && entries.includes(inPage))
   }
 
-  /** Adds the region that begins at a place; nothing if there is nothing to translate. Returns how many instructions it has. */
-  add({ page, inPage }: Place): number {
-    const flow = findFlow(new DataView(this.#ram.buffer, page * PAGE_BYTES, PAGE_BYTES), inPage)
+  /**
+   * Adds the region that begins at a place and ends where `isElsewhere` says so; nothing if there is nothing to translate.
+   * Returns how many instructions it has.
+   */
+  add({ page, inPage }: Place, isElsewhere: (place: Place) => boolean): number {
+    const code = new DataView(this.#ram.buffer, page * PAGE_BYTES, PAGE_BYTES)
+    const flow = findFlow(code, inPage, (offset) => isElsewhere({ page, inPage: offset }))
     if (!flow.blocks.has(inPage)) return 0
     const name = `region${this.#emitted.length}`
     const { callee, entries } = emitRegion(this.#regionParts, name, inPage, flow)

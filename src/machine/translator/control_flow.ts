@@ -60,9 +60,16 @@ const isIndirect = instructions.map(({ name }) => name === 'jalr')
 
 const isInPage = (offset: number): boolean => offset >= 0 && offset < PAGE_BYTES
 
-/** What can be reached from `entry` in a page. There is no block if there is nothing to translate. */
-export function findFlow(page: DataView, entry: number): Flow {
-  const code = new CodeReader(page)
+/**
+ * What can be reached from `entry` in a page, without what `isElsewhere` says of a place: that it has been translated already.
+ * There is no block if there is nothing to translate.
+ */
+export function findFlow(
+  page: DataView,
+  entry: number,
+  isElsewhere: (offset: number) => boolean = () => false,
+): Flow {
+  const code = new CodeReader(page, isElsewhere)
   const starts = code.explore(entry)
   const blocks = new Map<number, Block>()
   for (const start of starts) {
@@ -74,12 +81,14 @@ export function findFlow(page: DataView, entry: number): Flow {
 
 class CodeReader {
   readonly #page: DataView
+  readonly #isElsewhere: (offset: number) => boolean
   readonly #found = new Map<number, PlacedInstruction>()
   /** Behind the calls that have been followed. */
   readonly returns = new Set<number>()
 
-  constructor(page: DataView) {
+  constructor(page: DataView, isElsewhere: (offset: number) => boolean) {
     this.#page = page
+    this.#isElsewhere = isElsewhere
   }
 
   /** Decodes all that can be reached; returns where blocks begin. */
@@ -87,7 +96,8 @@ class CodeReader {
     const starts = new Set([entry])
     // Breadth first, so that what is nearest to the entry is in the region if not all can be.
     for (const start of starts) {
-      for (const next of this.#follow(start)) if (this.#found.size < INSTRUCTIONS_MAX) starts.add(next)
+      for (const next of this.#follow(start))
+        if (this.#found.size < INSTRUCTIONS_MAX && !this.#isElsewhere(next)) starts.add(next)
     }
     return starts
   }
@@ -110,6 +120,7 @@ class CodeReader {
   #follow(start: number): readonly number[] {
     let previous: PlacedInstruction | undefined
     for (let at = start; !this.#found.has(at); ) {
+      if (at !== start && this.#isElsewhere(at)) return []
       const instruction = this.#found.size < INSTRUCTIONS_MAX ? this.#decode(at) : undefined
       if (instruction === undefined) return []
       this.#found.set(at, instruction)

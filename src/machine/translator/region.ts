@@ -44,26 +44,34 @@ export interface RegionParts {
 /** Emits the region that begins at `entry`. */
 export function emitRegion(parts: RegionParts, name: string, entry: number, flow: Flow): EmittedRegion {
   const { blocks } = flow
+  const behindCalls = new Set(
+    [...blocks.values()].flatMap(({ end }) => (end.kind === 'call' ? [end.next] : [])),
+  )
   const graph = buildFlowGraph(
     entry,
     (start) => blocks.has(start),
     (start) => successors(blocks.get(start)!, flow),
+    { isWayIn: (start) => behindCalls.has(start), waysInMax: ENTRIES_MAX - 1 },
   )
   const callee = parts.module.function(name, ['i32', 'i32', 'i64'], ['i32'], (f) => {
     new RegionEmitter(parts, f, graph, flow).emit()
   })
-  const heads = graph.nodes.filter((start) => graph.isLoopHead(start))
-  return { callee, entries: [...new Set([entry, ...heads])].slice(0, ENTRIES_MAX) }
+  const entries = new Set([entry])
+  for (const start of graph.nodes) for (const { node } of graph.waysInUnder(start)) entries.add(node)
+  return { callee, entries: [...entries].slice(0, ENTRIES_MAX) }
 }
 
 export interface EmittedRegion {
   readonly callee: Callee
-  /** Where it can be entered: at its entry, and at the head of each loop, so that what stops in a loop can go on there. */
+  /**
+   * Where it can be entered: at its entry, and at the head of each loop and behind calls of what is elsewhere, so that what
+   * stops in a loop or in what is called can go on there.
+   */
   readonly entries: readonly number[]
 }
 
 /** A region has no more ways in: each takes a number of the core's table. The interpreter soon meets one of them. */
-const ENTRIES_MAX = 16
+const ENTRIES_MAX = 32
 
 /** There is no way to take any more. */
 const NOWHERE = -1
@@ -187,18 +195,18 @@ class RegionEmitter {
     this.#emitEnd(block)
   }
 
-  /** The way to the head of a loop at which the region has been entered: from outside to inside. */
+  /** The way to the node at which the region has been entered, by the heads of loops around it. */
   #emitWayIn(start: number): void {
     const f = this.#f
     const { entry } = this.#v
-    const paths = this.#graph.headsUnder(start)
-    if (paths.length === 0) return
+    const ways = this.#graph.waysInUnder(start)
+    if (ways.length === 0) return
     f.ifUnlikely(i32.ge_s(entry, 0), () => {
-      for (const { head, below } of paths) {
-        for (const inner of below) f.if(i32.eq(entry, inner), () => this.#goTo(start, head))
-        f.if(i32.eq(entry, head), () => {
+      for (const { node, below } of ways) {
+        for (const inner of below) f.if(i32.eq(entry, inner), () => this.#goTo(start, node))
+        f.if(i32.eq(entry, node), () => {
           f.set(entry, NOWHERE)
-          this.#goTo(start, head)
+          this.#goTo(start, node)
         })
       }
       f.set(entry, NOWHERE)

@@ -97,7 +97,7 @@ function edgesBefore(graph: FlowGraph): Map<number, EdgeBefore[]> {
   const before = new Map<number, EdgeBefore[]>(graph.nodes.map((start) => [start, []]))
   for (const from of graph.nodes) {
     for (const to of graph.nextOf(from)) before.get(to)!.push({ from, isWayIn: false })
-    for (const { head } of graph.headsUnder(from)) before.get(head)!.push({ from, isWayIn: true })
+    for (const { node } of graph.waysInUnder(from)) before.get(node)!.push({ from, isWayIn: true })
   }
   return before
 }

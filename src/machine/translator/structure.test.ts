@@ -36,8 +36,8 @@ test('a loop has a head, which its back edge does not make a merge', () => {
 
 test('the way into an inner loop leads through the outer one', () => {
   const graph = graphOf({ 0: [1], 1: [2, 4], 2: [3], 3: [2, 1], 4: [] })
-  assert.deepEqual(graph.headsUnder(0), [{ head: 1, below: [2] }])
-  assert.deepEqual(graph.headsUnder(1), [{ head: 2, below: [] }])
+  assert.deepEqual(graph.waysInUnder(0), [{ node: 1, below: [2] }])
+  assert.deepEqual(graph.waysInUnder(1), [{ node: 2, below: [] }])
   assert.ok(graph.hasEdge(0, 1) && graph.hasEdge(1, 2))
 })
 
@@ -65,7 +65,7 @@ test('any graph can be emitted: back edges go to what dominates them, merges are
           else if (!graph.isMerge(to)) assert.ok(dominates(graph, from, to), `${from} to ${to}`)
         }
         for (const merge of graph.mergesUnder(from)) assert.ok(dominates(graph, from, merge))
-        for (const { head, below } of graph.headsUnder(from)) {
+        for (const { node: head, below } of graph.waysInUnder(from)) {
           assert.ok(graph.hasEdge(from, head))
           assert.ok(graph.isMerge(head), 'it has a way besides the one from outside')
           for (const inner of below) assert.ok(dominates(graph, head, inner))

@@ -5,8 +5,8 @@
  * An edge that goes back to a node which does not dominate its origin would enter a loop in its middle: the graph is
  * made reducible by taking such edges out, and whoever emits code leaves the region there.
  *
- * A region can be entered at the head of each of its loops. The way there leads through the heads of the loops around it,
- * by edges that are added for it.
+ * A region can be entered at the head of each of its loops, and at other nodes that are named. The way there leads through
+ * the heads of the loops around it, by edges that are added for it.
  */
 
 /** The graph; nodes are known by their names, the first one is the entry. */
@@ -22,33 +22,49 @@ export interface FlowGraph {
   isMerge(node: number): boolean
   /** The merge nodes that a node immediately dominates, the last one in reverse postorder first. */
   mergesUnder(node: number): readonly number[]
-  /** The heads of loops to which the way from outside leads by this node. There is an edge to each of them. */
-  headsUnder(node: number): readonly HeadPath[]
+  /** The nodes to which the way from outside leads by this node. There is an edge to each of them. */
+  waysInUnder(node: number): readonly WayIn[]
 }
 
-/** A loop's head, and the heads to which the way from outside leads by it. */
-export interface HeadPath {
-  readonly head: number
+/** A node at which the graph can be entered, and those to which the way leads by it. */
+export interface WayIn {
+  readonly node: number
   readonly below: readonly number[]
 }
 
 /** Where edges go from each node. */
 type Edges = Map<number, readonly number[]>
 
-/** Builds the graph of all that can be reached from `entry`; `successorsOf` may name what is no node. */
+/**
+ * Builds the graph of all that can be reached from `entry`, which can also be entered at its loops' heads and at the nodes of
+ * which `isWayIn` says so, as far as there are no more than `waysInMax`. `successorsOf` may name what is no node.
+ */
 export function buildFlowGraph(
   entry: number,
   isNode: (name: number) => boolean,
   successorsOf: (name: number) => readonly number[],
+  { isWayIn, waysInMax }: WaysIn = { isWayIn: () => false, waysInMax: Number.POSITIVE_INFINITY },
 ): FlowGraph {
   const edges = findEdges(entry, (from) => successorsOf(from).filter(isNode))
   makeReducible(entry, edges)
-  const paths = headPaths(new Graph(entry, edges))
-  for (const [from, heads] of paths) {
-    // An edge that is there already is there twice then, so that the head counts as a merge, and is emitted once.
-    edges.set(from, [...edges.get(from)!, ...heads.map(({ head }) => head)])
+  const graph = new Graph(entry, edges)
+  const heads = graph.nodes.filter((node) => graph.isLoopHead(node))
+  const others = graph.nodes.filter((node) => isWayIn(node) && !graph.isLoopHead(node))
+  // All heads, since the way to what is in a loop leads by them.
+  const paths = findWaysIn(
+    graph,
+    new Set([...heads, ...others.slice(0, Math.max(0, waysInMax - heads.length))]),
+  )
+  for (const [from, ways] of paths) {
+    // An edge that is there already is there twice then, so that the node counts as a merge, and is emitted once.
+    edges.set(from, [...edges.get(from)!, ...ways.map(({ node }) => node)])
   }
   return new Graph(entry, edges, paths)
+}
+
+export interface WaysIn {
+  readonly isWayIn: (node: number) => boolean
+  readonly waysInMax: number
 }
 
 function findEdges(entry: number, next: (from: number) => readonly number[]): Edges {
@@ -81,14 +97,14 @@ function makeReducible(entry: number, edges: Edges): void {
   }
 }
 
-function headPaths(graph: Graph): Map<number, HeadPath[]> {
-  const paths = new Map<number, HeadPath[]>()
+function findWaysIn(graph: Graph, targets: ReadonlySet<number>): Map<number, WayIn[]> {
+  const paths = new Map<number, WayIn[]>()
   for (let index = graph.nodes.length - 1; index > 0; index--) {
-    const head = graph.nodes[index]!
-    if (!graph.isLoopHead(head)) continue
-    const below = (paths.get(head) ?? []).flatMap((path) => [path.head, ...path.below])
+    const node = graph.nodes[index]!
+    if (!targets.has(node)) continue
+    const below = (paths.get(node) ?? []).flatMap((path) => [path.node, ...path.below])
     const above = graph.headAbove(index)
-    paths.set(above, [...(paths.get(above) ?? []), { head, below }])
+    paths.set(above, [...(paths.get(above) ?? []), { node, below }])
   }
   return paths
 }
@@ -98,12 +114,12 @@ class Graph implements FlowGraph {
   readonly #place: ReadonlyMap<number, number>
   readonly #dominators: readonly number[]
   readonly #edges: Edges
-  readonly #paths: ReadonlyMap<number, readonly HeadPath[]>
+  readonly #paths: ReadonlyMap<number, readonly WayIn[]>
   readonly #forwardEdges: number[]
   readonly #isHead: boolean[]
   readonly #merges: number[][]
 
-  constructor(entry: number, edges: Edges, paths: ReadonlyMap<number, readonly HeadPath[]> = new Map()) {
+  constructor(entry: number, edges: Edges, paths: ReadonlyMap<number, readonly WayIn[]> = new Map()) {
     const { order, place, dominators } = inOrder(entry, edges)
     this.nodes = order
     this.#place = place
@@ -149,7 +165,7 @@ class Graph implements FlowGraph {
     return this.#merges[this.#place.get(node)!]!
   }
 
-  headsUnder(node: number): readonly HeadPath[] {
+  waysInUnder(node: number): readonly WayIn[] {
     return this.#paths.get(node) ?? []
   }
 

@@ -213,7 +213,10 @@ export class Translator {
   }
 
   #emit(batch: Batch, { place, isArrival }: Request): number {
-    return this.#isEntry(place) || (!isArrival && this.#isInside(place)) ? 0 : batch.add(place)
+    const isInside = this.#isInside(place)
+    if (this.#isEntry(place) || (!isArrival && isInside)) return 0
+    // What comes into the middle of a region goes on in it, as soon as it can be entered.
+    return batch.add(place, (other) => isInside && this.#isEntry(other))
   }
 
   #compile(batch: Batch): void {
