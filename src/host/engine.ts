@@ -12,6 +12,7 @@ import { setFlagsFromString } from 'node:v8'
 import type { Engine, EngineFunction, EngineMemory } from '../wasm/engine.ts'
 
 setFlagsFromString('--experimental-wasm-branch-hinting')
+setFlagsFromString('--wasm-tiering-budget=30000000')
 setFlagsFromString('--no-wasm-inlining')
 setFlagsFromString('--no-wasm-inlining-call-indirect')
 for (const flag of (process.env['XFLAGS'] ?? '').split(' ').filter(Boolean)) setFlagsFromString(flag)

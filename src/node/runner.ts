@@ -19,7 +19,7 @@ import { HostClock } from './host_clock.ts'
 
 const SLICE_MS = 4
 /** A slice is executed in pieces, and ends early where the guest turns out to be much slower than it was. */
-const PIECE_STEPS = 50_000n
+const PIECE_MS = 1
 const SLICE_MAX_MS = 5
 /**
  * Bytes on their way to or from the disk at which the machine is held. A driver's requests in flight are fewer (see
@@ -177,9 +177,10 @@ export class Runner {
   #runSlice(): ComputerStop {
     const first = this.#computer.position
     const end = first + this.#clock.stepsIn(SLICE_MS)
+    const piece = this.#clock.stepsIn(PIECE_MS)
     const start = performance.now()
     for (;;) {
-      const next = this.#computer.position + PIECE_STEPS
+      const next = this.#computer.position + piece
       const stop = this.#computer.run(next < end ? next : end)
       const ms = performance.now() - start
       if (stop.reason === 'limit' && next < end && ms < SLICE_MAX_MS) continue

@@ -30,15 +30,18 @@ export interface Tier {
   readonly batch: { readonly regions: number; readonly instructions: number; readonly slices: number }
   /** So many instructions are emitted behind a slice; the last region may have more. */
   readonly instructionsAtOnce: number
+  /** For each instruction that is emitted so many steps must have been taken: what is not hot for long is not worth it. */
+  readonly stepsPerInstruction: number
 }
 
 export const TIERS: Readonly<Record<'hot' | 'eager', Tier>> = {
   hot: {
     sampleSteps: 65_536,
     translatedSteps: 1_000_000,
-    meetings: 6,
+    meetings: 12,
     batch: { regions: 32, instructions: 1000, slices: 128 },
     instructionsAtOnce: 200,
+    stepsPerInstruction: 20_000,
   },
   eager: {
     sampleSteps: 97,
@@ -46,6 +49,7 @@ export const TIERS: Readonly<Record<'hot' | 'eager', Tier>> = {
     meetings: 1,
     batch: { regions: 2, instructions: 1000, slices: 1 },
     instructionsAtOnce: 100,
+    stepsPerInstruction: 0.01,
   },
 }
 
@@ -53,6 +57,8 @@ export const TIERS: Readonly<Record<'hot' | 'eager', Tier>> = {
 const TRANSLATED_SHARE = 0.9
 /** All modules together have no more of the guest's instructions: each takes some 400 bytes of the host's memory. */
 const INSTRUCTIONS_MAX = 250_000
+/** So many may be emitted at once where nothing has been for long. */
+const CREDIT_MAX = 3000
 /** More is not waiting to be translated at once. */
 const REQUESTS_MAX = 1000
 
@@ -89,6 +95,8 @@ export class Translator {
   /** Slices since the batch was begun. */
   #waited = 0
   #translatedSteps = 0
+  /** Instructions that may be emitted now. */
+  #credit = CREDIT_MAX
   #stepsMax: number
   readonly counts: TranslatorCounts = {
     regions: 0,
@@ -124,6 +132,7 @@ export class Translator {
     const isNews = translated < steps * TRANSLATED_SHARE
     this.#stepsMax = isNews || this.#requests.length > 0 ? tier.sampleSteps : tier.translatedSteps
     this.#profile.tick()
+    this.#credit = Math.min(CREDIT_MAX, this.#credit + steps / tier.stepsPerInstruction)
     this.#sample(hart)
     if (this.#isWorking) this.#work()
   }
@@ -202,10 +211,12 @@ export class Translator {
       this.#batch = new Batch(this.#parts)
       this.#waited = 0
     }
-    for (let emitted = 0; emitted < instructionsAtOnce; ) {
+    for (let emitted = 0; emitted < instructionsAtOnce && this.#credit > 0; ) {
       const request = this.#requests.shift()
       if (request === undefined) break
-      emitted += this.#emit(this.#batch, request)
+      const instructions = this.#emit(this.#batch, request)
+      emitted += instructions
+      this.#credit -= instructions
     }
     const { regions, instructions } = this.#batch
     const isFull = regions >= batch.regions || instructions >= batch.instructions

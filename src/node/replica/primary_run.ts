@@ -32,8 +32,8 @@ import { ArrivedEvents } from './arrived_events.ts'
 import type { MachineReport } from './thread_messages.ts'
 
 const SLICE_MS = 4
-/** Steps between looks at the clock and at what has arrived: 0.2 ms, or less. */
-const PIECE_STEPS = 50_000n
+/** Between looks at the clock and at what has arrived; that many steps take longer where code is met for the first time. */
+const PIECE_MS = 0.2
 /** Records are handed on when they are so many bytes. */
 const BATCH_BYTES = 64 * 1024
 /** Bytes on their way to or from the disk at which the machine is held (see runner.ts). */
@@ -287,8 +287,9 @@ export class PrimaryRun {
     const computer = this.#computer
     const first = computer.position
     const end = first + this.#clock.stepsIn(SLICE_MS)
+    const piece = this.#clock.stepsIn(PIECE_MS)
     for (;;) {
-      const next = computer.position + PIECE_STEPS
+      const next = computer.position + piece
       const stop = computer.run(next < end ? next : end)
       this.#collect()
       const ms = performance.now() - start
