@@ -63,6 +63,8 @@ test('more pages of code than slots: a page whose slot was taken still runs its 
      li s5, ${addiA0(2)}; li s6, ${RET}
   page:
      srli t0, s1, 12
+     srli t1, s0, 12
+     xor t0, t0, t1
      and t0, t0, s4
      beqz t0, skip                # would push the first page out of the fetch entries
      sw s5, 0(s1)
@@ -76,7 +78,6 @@ test('more pages of code than slots: a page whose slot was taken still runs its 
      jalr ra, 0(s0)`,
     { ramBytes: 16 * MIB },
   )
-  assert.equal((DATA / 4096) % FETCH_ENTRIES, 0)
   program.finish()
   assert.ok(program.x(11) > BigInt(CODE_SLOTS))
   assert.equal(program.x(10), 1n)

@@ -28,10 +28,10 @@ export const HART_BYTES = 0x1000
 export const HARTS_ADDRESS = 0x1000
 
 export const BANKS_PER_HART = 16
-export const TLB_INDEX_BITS = 10
+export const TLB_INDEX_BITS = 11
 export const TLB_ENTRIES = 1 << TLB_INDEX_BITS
 export const TLB_ENTRY_BYTES = 16
-export const FETCH_INDEX_BITS = 8
+export const FETCH_INDEX_BITS = 10
 export const FETCH_ENTRIES = 1 << FETCH_INDEX_BITS
 export const BANK_WRITE = TLB_ENTRIES * TLB_ENTRY_BYTES
 export const BANK_FETCH = 2 * TLB_ENTRIES * TLB_ENTRY_BYTES
