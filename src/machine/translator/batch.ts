@@ -3,7 +3,7 @@ import type { Engine, EngineFunction, EngineMemory } from '../../wasm/engine.ts'
 import { ModuleBuilder } from '../../wasm/module.ts'
 import type { CoreExports } from '../core.ts'
 import { type Layout, PAGE_BYTES } from '../layout.ts'
-import { findFlow } from './control_flow.ts'
+import { type FlowHints, findFlow } from './control_flow.ts'
 import { importLinkage, type Linkage } from './linkage.ts'
 import type { Place } from './profile.ts'
 import { emitRegion, type RegionParts } from './region.ts'
@@ -27,6 +27,7 @@ interface EmittedRegion {
   readonly name: string
   readonly source: RegionSource
   readonly entries: readonly number[]
+  readonly jump: number | undefined
 }
 
 export class Batch {
@@ -70,13 +71,9 @@ export class Batch {
     return this.#emitted.some(({ source, entries }) => source.page === page && entries.includes(inPage))
   }
 
-  /**
-   * Adds the region that begins at a place and ends where `isElsewhere` says so; nothing if there is nothing to translate.
-   * Returns how many instructions it has.
-   */
-  add({ page, inPage }: Place, isElsewhere: (place: Place) => boolean): number {
-    const code = new DataView(this.#ram.buffer, page * PAGE_BYTES, PAGE_BYTES)
-    const flow = findFlow(code, inPage, (offset) => isElsewhere({ page, inPage: offset }))
+  /** Adds the region that begins at a place (for `jump` see NewRegion); nothing if there is nothing to translate. Returns how many instructions it has. */
+  add({ page, inPage }: Place, hints: FlowHints, jump?: number): number {
+    const flow = findFlow(new DataView(this.#ram.buffer, page * PAGE_BYTES, PAGE_BYTES), inPage, hints)
     if (!flow.blocks.has(inPage)) return 0
     const name = `region${this.#emitted.length}`
     const { callee, entries } = emitRegion(this.#regionParts, name, inPage, flow)
@@ -84,7 +81,7 @@ export class Batch {
     const list = [...flow.blocks.values()].flatMap((block) => block.instructions)
     const spans = spansOf(list)
     const bytes = bytesIn(this.#ram, page, spans)
-    this.#emitted.push({ name, entries, source: { page, spans, bytes, instructions: list.length } })
+    this.#emitted.push({ name, entries, jump, source: { page, spans, bytes, instructions: list.length } })
     this.instructions += list.length
     return list.length
   }

@@ -39,7 +39,7 @@ test('calls between pages that have one place in the cache of fetches find the r
      jalr ra, 0(s0); jalr ra, 0(s2); jalr ra, 0(s3)
      jalr ra, 0(s3); jalr ra, 0(s0)
      addi s1, s1, -1; bnez s1, loop`,
-    { ramBytes: 4 << 20 },
+    { ramBytes: 16 << 20 },
   )
   both.each((program) => {
     for (const i of [0, 1, 2]) put(program, first + i * distance, `addi a${i}, a${i}, 1; ret`)

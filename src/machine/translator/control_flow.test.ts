@@ -3,13 +3,13 @@ import { test } from 'node:test'
 import { assemble } from '../../isa/assemble.ts'
 import { instructions } from '../../isa/instructions.ts'
 import { PAGE_BYTES } from '../layout.ts'
-import { type Flow, findFlow } from './control_flow.ts'
+import { type Flow, type FlowHints, findFlow } from './control_flow.ts'
 
-function flowOf(source: string, entry = 0): Flow {
+function flowOf(source: string, hints: Partial<FlowHints> = {}): Flow {
   const { bytes } = assemble(source, 0n)
   const page = new Uint8Array(PAGE_BYTES)
   page.set(bytes.subarray(0, PAGE_BYTES))
-  return findFlow(new DataView(page.buffer), entry)
+  return findFlow(new DataView(page.buffer), 0, { isElsewhere: () => false, targetsOf: () => [], ...hints })
 }
 
 const names = (flow: Flow, start: number): string[] =>
@@ -43,7 +43,7 @@ test('a call within the page is followed, and its return comes back behind it', 
    f: addi a0, a0, 1
       ret`)
   assert.deepEqual(flow.returns, [4])
-  assert.deepEqual(flow.blocks.get(8)!.end, { kind: 'indirect', isReturn: true })
+  assert.deepEqual(flow.blocks.get(8)!.end, { kind: 'indirect', isReturn: true, targets: [] })
 })
 
 test('a far call within the page is followed as well', () => {
@@ -62,8 +62,27 @@ test('a far call within the page is followed as well', () => {
 })
 
 test('an indirect jump that is no return ends the region', () => {
-  assert.deepEqual(flowOf('jr a0').blocks.get(0)!.end, { kind: 'indirect', isReturn: false })
-  assert.deepEqual(flowOf('jalr t0, 0(ra)').blocks.get(0)!.end, { kind: 'indirect', isReturn: false })
+  assert.deepEqual(flowOf('jr a0').blocks.get(0)!.end, { kind: 'indirect', isReturn: false, targets: [] })
+  assert.deepEqual(flowOf('jalr t0, 0(ra)').blocks.get(0)!.end, {
+    kind: 'indirect',
+    isReturn: false,
+    targets: [],
+  })
+})
+
+test('a jump to an address in a register goes on where it has been seen to go, within the page', () => {
+  const targetsOf = (offset: number): number[] => (offset === 0 ? [16, PAGE_BYTES + 4] : [])
+  const flow = flowOf('jr a0\n.zero 12\naddi a0, a0, 1\nj .', { targetsOf })
+  assert.deepEqual(flow.blocks.get(0)!.end, { kind: 'indirect', isReturn: false, targets: [16] })
+  assert.ok(flow.blocks.has(16))
+})
+
+test('what has been translated already is left to that', () => {
+  const flow = flowOf('addi a0, a0, 1\naddi a0, a0, 2\nbeqz a0, 1f\naddi a0, a0, 3\n1: ret', {
+    isElsewhere: (offset) => offset === 12,
+  })
+  assert.deepEqual([...flow.blocks.keys()], [0, 16])
+  assert.deepEqual(flow.blocks.get(0)!.end, { kind: 'branch', taken: 16, next: 12 })
 })
 
 test('a call of what is elsewhere, known or not, goes on behind it', () => {

@@ -3,7 +3,8 @@
  * the page, and where each goes on. All addresses are offsets in the page.
  *
  * A call of what is in the page is followed, and a return is taken to go to behind one of the calls, if it does when the
- * time comes. Other calls are expected to come back. Other jumps to an address in a register end the region on that path, as does an instruction that only the
+ * time comes. Other calls are expected to come back. Of other jumps to an address in a register some targets may be known. They
+ * end the region otherwise, as does an instruction that only the
  * interpreter executes, and what lies beyond the region's size.
  */
 import { type Decoded, decode, emptyDecoded } from '../../isa/decode.ts'
@@ -22,7 +23,7 @@ export type BlockEnd =
   /** By the last instruction: a branch, a jump, a jump to an address in a register. */
   | { readonly kind: 'branch'; readonly taken: number; readonly next: number }
   | { readonly kind: 'jump'; readonly target: number }
-  | { readonly kind: 'indirect'; readonly isReturn: boolean }
+  | { readonly kind: 'indirect'; readonly isReturn: boolean; readonly targets: readonly number[] }
   /** By the last instruction, a call of what is elsewhere; goes on at `next` if it comes back there. */
   | { readonly kind: 'call'; readonly target: number | undefined; readonly next: number }
   /** The region has no more of this path: the page ends, or what stands there is not translated, or it is too large already. */
@@ -60,16 +61,19 @@ const isIndirect = instructions.map(({ name }) => name === 'jalr')
 
 const isInPage = (offset: number): boolean => offset >= 0 && offset < PAGE_BYTES
 
-/**
- * What can be reached from `entry` in a page, without what `isElsewhere` says of a place: that it has been translated already.
- * There is no block if there is nothing to translate.
- */
-export function findFlow(
-  page: DataView,
-  entry: number,
-  isElsewhere: (offset: number) => boolean = () => false,
-): Flow {
-  const code = new CodeReader(page, isElsewhere)
+/** What is known of a page's code beside its bytes. */
+export interface FlowHints {
+  /** Whether a place has been translated already, so that it is left to that. */
+  isElsewhere(offset: number): boolean
+  /** Where a jump to an address in a register has been seen to go within the page. */
+  targetsOf(offset: number): readonly number[]
+}
+
+const NO_HINTS: FlowHints = { isElsewhere: () => false, targetsOf: () => [] }
+
+/** What can be reached from `entry` in a page. There is no block if there is nothing to translate. */
+export function findFlow(page: DataView, entry: number, hints: FlowHints = NO_HINTS): Flow {
+  const code = new CodeReader(page, hints)
   const starts = code.explore(entry)
   const blocks = new Map<number, Block>()
   for (const start of starts) {
@@ -81,14 +85,14 @@ export function findFlow(
 
 class CodeReader {
   readonly #page: DataView
-  readonly #isElsewhere: (offset: number) => boolean
+  readonly #hints: FlowHints
   readonly #found = new Map<number, PlacedInstruction>()
   /** Behind the calls that have been followed. */
   readonly returns = new Set<number>()
 
-  constructor(page: DataView, isElsewhere: (offset: number) => boolean) {
+  constructor(page: DataView, hints: FlowHints) {
     this.#page = page
-    this.#isElsewhere = isElsewhere
+    this.#hints = hints
   }
 
   /** Decodes all that can be reached; returns where blocks begin. */
@@ -97,7 +101,7 @@ class CodeReader {
     // Breadth first, so that what is nearest to the entry is in the region if not all can be.
     for (const start of starts) {
       for (const next of this.#follow(start))
-        if (this.#found.size < INSTRUCTIONS_MAX && !this.#isElsewhere(next)) starts.add(next)
+        if (this.#found.size < INSTRUCTIONS_MAX && !this.#hints.isElsewhere(next)) starts.add(next)
     }
     return starts
   }
@@ -109,7 +113,7 @@ class CodeReader {
         return { start, instructions: list, end: { kind: 'fall', next: at } }
       const instruction = this.#found.get(at)
       if (instruction === undefined) return { start, instructions: list, end: { kind: 'leave', at } }
-      const end = endOf(instruction, list.at(-1))
+      const end = this.#endOf(instruction, list.at(-1))
       list.push(instruction)
       if (end !== undefined) return { start, instructions: list, end }
       at += instruction.length
@@ -120,18 +124,26 @@ class CodeReader {
   #follow(start: number): readonly number[] {
     let previous: PlacedInstruction | undefined
     for (let at = start; !this.#found.has(at); ) {
-      if (at !== start && this.#isElsewhere(at)) return []
+      if (at !== start && this.#hints.isElsewhere(at)) return []
       const instruction = this.#found.size < INSTRUCTIONS_MAX ? this.#decode(at) : undefined
       if (instruction === undefined) return []
       this.#found.set(at, instruction)
-      const end = endOf(instruction, previous)
+      const end = this.#endOf(instruction, previous)
       previous = instruction
       if (end === undefined) at += instruction.length
       else if (end.kind === 'branch') return [end.next, end.taken].filter(isInPage)
       else if (end.kind === 'call') return [end.next]
-      else return end.kind === 'jump' ? this.#jump(instruction, end.target) : []
+      else if (end.kind === 'indirect') return end.targets
+      else if (end.kind === 'jump') return this.#jump(instruction, end.target)
+      else return []
     }
     return []
+  }
+
+  #endOf(instruction: PlacedInstruction, previous: PlacedInstruction | undefined): BlockEnd | undefined {
+    const end = endOf(instruction, previous)
+    if (end?.kind !== 'indirect' || end.isReturn) return end
+    return { ...end, targets: this.#hints.targetsOf(instruction.offset).filter(isInPage) }
   }
 
   #jump({ rd, offset, length }: PlacedInstruction, target: number): readonly number[] {
@@ -172,7 +184,8 @@ function endOf(
     return jump(target - Math.abs(target % 2))
   }
   if (isIndirect[op] && rd === RA && isInPage(next)) return { kind: 'call', target: undefined, next }
-  return isIndirect[op] ? { kind: 'indirect', isReturn: rd === 0 && rs1 === RA && imm === 0 } : undefined
+  if (!isIndirect[op]) return undefined
+  return { kind: 'indirect', isReturn: rd === 0 && rs1 === RA && imm === 0, targets: [] }
 }
 
 /** Where a block may go on within the region. */
@@ -180,5 +193,6 @@ export function successors({ end }: Block, { returns }: Flow): readonly number[]
   if (end.kind === 'fall' || end.kind === 'call') return [end.next]
   if (end.kind === 'branch') return [end.next, end.taken]
   if (end.kind === 'jump') return [end.target]
-  return end.kind === 'indirect' && end.isReturn ? returns : []
+  if (end.kind === 'indirect') return end.isReturn ? returns : end.targets
+  return []
 }

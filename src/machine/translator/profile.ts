@@ -11,6 +11,8 @@ export interface Place {
 const NEAR_BYTES = 64
 /** Keeps the two ways of meeting a place apart. */
 const ARRIVED = 2 ** 40
+/** So many meetings a place is refused for. */
+const REFUSED_MEETINGS = 10_000
 /** Then all is forgotten: what is hot is met again. */
 const PLACES_MAX = 100_000
 
@@ -27,7 +29,15 @@ interface Changes {
   readonly last: number
 }
 
+/** More targets of a jump are not kept, nor more jumps. */
+const TARGETS_MAX = 64
+const JUMPS_MAX = 10_000
+/** Up to so many targets, each new one is worth a translation; then each that doubles them. */
+const FEW_TARGETS = 8
+
 export class Profile {
+  /** Where jumps to an address in a register were seen to go within their page, by their places. */
+  readonly #targets = new Map<number, number[]>()
   readonly #meetings = new Map<number, number>()
   readonly #changes = new Map<number, Changes>()
   readonly #meetingsMin: number
@@ -53,6 +63,15 @@ export class Profile {
     return this.#meet(ARRIVED + page * PAGE_BYTES + inPage, page)
   }
 
+  /** There is nothing to translate at the place: it is met in vain for long. */
+  refuse({ page, inPage }: Place): void {
+    for (const key of [
+      page * PAGE_BYTES + inPage - (inPage % NEAR_BYTES),
+      ARRIVED + page * PAGE_BYTES + inPage,
+    ])
+      this.#meetings.set(key, -REFUSED_MEETINGS)
+  }
+
   /** Translated code of the page was stored to. */
   onChange(page: number): void {
     const changes = this.#changes.get(page)
@@ -62,7 +81,23 @@ export class Profile {
     this.#changes.set(page, { count, last: this.#slice })
   }
 
+  /** A jump has led to an offset of its page. Returns whether it is worth translating it again. */
+  addTarget({ page, inPage }: Place, target: number): boolean {
+    const key = page * PAGE_BYTES + inPage
+    const targets = this.#targets.get(key) ?? []
+    if (targets.includes(target) || targets.length === TARGETS_MAX) return false
+    if (this.#targets.size >= JUMPS_MAX) this.#targets.clear()
+    targets.push(target)
+    this.#targets.set(key, targets)
+    return targets.length <= FEW_TARGETS || Math.log2(targets.length) % 1 === 0
+  }
+
+  targetsOf({ page, inPage }: Place): readonly number[] {
+    return this.#targets.get(page * PAGE_BYTES + inPage) ?? []
+  }
+
   forget(): void {
+    this.#targets.clear()
     this.#meetings.clear()
     this.#changes.clear()
   }

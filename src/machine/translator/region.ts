@@ -259,9 +259,34 @@ class RegionEmitter {
       if (!this.#graph.hasEdge(start, place)) continue
       f.if(i64.eq(target, i64.add(this.#v.page, place)), () => this.#goTo(start, place))
     }
+    if (end.kind === 'indirect' && !isReturn) this.#goToKnown(start, end.targets, target)
     this.#store(this.#at.dirty)
     if (isReturn) f.brIf(this.#exits!.back, i64.eq(target, machine64('returnTo')))
     f.br(this.#exits!.chain)
+  }
+
+  /** To one of the known targets of a jump to an address in a register, if it is one of them. */
+  #goToKnown(start: number, known: readonly number[], target: Local<'i64'>): void {
+    const f = this.#f
+    const { page, offset } = this.#v
+    const targets = known.filter((to) => this.#graph.hasEdge(start, to))
+    const last = this.#blocks.get(start)!.instructions.at(-1)!
+    if (targets.length > 0) {
+      const [low, high] = [Math.min(...targets), Math.max(...targets)]
+      const places = Array.from({ length: (high - low) / 2 + 1 }, (_, index) =>
+        targets.indexOf(low + index * 2),
+      )
+      f.set(offset, i32.shr_u(i32.wrap(i64.sub(target, i64.add(page, low))), 1))
+      const isNear = i64.le_u(i64.sub(target, i64.add(page, low)), high - low)
+      f.ifLikely(isNear, () =>
+        f.cases([...targets.map((to) => () => this.#goTo(start, to)), () => {}], (starts) => {
+          const unknown = starts[targets.length]!
+          const labels = places.map((place) => starts[place] ?? unknown)
+          f.brTable(offset, labels, unknown)
+        }),
+      )
+    }
+    setMachine64(f, 'jumpedFrom', i64.add(page, last.offset))
   }
 
   /**

@@ -51,6 +51,8 @@ export interface NewRegion {
   readonly source: RegionSource
   readonly run: EngineFunction
   readonly entries: readonly number[]
+  /** It takes the place of all regions with the jump that stands here, of which more is known than they know. */
+  readonly jump: number | undefined
 }
 
 export interface RegionMapParts {
@@ -107,9 +109,19 @@ export class RegionMap {
     return this.#entered.get(page)?.some(({ entries }) => hasEntryAt(entries, inPage)) ?? false
   }
 
+  /** Where the region begins that has the instruction at this place, if any has. */
+  beginningOf({ page, inPage }: Place): Place | undefined {
+    const [region] = this.#having(page, inPage)
+    return region === undefined ? undefined : { page, inPage: region.entries[0]!.inPage }
+  }
+
+  #having(page: number, inPage: number): Region[] {
+    return this.#entered.get(page)?.filter(({ source }) => touches(source, inPage, 1)) ?? []
+  }
+
   /** Whether the instruction at this place is in a region. */
   isInside({ page, inPage }: Place): boolean {
-    return this.#entered.get(page)?.some(({ source }) => touches(source, inPage, 1)) ?? false
+    return this.#having(page, inPage).length > 0
   }
 
   /** Takes in the regions of a module. Those whose bytes have changed since they were made are left out. */
@@ -117,9 +129,10 @@ export class RegionMap {
     this.#makeRoom(list)
     const module: RegionModule = { regions: new Set() }
     this.#modules.add(module)
-    for (const { source, run, entries } of list) {
+    for (const { source, run, entries, jump } of list) {
       if (!this.#isAsItWas(source)) continue
       const numbered = entries.map((inPage) => ({ number: this.#takeNumber(run), inPage }))
+      if (jump !== undefined) for (const former of this.#having(source.page, jump)) this.#giveUp(former)
       const region = { source, module, entries: numbered }
       module.regions.add(region)
       this.#instructions += source.instructions
@@ -173,12 +186,14 @@ export class RegionMap {
     for (const module of this.#modules) {
       const hasNumbers = this.#numbers - this.#freeNumbers.length + numbers <= limits.numbers
       if (hasNumbers && this.#instructions + instructions <= limits.instructions) return
-      for (const region of [...module.regions]) this.#evict(region)
+      for (const region of [...module.regions]) {
+        this.#giveUp(region)
+        this.evicted++
+      }
     }
   }
 
-  #evict(region: Region): void {
-    this.evicted++
+  #giveUp(region: Region): void {
     const { page } = region.source
     remove(this.#sleeping, page, region)
     if (this.#entered.get(page)?.includes(region)) this.#takeOut(page, [region])

@@ -67,10 +67,14 @@ export interface TranslatorParts extends BatchParts {
   readonly tier: Tier
 }
 
-/** A place that is to be translated; `isArrival` if code comes just there by a jump. */
+/**
+ * A place that is to be translated: because the pc has been near, because code comes just there by a jump, or anew, since more
+ * has become known of the jump at `jump` in the region that begins there.
+ */
 interface Request {
   readonly place: Place
-  readonly isArrival: boolean
+  readonly why: 'near' | 'arrival' | 'anew'
+  readonly jump?: number
 }
 
 /** What has been done, for tuning. */
@@ -171,12 +175,23 @@ export class Translator {
     const place = this.#placeOf(hart, hart.get64('pc'))
     // Slices that end in a region end anywhere in it; its loops can all be entered.
     if (place !== undefined && !this.#isInside(place) && this.#profile.meet(place))
-      this.#request({ place, isArrival: false })
+      this.#request({ place, why: 'near' })
     const arrived = this.#tables.getBigUint64(MACHINE.arrived, true)
     const isJump = arrived !== this.#tables.getBigUint64(MACHINE.resumed, true)
     const arrival = isJump ? this.#placeOf(hart, arrived) : undefined
     if (arrival !== undefined && !this.#isEntry(arrival) && this.#profile.meetArrival(arrival))
-      this.#request({ place: arrival, isArrival: true })
+      this.#request(this.#anew(hart, arrival) ?? { place: arrival, why: 'arrival' })
+    this.#tables.setBigUint64(MACHINE.jumpedFrom, 0n, true)
+  }
+
+  /** Asks for the region again whose jump to an address in a register has led to a place of its page. */
+  #anew(hart: Hart, arrival: Place): Request | undefined {
+    const from = this.#placeOf(hart, this.#tables.getBigUint64(MACHINE.jumpedFrom, true))
+    if (from?.page !== arrival.page) return undefined
+    const beginning = this.#map.beginningOf(from)
+    return this.#profile.addTarget(from, arrival.inPage) && beginning !== undefined
+      ? { place: beginning, why: 'anew', jump: from.inPage }
+      : undefined
   }
 
   #isEntry(place: Place): boolean {
@@ -223,11 +238,20 @@ export class Translator {
     if (isFull || ++this.#waited >= batch.slices) this.#compile(this.#batch)
   }
 
-  #emit(batch: Batch, { place, isArrival }: Request): number {
+  #emit(batch: Batch, { place, why, jump }: Request): number {
+    const { page, inPage } = place
     const isInside = this.#isInside(place)
-    if (this.#isEntry(place) || (!isArrival && isInside)) return 0
-    // What comes into the middle of a region goes on in it, as soon as it can be entered.
-    return batch.add(place, (other) => isInside && this.#isEntry(other))
+    if (why === 'anew' ? batch.isEntry(place) : this.#isEntry(place) || (why === 'near' && isInside)) return 0
+    const hints = {
+      // What comes into the middle of a region goes on in it, as soon as it can be entered.
+      isElsewhere: (offset: number) =>
+        why === 'arrival' && isInside && this.#isEntry({ page, inPage: offset }),
+      targetsOf: (offset: number) =>
+        this.#profile.targetsOf({ page, inPage: offset }).filter((one) => one !== inPage),
+    }
+    const instructions = batch.add(place, hints, jump)
+    if (instructions === 0) this.#profile.refuse(place)
+    return instructions
   }
 
   #compile(batch: Batch): void {
