@@ -17,7 +17,7 @@ import { DATA, enter, LOG, OPEN_PMP, TABLES } from '../testing/program.ts'
 const V = 0x4000_0000n
 const W = 0x4010_0000n
 /** What `npm test` compares. */
-const PROGRAMS = 12
+const PROGRAMS = 8
 const CODE_PAGES = 5
 const DATA_PAGES = 4
 const CODE = DATA
