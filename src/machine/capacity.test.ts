@@ -2,8 +2,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { nodeEngine } from '../host/engine.ts'
+import { assemble } from '../isa/assemble.ts'
 import { BANKS_PER_HART, CODE_SLOTS, FETCH_ENTRIES, RAM_BASE, TABLE_SLOTS, TLB_ENTRIES } from './layout.ts'
-import { AddressSpace, PTE, pte, pteAddress, RW, useTables } from './testing/address_space.ts'
+import { AddressSpace, PTE, pte, pteAddress, RW, RX, useTables } from './testing/address_space.ts'
 import { DATA, enter, OPEN_PMP, Program } from './testing/program.ts'
 
 const V = 0x4000_0000n
@@ -177,4 +178,53 @@ test("an atomic that takes the slot of the running code's page table leaves edit
     space.setPte(pteAddress(leafTable(k), va(k), 0), DATA, RW)
   }
   assert.equal(program.finish().x(10), 2n)
+})
+
+test('an atomic whose walk is forgotten as its own code is registered anew caches nothing', () => {
+  const [CODE, NEAR, OTHER, FAR] = [0x4000_0000n, 0x1_0000_0000n, 0x1_8000_0000n, 0x8_0000_0000n]
+  const span = 0x20_0000n
+  const first = RAM_BASE + (8 << 20)
+  // Six tables are in use before the loop; so many more, with one of level 1 for each 512, fill all slots, and one more takes
+  // the root's back, which takes the next. Then the code's own tables are the oldest, and behind them that of NEAR.
+  const rounds = TABLE_SLOTS - 6 - 16 + 1
+  const window = FAR + BigInt(rounds - 1) * span + 0x1000n
+  const program = new Program(
+    nodeEngine,
+    `${OPEN_PMP}; li t0, ${(8n << 60n) | BigInt(first >>> 12)}; csrw satp, t0
+     li s1, ${rounds}; li s2, ${CODE}; li s3, ${NEAR}; li s5, ${FAR}; li s6, ${span}; add s4, s3, s6
+     li t0, 0x100000; csrs mstatus, zero; la s8, pointers; ld s7, 0(s8); ld s8, 8(s8)
+     ${enter('S')}
+     jalr t1, 0(s2)
+     .align 3
+     pointers: .dword 0, 0`,
+    { ramBytes: 64 << 20 },
+  )
+  const { machine } = program
+  const space = new AddressSpace(machine, 'sv39', first)
+  for (let at = 0; at < 64; at += 2)
+    space.map(BigInt(RAM_BASE + (at << 20)), RAM_BASE + (at << 20), RW | PTE.x, 1)
+  space.map(CODE, DATA, RX)
+  const pages = [1, 2, 3].map((i) => DATA + i * 0x1000)
+  space.map(NEAR, pages[0]!, RW)
+  space.map(NEAR + span, pages[1]!, RW)
+  space.map(OTHER, pages[2]!, RW)
+  for (let i = 0; i < rounds; i++) space.map(FAR + BigInt(i) * span, pages[0]!, RW)
+  const tableOf = (va: bigint, level: number): number => {
+    const above = level === 1 ? first : tableOf(va, 1)
+    return Number(machine.ram.load64(pteAddress(above, va, level + 1)) >> 10n) * 4096
+  }
+  const pointers = new BigUint64Array([
+    pte(tableOf(OTHER, 0), PTE.v),
+    window + BigInt(pteAddress(0, NEAR + span, 1)),
+  ])
+  space.map(window, tableOf(NEAR, 1), RW)
+  machine.ram.write(Number(program.label('pointers')), new Uint8Array(pointers.buffer))
+  machine.ram.write(pages[1]!, new Uint8Array([1]))
+  machine.ram.write(pages[2]!, new Uint8Array([2]))
+  const code = `amoadd.d zero, zero, (s3)
+     1: amoadd.d zero, zero, (s5); add s5, s5, s6; addi s1, s1, -1; bnez s1, 1b
+     amoadd.d a1, zero, (s4); sd s7, 0(s8); amoadd.d a2, zero, (s4); ecall`
+  machine.ram.write(DATA, assemble(code, CODE).bytes)
+  program.finish()
+  assert.deepEqual([program.x(11), program.x(12)], [1n, 2n])
 })

@@ -330,7 +330,8 @@ function buildAtomic(module: ModuleBuilder, parts: MemoryParts): Callee {
     f.ifUnlikely(machine32('resync'), () =>
       f.call(parts.translate, hart, hart64(hart, 'pc'), ACCESS.fetch, i32.const(2)),
     )
-    const fill = i32.and(i32.eqz(isLoad), i32.eqz(status))
+    // That may have taken back a slot of the access's own walk, of which nothing is cached then.
+    const fill = i32.and(i32.and(i32.eqz(isLoad), i32.eqz(status)), i32.eqz(machine32('resync')))
     f.if(fill, () => f.call(fillWrite, hart, va, i32.wrap(offset)))
     f.store('i32', i32.shr_u(i32.wrap(offset), 12), 0xff, { offset: parts.layout.pageDirty }, 8)
     setHart64(f, hart, 'result', offset)

@@ -307,7 +307,9 @@ class RegionEmitter {
     setMachine32(f, 'callDepth', depth)
     setMachine64(f, 'returnTo', outerReturn)
     const isElsewhere = i64.ne(hart64(hart, 'pc'), i64.add(page, next))
-    f.ifUnlikely(i32.or(machine32('regionResync'), isElsewhere), () => f.return(steps))
+    // An atomic goes on though it has dropped translations, that of this page perhaps.
+    const isStale = i32.or(machine32('regionResync'), machine32('resync'))
+    f.ifUnlikely(i32.or(isStale, isElsewhere), () => f.return(steps))
     const at = this.#at
     this.#at = NOTHING_VALID
     this.#goTo(start, next)
