@@ -77,7 +77,7 @@ const ENTRIES_MAX = 32
 const NOWHERE = -1
 
 /** More calls of translated code by translated code are not in progress: they go on the engine's stack. */
-const CALLS_MAX = 100
+const CALLS_MAX = 400
 
 interface Exits {
   readonly back: Label

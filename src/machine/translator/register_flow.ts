@@ -5,7 +5,7 @@
  * often short: what is loaded and stored is what lies on the way that is taken. What a loop uses is loaded before the loop.
  *
  *   - Valid stays valid. Where paths meet, valid is what is valid on all of them, and what is dirty on any: an edge loads what
- *     is missing (`Edge.loads`).
+ *     is missing.
  *   - A call of what is elsewhere stores all that is dirty; nothing is valid behind it.
  *   - A block loads at its start what it reads and is not valid, and what it writes behind an instruction at which the region may
  *     be left: then all that is dirty at its end can be stored anywhere in it.
