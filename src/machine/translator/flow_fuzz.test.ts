@@ -132,7 +132,7 @@ function page(random: Random, number: number): Uint8Array {
 test('random functions do the same, translated and interpreted', () => {
   const first = Number(process.env['UNDERSTUDY_SEED'] ?? randomInt(2 ** 31))
   console.error(`seed ${first} (UNDERSTUDY_SEED=${first} repeats it)`)
-  let [regions, dropped] = [0, 0]
+  let regions = 0
   for (let seed = first; seed < first + PROGRAMS; seed++) {
     const random = new Random(seed)
     const pages = Array.from({ length: CODE_PAGES }, (_, i) => page(random, i))
@@ -202,7 +202,6 @@ test('random functions do the same, translated and interpreted', () => {
       if (reason === 'request') break
     }
     regions += both.counts.regions
-    dropped += both.counts.dropped
   }
-  assert.ok(regions > 10 * PROGRAMS && dropped > 0, `${regions} regions, ${dropped} dropped`)
+  assert.ok(regions > 10 * PROGRAMS, `${regions} regions`)
 })
