@@ -88,7 +88,7 @@ export interface CoreMemories {
 /** Modules already built, by what they depend on: building one takes longer than compiling it. */
 const built = new Map<string, CoreModule>()
 
-export function buildCore(layout: Layout, memories: CoreMemories, fusesMultiplyAdd = false): CoreModule {
+export function buildCore(layout: Layout, memories: CoreMemories, fusesMultiplyAdd: boolean): CoreModule {
   const key = `${layout.harts} harts, ${layout.ramBytes} bytes, ${memories.tablePages} pages, ${fusesMultiplyAdd}`
   const known = built.get(key) ?? emitCore(layout, memories, fusesMultiplyAdd)
   built.set(key, known)

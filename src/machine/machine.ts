@@ -89,12 +89,14 @@ export class Machine {
     const ram = memory(ramPages)
     this.#tables = tables.buffer
     this.#block = new DataView(tables.buffer)
-    const core = buildCore(this.layout, { tablePages, ramPages }, fusesMultiplyAdd(options.engine))
+    const { translation = 'off' } = options
+    // Only translated code uses it, and finding it out takes some milliseconds.
+    const isFused = translation !== 'off' && fusesMultiplyAdd(options.engine)
+    const core = buildCore(this.layout, { tablePages, ramPages }, isFused)
     const predecoder = new Predecoder(this.layout, tables.buffer, ram.buffer)
     const environment = { ...this.#imports(predecoder), tables, ram }
     const imports = environment as unknown as Record<string, typeof tables>
     this.#core = options.engine.instantiate(core.bytes, { environment: imports }) as unknown as CoreExports
-    const { translation = 'off' } = options
     if (translation !== 'off') {
       const memories = { tables, ram, tablePages, ramPages }
       const { engine } = options

@@ -225,7 +225,7 @@ export function select<T extends ValueType>(
 
 /**
  * a x b + c by the relaxed instruction of SIMD: rounded once or twice, as the engine likes. Whoever uses it has found out
- * which (fusesMultiplyAdd in the port to the engine).
+ * which (machine/float/relaxed.ts).
  */
 export function relaxedMultiplyAdd<T extends 'f32' | 'f64'>(a: Expr<T>, b: Expr<T>, c: Expr<T>): Expr<T> {
   const [splat, multiplyAdd, lane] =

@@ -1,5 +1,6 @@
 /** A test program that runs twice, interpreted and translated: whatever is done, both must be in the same state. */
 import { assert } from '../../base/assert.ts'
+import type { Random } from '../../base/prng.ts'
 import { firstDifference } from '../../base/state.ts'
 import type { Engine } from '../../wasm/engine.ts'
 import type { Machine, Stop } from '../machine.ts'
@@ -50,6 +51,20 @@ export class BothWays {
   finish(piece: bigint): this {
     while (this.run(piece).reason !== 'request');
     return this
+  }
+
+  /**
+   * Runs both in so many pieces, or to the environment call that ends the program. After each, every store must have marked
+   * its page; now and then the translated one forgets its translations.
+   */
+  runDisturbed(piece: bigint, pieces: number, random: Random): void {
+    const { machine } = this.translated
+    for (let i = 0; i < pieces; i++) {
+      const { reason } = this.run(piece)
+      assert(machine.ram.readAgain(0, machine.layout.ramPages).changed === undefined, 'a store left no mark')
+      if (random.chance(0.1)) machine.flushTranslations()
+      if (reason === 'request') return
+    }
   }
 
   /** Has hart 0 go on at a label. */

@@ -50,7 +50,7 @@ export function translatedText(source: string): TranslatedText {
   const limits = (pages: number) => ({ initialPages: pages, maximumPages: pages, shared: true })
   module.importMemory('environment', 'tables', limits(memories.tablePages))
   module.importMemory('environment', 'ram', limits(memories.ramPages))
-  const linkage = importLinkage(module, buildCore(layout, memories).linkage)
+  const linkage = importLinkage(module, buildCore(layout, memories, false).linkage)
   const { entries } = emitRegion({ module, linkage, pageFlags: layout.pageFlags }, NAME, 0, flow)
   const options = { place, parameters: ['hart', 'steps', 'page'] }
   return { guest: guestText(flow, page), entries, region: functionText(module.build(), NAME, options) }

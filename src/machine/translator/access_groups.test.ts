@@ -155,13 +155,6 @@ test('accesses near each other do the same, translated and interpreted, whatever
       },
     })
     const piece = BigInt(random.pick([101, 499, 2003]))
-    for (let i = 0; i < 120; i++) {
-      const { reason } = both.run(piece)
-      const { machine } = both.translated
-      // Every store marks its page.
-      assert.equal(machine.ram.readAgain(0, machine.layout.ramPages).changed, undefined)
-      if (random.chance(0.1)) machine.flushTranslations()
-      if (reason === 'request') break
-    }
+    both.runDisturbed(piece, 120, random)
   }
 })

@@ -193,14 +193,7 @@ test('random functions do the same, translated and interpreted', () => {
       machine.ram.write(DATAS, new Uint8Array(data.buffer))
     })
     const piece = BigInt(random.pick([61, 397, 1499, 5003]))
-    for (let i = 0; i < 400; i++) {
-      const { reason } = both.run(piece)
-      const { machine } = both.translated
-      // Every store marks its page.
-      assert.equal(machine.ram.readAgain(0, machine.layout.ramPages).changed, undefined)
-      if (random.chance(0.1)) machine.flushTranslations()
-      if (reason === 'request') break
-    }
+    both.runDisturbed(piece, 400, random)
     regions += both.counts.regions
   }
   assert.ok(regions > 10 * PROGRAMS, `${regions} regions`)
