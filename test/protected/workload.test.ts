@@ -80,6 +80,24 @@ test('a connection that is reset is a connection error, and its operation stays 
   assert.match(checkHistory(result.history).faults.join(), /1 operations were never answered/)
 })
 
+test('no more clients connect at once than the backlog of a server takes', async (context) => {
+  const server = await serve(context)
+  let [unanswered, most] = [0, 0]
+  server.on('connection', (socket) => {
+    most = Math.max(most, ++unanswered)
+    socket.cork()
+    setTimeout(() => {
+      unanswered--
+      socket.uncork()
+    }, 100)
+  })
+  const { port } = server.address() as AddressInfo
+  const workload = await Workload.start({ port, name: 'test', connections: 250, pauseMs: 0 })
+  while (workload.operations < 250) await new Promise((resolve) => setImmediate(resolve))
+  requireGoodAnswers(await workload.finish(10_000))
+  assert.ok(most <= 100, `${most} at once`)
+})
+
 test('an operation that is never answered is given up in the end, and does not pass', async (context) => {
   const server = createServer((socket) => socket.on('error', () => {}).resume()).listen(0, '127.0.0.1')
   await once(server, 'listening')

@@ -28,7 +28,7 @@ export interface WorkloadResult {
 
 const CONNECTIONS_DEFAULT = 8
 /**
- * So many connect at a time, and are answered before the next. Redis listens with a backlog of 511: of more that come at
+ * So many connect at a time, and are answered before others connect. Redis listens with a backlog of 511: of more that come at
  * once Linux forgets those that a slow guest has not accepted within seconds, and resets them when they speak.
  */
 const CONNECTING_MAX = 100
@@ -65,13 +65,9 @@ export class Workload {
     const { host, port, connections: count = CONNECTIONS_DEFAULT } = options
     const clients: RedisClient[] = []
     while (clients.length < count) {
+      await Promise.all(clients.slice(-CONNECTING_MAX).map((client) => client.command('PING')))
       const length = Math.min(CONNECTING_MAX, count - clients.length)
-      const connect = async (): Promise<RedisClient> => {
-        const client = await RedisClient.connect(port, host)
-        await client.command('PING')
-        return client
-      }
-      clients.push(...(await Promise.all(Array.from({ length }, connect))))
+      clients.push(...(await Promise.all(Array.from({ length }, () => RedisClient.connect(port, host)))))
     }
     return new Workload(options, clients)
   }
