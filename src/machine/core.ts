@@ -122,14 +122,14 @@ function emitCore(layout: Layout, memories: CoreMemories, fusesMultiplyAdd: bool
     fflags: flagsAccess,
   })
   const functions = {
-    ...{ csrAccess: csr.access, mret: traps.mret, sret: traps.sret, float },
+    ...{ mret: traps.mret, sret: traps.sret, float },
     mulHigh: buildMulHigh(module),
     fusesMultiplyAdd,
   }
   const regions = module.emptyTable(REGIONS_MAX)
   module.exportTable(regions, 'regions')
   const linkage = {
-    ...{ memory: { atomic: memory.atomic }, slow: buildSlowAccess(module, memory), fflags },
+    ...{ memory: { atomic: memory.atomic }, slow: buildSlowAccess(module, memory, csr.access), fflags },
     float: buildFloatChecks(module, fflags, raiseIllegal),
     ...{ afterStore: watch.afterStore, raise: traps.raise, raiseIllegal, functions },
     chain: buildChain(module, regions),
@@ -138,7 +138,7 @@ function emitCore(layout: Layout, memories: CoreMemories, fusesMultiplyAdd: bool
   const run = buildInterpreter(module, {
     ...{ layout, memory, watch, traps, functions, raiseIllegal, decodeStraddle, fflags, regions },
     regionType: regionSignature(module),
-    ...{ updateBanks: banks.update, decodeRun: env.decodeRun },
+    ...{ updateBanks: banks.update, csrAccess: csr.access, decodeRun: env.decodeRun },
   })
   const exported = [run, banks.update, banks.flushHart, watch.flushAll, watch.flushWrites, watch.watchPage]
   for (const callee of [...exported, watch.afterStore, translate, buildHashPage(module)]) {

@@ -62,6 +62,9 @@ export interface Emitter {
   loadReserved(bytes: 4 | 8): void
   storeConditional(bytes: 4 | 8, value: I64): void
 
+  /** Reads, and changes if `writes` says so, the CSR that the immediate names (OPERATION in csr.ts); rd gets the old value. */
+  csr(operation: number, operand: I64, writes: I32): void
+
   /** Floating point that rounds nothing: illegal if it is off; `changes` says whether it may change its state. */
   float(changes: boolean, body: () => void): void
   /** Floating point that rounds. It is illegal if floating point is off, or if the rounding mode is reserved. */
@@ -92,7 +95,6 @@ export interface Rounded<T extends 'i32' | 'i64'> {
 
 /** Functions of the core module that meanings use. */
 export interface MeaningFunctions {
-  readonly csrAccess: Callee
   readonly mret: Callee
   readonly sret: Callee
   readonly mulHigh: { readonly unsigned: Callee; readonly signed: Callee; readonly mixed: Callee }

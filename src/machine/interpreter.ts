@@ -65,6 +65,7 @@ export interface InterpreterParts {
   readonly traps: Traps
   readonly functions: MeaningFunctions
   readonly updateBanks: Callee
+  readonly csrAccess: Callee
   readonly raiseIllegal: Callee
   /** decodeRun(entry): fills predecoded instructions from this entry on. */
   readonly decodeRun: Callee

@@ -258,6 +258,16 @@ export class OpenOperands implements Emitter {
     storeConditional(this.#access, bytes, value)
   }
 
+  csr(operation: number, operand: I64, writes: I32): void {
+    const { f, hart } = this
+    this.expose()
+    const access = call<'i32'>(this.#parts.csrAccess, hart, this.imm32(), operation, operand, writes)
+    const status = this.scratch32(0, access)
+    f.ifUnlikely(i32.eq(status, STATUS.trapped), () => this.leave())
+    this.setX(hart64(hart, 'result'))
+    f.if(status, () => this.leaveBehind())
+  }
+
   float(changes: boolean, body: () => void): void {
     this.#requireFloat(changes)
     body()

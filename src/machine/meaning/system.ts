@@ -5,22 +5,10 @@ import { OPERATION, requestExit } from '../csr.ts'
 import type { Emitter, Meaning } from '../emitter.ts'
 import { anyBit, hart32, hart64, machine32, setHart64 } from '../fields.ts'
 import { EXIT, MSTATUS, PRIVILEGE } from '../layout.ts'
-import { STATUS } from '../memory.ts'
 
 /** `writes`: csrrs and csrrc with x0 (or 0) only read, which matters for read-only registers. */
 function csr(operation: number, operand: (e: Emitter) => I64, writes: (e: Emitter) => I32): Meaning {
-  return (e) => {
-    const { f, hart } = e
-    e.expose()
-    const access = call<'i32'>(e.functions.csrAccess, hart, e.imm32(), operation, operand(e), writes(e))
-    const status = e.scratch32(0, access)
-    f.ifUnlikely(i32.eq(status, STATUS.trapped), () => e.leave())
-    e.setX(hart64(hart, 'result'))
-    f.if(status, () => {
-      setHart64(f, hart, 'pc', e.nextPc())
-      e.leave()
-    })
-  }
+  return (e) => e.csr(operation, operand(e), writes(e))
 }
 
 const register = (e: Emitter): I64 => e.x1()

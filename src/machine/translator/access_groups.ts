@@ -44,7 +44,10 @@ const accesses: readonly (Access | undefined)[] = instructions.map(({ name }) =>
   if (found === null) return undefined
   return { isStore: found[1] === 's', bytes: (1 << 'bhwd'.indexOf(found[2]!)) as AccessBytes }
 })
-const isAtomic = instructions.map(({ extension }) => extension === 'A')
+/** Behind these, translations may be different though no access has missed. */
+const changesTranslations = instructions.map(
+  ({ extension, name }) => extension === 'A' || name.startsWith('csr'),
+)
 
 /** A group while its accesses are being collected. */
 interface Collected {
@@ -60,7 +63,7 @@ export function findAccessGroups(list: readonly PlacedInstruction[]): ReadonlyMa
   const groups = withVariables(collect(list))
   const uses = new Map<number, GroupUse>()
   for (const [index, { op }] of list.entries()) {
-    if (accesses[op] === undefined && !isAtomic[op]!) continue
+    if (accesses[op] === undefined && !changesTranslations[op]!) continue
     const own = groups.find(({ members }) => members.includes(index))
     const others = groups.filter(
       (one) => one !== own && one.members[0]! < index && index < one.members.at(-1)!,
@@ -90,7 +93,7 @@ function collect(list: readonly PlacedInstruction[]): Collected[] {
         open.set(key, begun)
       }
     }
-    if (isAtomic[op]!) open.clear()
+    if (changesTranslations[op]!) open.clear()
     if (instructions[op]!.registers.rd === 'x') for (const key of [rd, 32 + rd]) open.delete(key)
   }
   return found.filter(({ members }) => members.length > 1)

@@ -52,8 +52,11 @@ const INSTRUCTIONS_MAX = 400
 /** What only the interpreter executes: it changes what the course of things depends on, beyond registers and memory. */
 const untranslated = instructions.map(
   ({ name, extension }) =>
-    extension === 'Priv' || name.startsWith('csr') || ['ecall', 'ebreak', 'pause'].includes(name),
+    (extension === 'Priv' && name !== 'sfence.vma') || ['ecall', 'ebreak', 'pause'].includes(name),
 )
+const isCsr = instructions.map(({ name }) => name.startsWith('csr'))
+/** fflags, frm and fcsr: a region keeps what it knows of them. */
+const FLOAT_CSR_MAX = 3
 const isBranch = instructions.map(({ format }) => format === 'B')
 const isJump = instructions.map(({ name }) => name === 'jal')
 const isAuipc = instructions.map(({ name }) => name === 'auipc')
@@ -161,8 +164,12 @@ class CodeReader {
     if (isLong && !isInPage(offset + 3)) return undefined
     const decoded = emptyDecoded()
     const isKnown = decode(isLong ? this.#page.getUint32(offset, true) : low, decoded)
-    return isKnown && !untranslated[decoded.op] ? { ...decoded, offset } : undefined
+    return isKnown && isTranslated(decoded) ? { ...decoded, offset } : undefined
   }
+}
+
+function isTranslated({ op, imm }: Decoded): boolean {
+  return !untranslated[op] && !(isCsr[op] && imm <= FLOAT_CSR_MAX)
 }
 
 /** How an instruction ends its block, given the one before it there; undefined if it does not. */

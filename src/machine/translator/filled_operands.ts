@@ -16,7 +16,7 @@ import {
 } from '../../wasm/expression.ts'
 import { call, type FunctionBuilder, type Label, type Local } from '../../wasm/function.ts'
 import type { AccessBytes, Emitter, MeaningFunctions, Rounded } from '../emitter.ts'
-import { setHart64, setMachine32 } from '../fields.ts'
+import { hart32, setHart64, setMachine32 } from '../fields.ts'
 import { BANK_WRITE } from '../layout.ts'
 import { meanings } from '../meaning/meanings.ts'
 import { STATUS } from '../memory.ts'
@@ -35,7 +35,7 @@ import { type AccessGroup, findAccessGroups, type GroupUse } from './access_grou
 import type { PlacedInstruction } from './control_flow.ts'
 import { FLOAT_CHANGES, type FloatVariables, isWithin } from './float_state.ts'
 import type { Linkage } from './linkage.ts'
-import { accessInfo, NO_GROUP } from './slow_access.ts'
+import { accessInfo, csrInfo, NO_GROUP } from './slow_access.ts'
 
 /** rm = 7 stands for the mode in frm. */
 const DYNAMIC = 7
@@ -316,6 +316,22 @@ export class FilledOperands implements Emitter {
 
   storeConditional(bytes: 4 | 8, value: I64): void {
     storeConditional(this.#context, bytes, value)
+  }
+
+  csr(operation: number, operand: I64, writes: I32): void {
+    const { f } = this
+    const { bank, value, status } = this.#v
+    const { imm, length } = this.#instruction
+    const info = csrInfo(imm, operation, length)
+    f.callInto(
+      [value, status],
+      this.#linkage.slow.csr,
+      ...[this.hart, this.pc(), this.#stepsLeft(), info, writes, operand],
+    )
+    f.brIf(this.#paths.resync, i32.eq(status, STATUS.trapped))
+    this.setX(value)
+    f.brIf(this.#paths.resync, status)
+    f.set(bank, hart32(this.hart, 'dataBank'))
   }
 
   float(changes: boolean, body: () => void): void {

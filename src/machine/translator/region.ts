@@ -310,6 +310,8 @@ class RegionEmitter {
     // An atomic goes on though it has dropped translations, that of this page perhaps.
     const isStale = i32.or(machine32('regionResync'), machine32('resync'))
     f.ifUnlikely(i32.or(isStale, isElsewhere), () => f.return(steps))
+    // What was called may have opened the memory of user space, or closed it.
+    f.set(this.#v.bank, hart32(hart, 'dataBank'))
     const at = this.#at
     this.#at = NOTHING_VALID
     this.#goTo(start, next)

@@ -1,15 +1,16 @@
 /**
- * Accesses to memory that miss in translated code. They are a function of their own so that little is left in a region:
+ * Accesses to memory that miss in translated code, and to CSRs. They are a function of their own so that little is left in a region:
  * there is one for each access, and code that is small is fetched and compiled faster.
  *
  * `info` says what is known when the region is written: (bytes of the access) + 16 x (bytes of the instruction).
  */
-import { i32, i64 } from '../../wasm/expression.ts'
+import { type I32, type I64, i32, i64 } from '../../wasm/expression.ts'
 import { type Callee, call, type FunctionBuilder, type Local } from '../../wasm/function.ts'
 import type { ModuleBuilder } from '../../wasm/module.ts'
-import { hart32, hart64, setHart64, setMachine32 } from '../fields.ts'
-import { TLB_ENTRIES } from '../layout.ts'
+import { hart32, hart64, machine32, setHart64, setMachine32 } from '../fields.ts'
+import { MSTATUS, TLB_ENTRIES } from '../layout.ts'
 import { type SlowMemory, STATUS } from '../memory.ts'
+import { pendingInterrupts } from '../trap.ts'
 
 export interface SlowAccess {
   /**
@@ -24,13 +25,22 @@ export interface SlowAccess {
   readonly group: Callee
   /** store(hart, address, pc, steps left, info, value) -> STATUS. */
   readonly store: Callee
+  /**
+   * csr(hart, pc, steps left, csrInfo, whether it writes, operand) -> the old value, STATUS. With `done` the region goes on, and
+   * finds its translations of data anew; with any other it is left as behind a load.
+   */
+  readonly csr: Callee
 }
 
 export function accessInfo(bytes: number, instructionBytes: number): number {
   return bytes + 16 * instructionBytes
 }
 
-export function buildSlowAccess(module: ModuleBuilder, memory: SlowMemory): SlowAccess {
+export function csrInfo(number: number, operation: number, instructionBytes: number): number {
+  return number + (operation << 12) + (instructionBytes << 16)
+}
+
+export function buildSlowAccess(module: ModuleBuilder, memory: SlowMemory, csrAccess: Callee): SlowAccess {
   const common = ['i32', 'i64', 'i64', 'i32', 'i32'] as const
   return {
     load: module.function('regionLoad', common, ['i64', 'i32'], (f) => {
@@ -46,7 +56,46 @@ export function buildSlowAccess(module: ModuleBuilder, memory: SlowMemory): Slow
       leaveBehind(f, status)
       f.return(status)
     }),
+    csr: buildCsr(module, csrAccess),
   }
+}
+
+/**
+ * What a CSR changes may be of no concern to a region, as when the kernel forbids interrupts, or opens the memory of user space.
+ * The region goes on unless the interpreter would now do something else than the next instruction, or code is found elsewhere, or
+ * floating point has been switched, of which the region knows.
+ */
+function buildCsr(module: ModuleBuilder, access: Callee): Callee {
+  const parameters = ['i32', 'i64', 'i32', 'i32', 'i32', 'i64'] as const
+  return module.function('regionCsr', parameters, ['i64', 'i32'], (f) => {
+    const hart = f.parameter(0, 'i32')
+    const pc = f.parameter(1, 'i64')
+    const info = f.parameter(3, 'i32')
+    exposeAt(f, hart, pc, f.parameter(2, 'i32'))
+    const fetchBank = f.let(hart32(hart, 'fetchBank'))
+    const float = f.let(i64.and(hart64(hart, 'mstatus'), MSTATUS.fs))
+    const operation = i32.and(i32.shr_u(info, 12), 3)
+    const status = f.let(
+      call<'i32'>(
+        access,
+        hart,
+        i32.and(info, 0xfff),
+        operation,
+        f.parameter(5, 'i64'),
+        f.parameter(4, 'i32'),
+      ),
+    )
+    f.if(i32.eq(status, STATUS.resync), () => {
+      const isWanted = i32.or(machine32('stop'), machine32('resync'))
+      const isElsewhere = i32.ne(fetchBank, hart32(hart, 'fetchBank'))
+      const isSwitched = i64.ne(float, i64.and(hart64(hart, 'mstatus'), MSTATUS.fs))
+      const isInterrupted = i64.ne(pendingInterrupts(hart), 0)
+      const leaves = i32.or(i32.or(isWanted, isElsewhere), i32.or(isSwitched, isInterrupted))
+      f.if(i32.eqz(leaves), () => f.set(status, STATUS.done))
+      setHart64(f, hart, 'pc', i64.add(pc, i64.extend_i32_u(i32.shr_u(info, 16))))
+    })
+    f.return(hart64(hart, 'result'), status)
+  })
 }
 
 /** A group that has not been found. */
@@ -67,10 +116,14 @@ function buildGroup(module: ModuleBuilder): Callee {
 /** Makes the hart's pc and the step count current, as Emitter.expose does. */
 function expose(f: FunctionBuilder): { hart: Local<'i32'>; address: Local<'i64'>; size: Local<'i32'> } {
   const hart = f.parameter(0, 'i32')
-  setHart64(f, hart, 'pc', f.parameter(2, 'i64'))
-  setMachine32(f, 'remaining', f.parameter(3, 'i32'))
+  exposeAt(f, hart, f.parameter(2, 'i64'), f.parameter(3, 'i32'))
   const size = f.let(i32.and(f.parameter(4, 'i32'), 15))
   return { hart, address: f.parameter(1, 'i64'), size }
+}
+
+function exposeAt(f: FunctionBuilder, hart: I32, pc: I64, steps: I32): void {
+  setHart64(f, hart, 'pc', pc)
+  setMachine32(f, 'remaining', steps)
 }
 
 function leaveBehind(f: FunctionBuilder, status: Local<'i32'>): void {
