@@ -109,6 +109,18 @@ export class Predecoder {
   }
 
   /**
+   * Whether an instruction of a page has been met since its code is predecoded: it has been executed, or stands behind one
+   * that has. True of all of them if the page has no predecoded code.
+   */
+  wasMet(page: number, inPage: number): boolean {
+    const slot = this.#entries.getUint16(this.#layout.pageCodeSlot + page * 2, true)
+    if (slot === 0) return true
+    const entry = this.#layout.codeSlots + (slot - 1) * CODE_SLOT_BYTES + (inPage / 2) * CODE_ENTRY_BYTES
+    // What is forgotten keeps its operands.
+    return this.#entries.getBigUint64(entry, true) !== 0n
+  }
+
+  /**
    * Has every sequence forgotten that may begin before the entry at `address` and include it, `inPage` bytes into its
    * page: what stands there will not be the operands of its instruction.
    */

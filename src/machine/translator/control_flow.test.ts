@@ -9,7 +9,7 @@ function flowOf(source: string, hints: Partial<FlowHints> = {}): Flow {
   const { bytes } = assemble(source, 0n)
   const page = new Uint8Array(PAGE_BYTES)
   page.set(bytes.subarray(0, PAGE_BYTES))
-  return findFlow(new DataView(page.buffer), 0, { isElsewhere: () => false, targetsOf: () => [], ...hints })
+  return findFlow(new DataView(page.buffer), 0, { isMet: () => true, isElsewhere: () => false, targetsOf: () => [], ...hints })
 }
 
 const names = (flow: Flow, start: number): string[] =>

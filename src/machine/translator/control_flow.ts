@@ -66,13 +66,15 @@ const isInPage = (offset: number): boolean => offset >= 0 && offset < PAGE_BYTES
 
 /** What is known of a page's code beside its bytes. */
 export interface FlowHints {
+  /** Whether a place has been executed, so that it is worth its code. */
+  isMet(offset: number): boolean
   /** Whether a place has been translated already, so that it is left to that. */
   isElsewhere(offset: number): boolean
   /** Where a jump to an address in a register has been seen to go within the page. */
   targetsOf(offset: number): readonly number[]
 }
 
-const NO_HINTS: FlowHints = { isElsewhere: () => false, targetsOf: () => [] }
+const NO_HINTS: FlowHints = { isMet: () => true, isElsewhere: () => false, targetsOf: () => [] }
 
 /** What can be reached from `entry` in a page. There is no block if there is nothing to translate. */
 export function findFlow(page: DataView, entry: number, hints: FlowHints = NO_HINTS): Flow {
@@ -104,9 +106,13 @@ class CodeReader {
     // Breadth first, so that what is nearest to the entry is in the region if not all can be.
     for (const start of starts) {
       for (const next of this.#follow(start))
-        if (this.#found.size < INSTRUCTIONS_MAX && !this.#hints.isElsewhere(next)) starts.add(next)
+        if (this.#found.size < INSTRUCTIONS_MAX && this.#isWanted(next)) starts.add(next)
     }
     return starts
+  }
+
+  #isWanted(offset: number): boolean {
+    return this.#hints.isMet(offset) && !this.#hints.isElsewhere(offset)
   }
 
   blockAt(start: number, starts: ReadonlySet<number>): Block {

@@ -32,6 +32,8 @@ export interface Tier {
   readonly instructionsAtOnce: number
   /** For each instruction that is emitted so many steps must have been taken: what is not hot for long is not worth it. */
   readonly stepsPerInstruction: number
+  /** Whether the region that begins there leaves out what has not been executed. */
+  leavesOut(place: Place): boolean
 }
 
 export const TIERS: Readonly<Record<'hot' | 'eager', Tier>> = {
@@ -42,6 +44,7 @@ export const TIERS: Readonly<Record<'hot' | 'eager', Tier>> = {
     batch: { regions: 32, instructions: 1000, slices: 128 },
     instructionsAtOnce: 200,
     stepsPerInstruction: 20_000,
+    leavesOut: () => true,
   },
   eager: {
     sampleSteps: 97,
@@ -50,6 +53,7 @@ export const TIERS: Readonly<Record<'hot' | 'eager', Tier>> = {
     batch: { regions: 2, instructions: 1000, slices: 1 },
     instructionsAtOnce: 100,
     stepsPerInstruction: 0.01,
+    leavesOut: ({ inPage }) => inPage % 4 === 0,
   },
 }
 
@@ -242,7 +246,10 @@ export class Translator {
     const { page, inPage } = place
     const isInside = this.#isInside(place)
     if (why === 'anew' ? batch.isEntry(place) : this.#isEntry(place) || (why === 'near' && isInside)) return 0
+    const { predecoder, tier } = this.#parts
+    const leavesOut = tier.leavesOut(place)
     const hints = {
+      isMet: (offset: number) => !leavesOut || predecoder.wasMet(page, offset),
       // What comes into the middle of a region goes on in it, as soon as it can be entered.
       isElsewhere: (offset: number) =>
         why === 'arrival' && isInside && this.#isEntry({ page, inPage: offset }),
