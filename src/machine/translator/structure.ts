@@ -5,8 +5,8 @@
  * An edge that goes back to a node which does not dominate its origin would enter a loop in its middle: the graph is
  * made reducible by taking such edges out, and whoever emits code leaves the region there.
  *
- * A region can be entered at the head of each of its loops, and at other nodes that are named. The way there leads through
- * the heads of the loops around it, by edges that are added for it.
+ * A region can be entered at its roots, at the head of each of its loops, and at other nodes that are named. The way there leads
+ * from a node of its own, which is the graph's entry, through the heads of the loops around it, by edges that are added for it.
  */
 
 /** The graph; nodes are known by their names, the first one is the entry. */
@@ -36,28 +36,32 @@ export interface WayIn {
 type Edges = Map<number, readonly number[]>
 
 /**
- * Builds the graph of all that can be reached from `entry`, which can also be entered at its loops' heads and at the nodes of
- * which `isWayIn` says so, as far as there are no more than `waysInMax`. `successorsOf` may name what is no node.
+ * Builds the graph of all that can be reached from `roots`, under a node `entry` of its own. It can be entered at the roots, at its
+ * loops' heads, and at the nodes of which `isWayIn` says so, as far as there are no more than `waysInMax`. `successorsOf` may name
+ * what is no node.
  */
 export function buildFlowGraph(
-  entry: number,
+  { entry, roots }: { readonly entry: number; readonly roots: readonly number[] },
   isNode: (name: number) => boolean,
   successorsOf: (name: number) => readonly number[],
   { isWayIn, waysInMax }: WaysIn = { isWayIn: () => false, waysInMax: Number.POSITIVE_INFINITY },
 ): FlowGraph {
-  const edges = findEdges(entry, (from) => successorsOf(from).filter(isNode))
+  const next = (from: number): readonly number[] => successorsOf(from).filter(isNode)
+  const first = firstRoots(roots, next)
+  const edges = findEdges(entry, (from) => (from === entry ? first : next(from)))
   makeReducible(entry, edges)
   const graph = new Graph(entry, edges)
-  const heads = graph.nodes.filter((node) => graph.isLoopHead(node))
-  const others = graph.nodes.filter((node) => isWayIn(node) && !graph.isLoopHead(node))
+  const known = new Set([...roots, ...graph.nodes.filter((node) => graph.isLoopHead(node))])
+  const others = graph.nodes.filter((node) => isWayIn(node) && !known.has(node))
   // All heads, since the way to what is in a loop leads by them.
   const paths = findWaysIn(
     graph,
-    new Set([...heads, ...others.slice(0, Math.max(0, waysInMax - heads.length))]),
+    new Set([...known, ...others.slice(0, Math.max(0, waysInMax - known.size))]),
   )
   for (const [from, ways] of paths) {
-    // An edge that is there already is there twice then, so that the node counts as a merge, and is emitted once.
-    edges.set(from, [...edges.get(from)!, ...ways.map(({ node }) => node)])
+    // An edge that is there twice makes its node a merge, which is emitted once.
+    const edgesIn = ways.flatMap(({ node, below }) => (below.length > 0 ? [node, node] : [node]))
+    edges.set(from, from === entry ? edgesIn : [...edges.get(from)!, ...edgesIn])
   }
   return new Graph(entry, edges, paths)
 }
@@ -65,6 +69,17 @@ export function buildFlowGraph(
 export interface WaysIn {
   readonly isWayIn: (node: number) => boolean
   readonly waysInMax: number
+}
+
+/** As few of the roots as lead to all of them: an edge from the entry into the middle of a loop would make it none. */
+function firstRoots(roots: readonly number[], next: (from: number) => readonly number[]): number[] {
+  const reached = new Map(roots.map((root) => [root, new Set(findEdges(root, next).keys())]))
+  const leadsTo = (one: number, other: number): boolean => reached.get(one)!.has(other)
+  return roots.filter((root, index) => {
+    const isUnder = (other: number, place: number): boolean =>
+      other !== root && leadsTo(other, root) && (!leadsTo(root, other) || place < index)
+    return !roots.some(isUnder)
+  })
 }
 
 function findEdges(entry: number, next: (from: number) => readonly number[]): Edges {
