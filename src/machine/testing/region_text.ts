@@ -45,13 +45,13 @@ export function translatedText(source: string): TranslatedText {
   assert(bytes.length <= PAGE_BYTES, 'the code is longer than a page')
   const page = new DataView(new ArrayBuffer(PAGE_BYTES))
   new Uint8Array(page.buffer).set(bytes)
-  const flow = findFlow(page, [0])
+  const flow = findFlow(page, 0)
   const module = new ModuleBuilder()
   const limits = (pages: number) => ({ initialPages: pages, maximumPages: pages, shared: true })
   module.importMemory('environment', 'tables', limits(memories.tablePages))
   module.importMemory('environment', 'ram', limits(memories.ramPages))
   const linkage = importLinkage(module, buildCore(layout, memories, false).linkage)
-  const { entries } = emitRegion({ module, linkage, pageFlags: layout.pageFlags }, NAME, flow)
+  const { entries } = emitRegion({ module, linkage, pageFlags: layout.pageFlags }, NAME, 0, flow)
   const options = { place, parameters: ['hart', 'steps', 'page'] }
   return { guest: guestText(flow, page), entries, region: functionText(module.build(), NAME, options) }
 }

@@ -7,7 +7,7 @@ import { type FlowHints, findFlow } from './control_flow.ts'
 import { importLinkage, type Linkage } from './linkage.ts'
 import type { Place } from './profile.ts'
 import { emitRegion, type RegionParts } from './region.ts'
-import { bytesIn, type NewRegion, type Region, type RegionSource, spansOf } from './region_map.ts'
+import { bytesIn, type NewRegion, type RegionSource, spansOf } from './region_map.ts'
 
 export interface BatchParts {
   readonly engine: Engine
@@ -26,9 +26,8 @@ export interface BatchParts {
 interface EmittedRegion {
   readonly name: string
   readonly source: RegionSource
-  readonly roots: readonly number[]
   readonly entries: readonly number[]
-  readonly replaced: Region | undefined
+  readonly jump: number | undefined
 }
 
 export class Batch {
@@ -60,32 +59,29 @@ export class Batch {
     return this.#emitted.length
   }
 
-  /** Whether one of the regions is of this page. */
-  hasPage(page: number): boolean {
-    return this.#emitted.some(({ source }) => source.page === page)
+  /** Whether the instruction at this place is in one of the regions. */
+  isInside({ page, inPage }: Place): boolean {
+    const isWithin = ({ spans }: RegionSource): boolean =>
+      spans.some(({ first, end }) => first <= inPage && inPage < end)
+    return this.#emitted.some(({ source }) => source.page === page && isWithin(source))
   }
 
-  /** Whether one of the regions was made to be entered at this place. */
-  hasRoot({ page, inPage }: Place): boolean {
-    return this.#emitted.some(({ source, roots }) => source.page === page && roots.includes(inPage))
+  /** Whether one of the regions can be entered at this place. */
+  isEntry({ page, inPage }: Place): boolean {
+    return this.#emitted.some(({ source, entries }) => source.page === page && entries.includes(inPage))
   }
 
-  /**
-   * Adds a region of a page with these roots, which takes the place of `replaced`; nothing if there is nothing to translate. Returns
-   * how many instructions it has.
-   */
-  add(page: number, wanted: readonly number[], hints: FlowHints, replaced: Region | undefined): number {
-    const flow = findFlow(new DataView(this.#ram.buffer, page * PAGE_BYTES, PAGE_BYTES), wanted, hints)
-    const { roots } = flow
-    if (roots.length === 0) return 0
+  /** Adds the region that begins at a place (for `jump` see NewRegion); nothing if there is nothing to translate. Returns how many instructions it has. */
+  add({ page, inPage }: Place, hints: FlowHints, jump?: number): number {
+    const flow = findFlow(new DataView(this.#ram.buffer, page * PAGE_BYTES, PAGE_BYTES), inPage, hints)
+    if (!flow.blocks.has(inPage)) return 0
     const name = `region${this.#emitted.length}`
-    const { callee, entries } = emitRegion(this.#regionParts, name, flow)
+    const { callee, entries } = emitRegion(this.#regionParts, name, inPage, flow)
     this.#module.exportFunction(callee)
     const list = [...flow.blocks.values()].flatMap((block) => block.instructions)
     const spans = spansOf(list)
     const bytes = bytesIn(this.#ram, page, spans)
-    const source = { page, spans, bytes, instructions: list.length }
-    this.#emitted.push({ name, roots, entries, replaced, source })
+    this.#emitted.push({ name, entries, jump, source: { page, spans, bytes, instructions: list.length } })
     this.instructions += list.length
     return list.length
   }

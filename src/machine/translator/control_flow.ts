@@ -1,5 +1,5 @@
 /**
- * The control flow of a piece of a page of code: blocks of instructions that can be reached from some entries without leaving
+ * The control flow of a piece of a page of code: blocks of instructions that can be reached from an entry without leaving
  * the page, and where each goes on. All addresses are offsets in the page.
  *
  * A call of what is in the page is followed, and a return is taken to go to behind one of the calls, if it does when the
@@ -28,8 +28,6 @@ export type BlockEnd =
   | { readonly kind: 'call'; readonly target: number | undefined; readonly next: number }
   /** The region has no more of this path: the page ends, or what stands there is not translated, or it is too large already. */
   | { readonly kind: 'leave'; readonly at: number }
-  /** Where the region is entered: goes to one of its ways in. */
-  | { readonly kind: 'enter' }
 
 export interface Block {
   readonly start: number
@@ -38,8 +36,6 @@ export interface Block {
 }
 
 export interface Flow {
-  /** The entries that it was made from, as far as there is a block. */
-  readonly roots: readonly number[]
   /** By their starts. */
   readonly blocks: ReadonlyMap<number, Block>
   /** Where returns may go: behind the calls that are followed. */
@@ -80,21 +76,16 @@ export interface FlowHints {
 
 const NO_HINTS: FlowHints = { isMet: () => true, isElsewhere: () => false, targetsOf: () => [] }
 
-/** What can be reached from `entries` in a page. There is no block if there is nothing to translate. */
-export function findFlow(page: DataView, entries: readonly number[], hints: FlowHints = NO_HINTS): Flow {
+/** What can be reached from `entry` in a page. There is no block if there is nothing to translate. */
+export function findFlow(page: DataView, entry: number, hints: FlowHints = NO_HINTS): Flow {
   const code = new CodeReader(page, hints)
-  const starts = code.explore(entries)
+  const starts = code.explore(entry)
   const blocks = new Map<number, Block>()
   for (const start of starts) {
     const block = code.blockAt(start, starts)
     if (block.instructions.length > 0) blocks.set(start, block)
   }
-  const roots = entries.filter((entry) => blocks.has(entry))
-  return {
-    roots,
-    blocks,
-    returns: [...code.returns].filter((start) => blocks.has(start)).slice(0, RETURNS_MAX),
-  }
+  return { blocks, returns: [...code.returns].filter((start) => blocks.has(start)).slice(0, RETURNS_MAX) }
 }
 
 class CodeReader {
@@ -110,9 +101,9 @@ class CodeReader {
   }
 
   /** Decodes all that can be reached; returns where blocks begin. */
-  explore(entries: readonly number[]): Set<number> {
-    const starts = new Set(entries)
-    // Breadth first, so that what is nearest to an entry is in the region if not all can be.
+  explore(entry: number): Set<number> {
+    const starts = new Set([entry])
+    // Breadth first, so that what is nearest to the entry is in the region if not all can be.
     for (const start of starts) {
       for (const next of this.#follow(start))
         if (this.#found.size < INSTRUCTIONS_MAX && this.#isWanted(next)) starts.add(next)
@@ -131,7 +122,7 @@ class CodeReader {
         return { start, instructions: list, end: { kind: 'fall', next: at } }
       const instruction = this.#found.get(at)
       if (instruction === undefined) return { start, instructions: list, end: { kind: 'leave', at } }
-      const end = this.#callOf(this.#endOf(instruction, list.at(-1)), instruction, starts)
+      const end = this.#endOf(instruction, list.at(-1))
       list.push(instruction)
       if (end !== undefined) return { start, instructions: list, end }
       at += instruction.length
@@ -162,17 +153,6 @@ class CodeReader {
     const end = endOf(instruction, previous)
     if (end?.kind !== 'indirect' || end.isReturn) return end
     return { ...end, targets: this.#hints.targetsOf(instruction.offset).filter(isInPage) }
-  }
-
-  /** A call within the page of what is not in the region comes back like any other. */
-  #callOf(
-    end: BlockEnd | undefined,
-    { rd, offset, length }: PlacedInstruction,
-    starts: ReadonlySet<number>,
-  ): BlockEnd | undefined {
-    if (end?.kind !== 'jump' || rd !== RA || starts.has(end.target)) return end
-    const next = offset + length
-    return isInPage(next) ? { kind: 'call', target: end.target, next } : end
   }
 
   #jump({ rd, offset, length }: PlacedInstruction, target: number): readonly number[] {

@@ -1,5 +1,5 @@
 /**
- * A region: the blocks that can be reached from some entries within a page, as one function (chain.ts has the signature).
+ * A region: the blocks that can be reached from an entry within a page, as one function (chain.ts has the signature).
  *
  * Registers are in local variables while they are needed (register_flow.ts); on its ways out it stores those that it has
  * changed. A block takes its steps at its start. Whether enough are left is looked at now and then, for all that may come
@@ -41,27 +41,22 @@ export interface RegionParts {
   readonly pageFlags: number
 }
 
-/** Where the graph of a region begins. */
-const ENTER = -1
-
-/** Emits the region that has these blocks. */
-export function emitRegion(parts: RegionParts, name: string, { blocks: list, ...rest }: Flow): EmittedRegion {
-  const enter: Block = { start: ENTER, instructions: [], end: { kind: 'enter' } }
-  const blocks = new Map([[ENTER, enter], ...list])
-  const flow = { ...rest, blocks }
+/** Emits the region that begins at `entry`. */
+export function emitRegion(parts: RegionParts, name: string, entry: number, flow: Flow): EmittedRegion {
+  const { blocks } = flow
   const behindCalls = new Set(
     [...blocks.values()].flatMap(({ end }) => (end.kind === 'call' ? [end.next] : [])),
   )
   const graph = buildFlowGraph(
-    { entry: ENTER, roots: flow.roots },
+    entry,
     (start) => blocks.has(start),
     (start) => successors(blocks.get(start)!, flow),
-    { isWayIn: (start) => behindCalls.has(start), waysInMax: ENTRIES_MAX },
+    { isWayIn: (start) => behindCalls.has(start), waysInMax: ENTRIES_MAX - 1 },
   )
   const callee = parts.module.function(name, ['i32', 'i32', 'i64'], ['i32'], (f) => {
     new RegionEmitter(parts, f, graph, flow).emit()
   })
-  const entries = new Set(flow.roots)
+  const entries = new Set([entry])
   for (const start of graph.nodes) for (const { node } of graph.waysInUnder(start)) entries.add(node)
   return { callee, entries: [...entries].slice(0, ENTRIES_MAX) }
 }
@@ -69,14 +64,14 @@ export function emitRegion(parts: RegionParts, name: string, { blocks: list, ...
 export interface EmittedRegion {
   readonly callee: Callee
   /**
-   * Where it can be entered: at its roots, and at the head of each loop and behind calls of what is elsewhere, so that what
+   * Where it can be entered: at its entry, and at the head of each loop and behind calls of what is elsewhere, so that what
    * stops in a loop or in what is called can go on there.
    */
   readonly entries: readonly number[]
 }
 
 /** A region has no more ways in: each takes a number of the core's table. The interpreter soon meets one of them. */
-const ENTRIES_MAX = 64
+const ENTRIES_MAX = 32
 
 /** There is no way to take any more. */
 const NOWHERE = -1
@@ -128,12 +123,14 @@ class RegionEmitter {
     f.set(v.bank, hart32(v.hart, 'dataBank'))
     f.set(v.entry, i32.and(i32.wrap(v.page), PAGE_BYTES - 1))
     f.set(v.page, i64.and(v.page, -PAGE_BYTES))
+    const [first] = this.#graph.nodes
+    this.#load(this.#registers.at(first!).start.valid)
     f.block((resync) => {
       f.block((short) => {
         f.block((chain) => {
           f.block((back) => {
             this.#exits = { resync, chain, short, back }
-            this.#tree(ENTER)
+            this.#tree(first!)
           })
           setHart64(f, v.hart, 'pc', v.target)
           setMachine32(f, 'regionResync', 0)
@@ -175,9 +172,7 @@ class RegionEmitter {
     const { steps } = this.#v
     const { start, loads, inside } = this.#registers.at(block.start)
     this.#at = start
-    if (block.end.kind === 'enter') return this.#enter(block.start)
-    if (this.#graph.waysInUnder(block.start).length > 0)
-      f.ifUnlikely(i32.ge_s(this.#v.entry, 0), () => this.#enter(block.start))
+    this.#emitWayIn(block.start)
     const length = block.instructions.length
     const needed = this.#needed.get(block.start)
     if (needed !== undefined)
@@ -201,28 +196,21 @@ class RegionEmitter {
   }
 
   /** The way to the node at which the region has been entered, by the heads of loops around it. */
-  #enter(start: number): void {
-    const ways = this.#graph.waysInUnder(start)
-    const places = ways.flatMap(({ node, below }) => [node, ...below].map((place) => ({ place, node })))
-    places.sort((one, other) => one.place - other.place)
-    this.#enterOneOf(start, places)
-  }
-
-  #enterOneOf(start: number, places: readonly { readonly place: number; readonly node: number }[]): void {
+  #emitWayIn(start: number): void {
     const f = this.#f
     const { entry } = this.#v
-    const [first] = places
-    if (places.length > 1) {
-      const middle = places.length >> 1
-      f.if(
-        i32.lt_s(entry, places[middle]!.place),
-        () => this.#enterOneOf(start, places.slice(0, middle)),
-        () => this.#enterOneOf(start, places.slice(middle)),
-      )
-    } else {
-      if (first!.place === first!.node) f.set(entry, NOWHERE)
-      this.#goTo(start, first!.node)
-    }
+    const ways = this.#graph.waysInUnder(start)
+    if (ways.length === 0) return
+    f.ifUnlikely(i32.ge_s(entry, 0), () => {
+      for (const { node, below } of ways) {
+        for (const inner of below) f.if(i32.eq(entry, inner), () => this.#goTo(start, node))
+        f.if(i32.eq(entry, node), () => {
+          f.set(entry, NOWHERE)
+          this.#goTo(start, node)
+        })
+      }
+      f.set(entry, NOWHERE)
+    })
   }
 
   #pathsOf(block: Block): Omit<RegionPaths, 'resync'> {
@@ -356,13 +344,12 @@ class RegionEmitter {
 const STEPS_NEEDED_MAX = 64
 
 /**
- * Where to look at the steps left: at the ways in, at heads of loops and behind calls, for all that can be executed from there to the next
+ * Where to look at the steps left: at the entry, at heads of loops and behind calls, for all that can be executed from there to the next
  * such place; and behind what would be too much at once.
  */
 function stepsNeeded(graph: FlowGraph, blocks: ReadonlyMap<number, Block>): Map<number, number> {
   const needed = new Map<number, number>()
-  const checked = new Set(graph.nodes.filter((start) => graph.isLoopHead(start)))
-  for (const start of graph.nodes) for (const { node } of graph.waysInUnder(start)) checked.add(node)
+  const checked = new Set(graph.nodes.filter((start, index) => index === 0 || graph.isLoopHead(start)))
   for (const { end } of blocks.values()) if (end.kind === 'call') checked.add(end.next)
   for (const start of graph.nodes.toReversed()) {
     const { length } = blocks.get(start)!.instructions

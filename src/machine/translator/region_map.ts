@@ -32,15 +32,11 @@ export interface RegionSource {
 /** Regions that were compiled together, whose memory is free when none of them is left. */
 interface RegionModule {
   readonly regions: Set<Region>
-  /** Of all regions that there were in it. */
-  readonly instructions: number
 }
 
-export interface Region {
+interface Region {
   readonly source: RegionSource
   readonly module: RegionModule
-  /** What it was made from: all that can be reached from here within its page. */
-  readonly roots: readonly number[]
   readonly entries: readonly Entry[]
 }
 
@@ -54,10 +50,9 @@ interface Entry {
 export interface NewRegion {
   readonly source: RegionSource
   readonly run: EngineFunction
-  readonly roots: readonly number[]
   readonly entries: readonly number[]
-  /** It takes the place of this one, and can be entered wherever that could be. */
-  readonly replaced: Region | undefined
+  /** It takes the place of all regions with the jump that stands here, of which more is known than they know. */
+  readonly jump: number | undefined
 }
 
 export interface RegionMapParts {
@@ -114,13 +109,10 @@ export class RegionMap {
     return this.#entered.get(page)?.some(({ entries }) => hasEntryAt(entries, inPage)) ?? false
   }
 
-  /** A region that has the instruction at this place. */
-  regionWith({ page, inPage }: Place): Region | undefined {
-    return this.#having(page, inPage)[0]
-  }
-
-  regionsOf(page: number): readonly Region[] {
-    return this.#entered.get(page) ?? []
+  /** Where the region begins that has the instruction at this place, if any has. */
+  beginningOf({ page, inPage }: Place): Place | undefined {
+    const [region] = this.#having(page, inPage)
+    return region === undefined ? undefined : { page, inPage: region.entries[0]!.inPage }
   }
 
   #having(page: number, inPage: number): Region[] {
@@ -134,20 +126,19 @@ export class RegionMap {
 
   /** Takes in the regions of a module. Those whose bytes have changed since they were made are left out. */
   add(list: readonly NewRegion[]): void {
-    for (const { replaced } of list) if (replaced?.module.regions.has(replaced)) this.#giveUp(replaced)
     this.#makeRoom(list)
-    const instructions = list.reduce((sum, { source }) => sum + source.instructions, 0)
-    const module: RegionModule = { regions: new Set(), instructions }
-    for (const { source, run, roots, entries } of list) {
+    const module: RegionModule = { regions: new Set() }
+    this.#modules.add(module)
+    for (const { source, run, entries, jump } of list) {
       if (!this.#isAsItWas(source)) continue
       const numbered = entries.map((inPage) => ({ number: this.#takeNumber(run), inPage }))
-      const region = { source, module, roots, entries: numbered }
+      if (jump !== undefined) for (const former of this.#having(source.page, jump)) this.#giveUp(former)
+      const region = { source, module, entries: numbered }
       module.regions.add(region)
+      this.#instructions += source.instructions
       this.#putIn(region)
     }
-    if (module.regions.size === 0) return
-    this.#modules.add(module)
-    this.#instructions += instructions
+    if (module.regions.size === 0) this.#modules.delete(module)
   }
 
   /** Bytes of a page are stored to; returns how many regions had any of them. */
@@ -220,11 +211,9 @@ export class RegionMap {
       this.#parts.core.regions.set(number, null)
       this.#freeNumbers.push(number)
     }
-    const { module } = region
-    module.regions.delete(region)
-    if (module.regions.size > 0) return
-    this.#modules.delete(module)
-    this.#instructions -= module.instructions
+    this.#instructions -= region.source.instructions
+    region.module.regions.delete(region)
+    if (region.module.regions.size === 0) this.#modules.delete(region.module)
   }
 
   /** Has a region entered; if its page is not decoded at the moment, it sleeps. */

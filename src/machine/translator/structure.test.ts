@@ -3,11 +3,9 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { buildFlowGraph, type FlowGraph } from './structure.ts'
 
-const ENTRY = -1
-
 const graphOf = (edges: Readonly<Record<number, readonly number[]>>): FlowGraph =>
   buildFlowGraph(
-    { entry: ENTRY, roots: [0] },
+    0,
     (name) => name in edges,
     (name) => edges[name]!,
   )

@@ -16,9 +16,8 @@ import {
 } from '../layout.ts'
 import type { Predecoder } from '../predecode.ts'
 import { Batch, type BatchParts } from './batch.ts'
-import type { FlowHints } from './control_flow.ts'
 import { type Place, Profile } from './profile.ts'
-import { type Region, RegionMap } from './region_map.ts'
+import { RegionMap } from './region_map.ts'
 
 /** When code is translated. */
 export interface Tier {
@@ -33,8 +32,8 @@ export interface Tier {
   readonly instructionsAtOnce: number
   /** For each instruction that is emitted so many steps must have been taken: what is not hot for long is not worth it. */
   readonly stepsPerInstruction: number
-  /** Whether regions of the page leave out what has not been executed. */
-  leavesOut(page: number): boolean
+  /** Whether the region that begins there leaves out what has not been executed. */
+  leavesOut(place: Place): boolean
 }
 
 export const TIERS: Readonly<Record<'hot' | 'eager', Tier>> = {
@@ -54,7 +53,7 @@ export const TIERS: Readonly<Record<'hot' | 'eager', Tier>> = {
     batch: { regions: 2, instructions: 1000, slices: 1 },
     instructionsAtOnce: 100,
     stepsPerInstruction: 0.01,
-    leavesOut: (page) => page % 2 === 0,
+    leavesOut: ({ inPage }) => inPage % 4 === 0,
   },
 }
 
@@ -66,9 +65,6 @@ const INSTRUCTIONS_MAX = 250_000
 const CREDIT_MAX = 3000
 /** More is not waiting to be translated at once. */
 const REQUESTS_MAX = 1000
-/** A region that has become as large, or has as many roots, takes in no more of its page: another one begins. */
-const GROWING_MAX = 250
-const ROOTS_MAX = 32
 
 export interface TranslatorParts extends BatchParts {
   readonly predecoder: Predecoder
@@ -76,12 +72,13 @@ export interface TranslatorParts extends BatchParts {
 }
 
 /**
- * A place where a region is to be entered, because the pc has been near or because code comes just there by a jump; or that of a jump
- * whose region is to be made anew, since more has become known of where it goes.
+ * A place that is to be translated: because the pc has been near, because code comes just there by a jump, or anew, since more
+ * has become known of the jump at `jump` in the region that begins there.
  */
 interface Request {
   readonly place: Place
   readonly why: 'near' | 'arrival' | 'anew'
+  readonly jump?: number
 }
 
 /** What has been done, for tuning. */
@@ -181,12 +178,12 @@ export class Translator {
   #sample(hart: Hart): void {
     const place = this.#placeOf(hart, hart.get64('pc'))
     // Slices that end in a region end anywhere in it; its loops can all be entered.
-    if (place !== undefined && !this.#map.isInside(place) && this.#profile.meet(place))
+    if (place !== undefined && !this.#isInside(place) && this.#profile.meet(place))
       this.#request({ place, why: 'near' })
     const arrived = this.#tables.getBigUint64(MACHINE.arrived, true)
     const isJump = arrived !== this.#tables.getBigUint64(MACHINE.resumed, true)
     const arrival = isJump ? this.#placeOf(hart, arrived) : undefined
-    if (arrival !== undefined && !this.#map.isEntry(arrival) && this.#profile.meetArrival(arrival))
+    if (arrival !== undefined && !this.#isEntry(arrival) && this.#profile.meetArrival(arrival))
       this.#request(this.#anew(hart, arrival) ?? { place: arrival, why: 'arrival' })
     this.#tables.setBigUint64(MACHINE.jumpedFrom, 0n, true)
   }
@@ -195,9 +192,18 @@ export class Translator {
   #anew(hart: Hart, arrival: Place): Request | undefined {
     const from = this.#placeOf(hart, this.#tables.getBigUint64(MACHINE.jumpedFrom, true))
     if (from?.page !== arrival.page) return undefined
-    return this.#profile.addTarget(from, arrival.inPage) && this.#map.regionWith(from) !== undefined
-      ? { place: from, why: 'anew' }
+    const beginning = this.#map.beginningOf(from)
+    return this.#profile.addTarget(from, arrival.inPage) && beginning !== undefined
+      ? { place: beginning, why: 'anew', jump: from.inPage }
       : undefined
+  }
+
+  #isEntry(place: Place): boolean {
+    return this.#map.isEntry(place) || this.#batch?.isEntry(place) === true
+  }
+
+  #isInside(place: Place): boolean {
+    return this.#map.isInside(place) || this.#batch?.isInside(place) === true
   }
 
   #request(request: Request): void {
@@ -225,8 +231,7 @@ export class Translator {
       this.#waited = 0
     }
     for (let emitted = 0; emitted < instructionsAtOnce && this.#credit > 0; ) {
-      // A page whose region is being made anew waits until that can be entered.
-      const request = this.#requests.find(({ place }) => !this.#batch!.hasPage(place.page))
+      const request = this.#requests.shift()
       if (request === undefined) break
       const instructions = this.#emit(this.#batch, request)
       emitted += instructions
@@ -237,47 +242,23 @@ export class Translator {
     if (isFull || ++this.#waited >= batch.slices) this.#compile(this.#batch)
   }
 
-  /** Emits the region that is asked for, with all else that is asked of it. */
-  #emit(batch: Batch, request: Request): number {
-    const { page } = request.place
-    const replaced = this.#growing(request)
-    const isSame = (one: Request): boolean => one.place.page === page && this.#growing(one) === replaced
-    const asked = this.#requests.filter(isSame)
-    this.#requests = this.#requests.filter((one) => !asked.includes(one))
-    const wanted = asked.filter((one) => this.#isWanted(one, replaced))
-    if (wanted.length === 0) return 0
-    const roots = new Set(replaced?.roots)
-    for (const { place, why } of wanted) if (why !== 'anew' && roots.size < ROOTS_MAX) roots.add(place.inPage)
-    const instructions = batch.add(page, [...roots], this.#hintsFor(page, replaced), replaced)
-    for (const { place, why } of wanted)
-      if (why !== 'anew' && !batch.hasRoot(place)) this.#profile.refuse(place)
-    return instructions
-  }
-
-  /** The region that is made anew for a request: the one that has the place, or one of the page that may grow. */
-  #growing({ place, why }: Request): Region | undefined {
-    const region = this.#map.regionWith(place)
-    const hasRoom = ({ roots }: Region): boolean => roots.length < ROOTS_MAX
-    if (region !== undefined) return why === 'anew' || hasRoom(region) ? region : undefined
-    const mayGrow = (one: Region): boolean => hasRoom(one) && one.source.instructions <= GROWING_MAX
-    return this.#map.regionsOf(place.page).find(mayGrow)
-  }
-
-  #isWanted({ place, why }: Request, replaced: Region | undefined): boolean {
-    if (why === 'anew') return replaced !== undefined
-    return why === 'arrival' ? !this.#map.isEntry(place) : !this.#map.isInside(place)
-  }
-
-  #hintsFor(page: number, replaced: Region | undefined): FlowHints {
+  #emit(batch: Batch, { place, why, jump }: Request): number {
+    const { page, inPage } = place
+    const isInside = this.#isInside(place)
+    if (why === 'anew' ? batch.isEntry(place) : this.#isEntry(place) || (why === 'near' && isInside)) return 0
     const { predecoder, tier } = this.#parts
-    const leavesOut = tier.leavesOut(page)
-    const others = this.#map.regionsOf(page).filter((one) => one !== replaced)
-    const elsewhere = new Set(others.flatMap(({ entries }) => entries.map(({ inPage }) => inPage)))
-    return {
-      isMet: (offset) => !leavesOut || predecoder.wasMet(page, offset),
-      isElsewhere: (offset) => elsewhere.has(offset),
-      targetsOf: (offset) => this.#profile.targetsOf({ page, inPage: offset }),
+    const leavesOut = tier.leavesOut(place)
+    const hints = {
+      isMet: (offset: number) => !leavesOut || predecoder.wasMet(page, offset),
+      // What comes into the middle of a region goes on in it, as soon as it can be entered.
+      isElsewhere: (offset: number) =>
+        why === 'arrival' && isInside && this.#isEntry({ page, inPage: offset }),
+      targetsOf: (offset: number) =>
+        this.#profile.targetsOf({ page, inPage: offset }).filter((one) => one !== inPage),
     }
+    const instructions = batch.add(place, hints, jump)
+    if (instructions === 0) this.#profile.refuse(place)
+    return instructions
   }
 
   #compile(batch: Batch): void {
