@@ -7,7 +7,7 @@ import { type FlowHints, findFlow } from './control_flow.ts'
 import { importLinkage, type Linkage } from './linkage.ts'
 import type { Place } from './profile.ts'
 import { emitRegion, type RegionParts } from './region.ts'
-import { bytesIn, type NewRegion, type RegionSource, spansOf } from './region_map.ts'
+import { bytesIn, type NewRegion, type Region, type RegionSource, spansOf } from './region_map.ts'
 
 export interface BatchParts {
   readonly engine: Engine
@@ -27,7 +27,7 @@ interface EmittedRegion {
   readonly name: string
   readonly source: RegionSource
   readonly entries: readonly number[]
-  readonly jump: number | undefined
+  readonly replaced: Region | undefined
 }
 
 export class Batch {
@@ -71,8 +71,11 @@ export class Batch {
     return this.#emitted.some(({ source, entries }) => source.page === page && entries.includes(inPage))
   }
 
-  /** Adds the region that begins at a place (for `jump` see NewRegion); nothing if there is nothing to translate. Returns how many instructions it has. */
-  add({ page, inPage }: Place, hints: FlowHints, jump?: number): number {
+  /**
+   * Adds the region that begins at a place, which takes the place of `replaced`; nothing if there is nothing to translate. Returns
+   * how many instructions it has.
+   */
+  add({ page, inPage }: Place, hints: FlowHints, replaced?: Region): number {
     const flow = findFlow(new DataView(this.#ram.buffer, page * PAGE_BYTES, PAGE_BYTES), inPage, hints)
     if (!flow.blocks.has(inPage)) return 0
     const name = `region${this.#emitted.length}`
@@ -81,7 +84,8 @@ export class Batch {
     const list = [...flow.blocks.values()].flatMap((block) => block.instructions)
     const spans = spansOf(list)
     const bytes = bytesIn(this.#ram, page, spans)
-    this.#emitted.push({ name, entries, jump, source: { page, spans, bytes, instructions: list.length } })
+    const source = { page, spans, bytes, leftOut: flow.leftOut, instructions: list.length }
+    this.#emitted.push({ name, entries, replaced, source })
     this.instructions += list.length
     return list.length
   }

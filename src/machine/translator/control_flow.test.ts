@@ -9,7 +9,12 @@ function flowOf(source: string, hints: Partial<FlowHints> = {}): Flow {
   const { bytes } = assemble(source, 0n)
   const page = new Uint8Array(PAGE_BYTES)
   page.set(bytes.subarray(0, PAGE_BYTES))
-  return findFlow(new DataView(page.buffer), 0, { isMet: () => true, isElsewhere: () => false, targetsOf: () => [], ...hints })
+  return findFlow(new DataView(page.buffer), 0, {
+    isMet: () => true,
+    isElsewhere: () => false,
+    targetsOf: () => [],
+    ...hints,
+  })
 }
 
 const names = (flow: Flow, start: number): string[] =>
@@ -29,7 +34,17 @@ test('a loop is cut where it begins and where it ends', () => {
 })
 
 test('what only the interpreter executes ends a block before it', () => {
-  for (const text of ['ecall', 'csrw frm, a0', 'csrr a0, fflags', 'csrw fcsr, a0', 'mret', 'sret', 'wfi', 'ebreak', 'pause']) {
+  for (const text of [
+    'ecall',
+    'csrw frm, a0',
+    'csrr a0, fflags',
+    'csrw fcsr, a0',
+    'mret',
+    'sret',
+    'wfi',
+    'ebreak',
+    'pause',
+  ]) {
     const flow = flowOf(`addi a0, a0, 1\n${text}`)
     assert.deepEqual(flow.blocks.get(0)!.end, { kind: 'leave', at: 4 }, text)
     assert.equal(flowOf(text).blocks.size, 0, text)

@@ -40,6 +40,8 @@ export interface Flow {
   readonly blocks: ReadonlyMap<number, Block>
   /** Where returns may go: behind the calls that are followed. */
   readonly returns: readonly number[]
+  /** Where it would go on if that had been executed. */
+  readonly leftOut: ReadonlySet<number>
 }
 
 /** Return register of calls (RISC-V ABI). */
@@ -85,7 +87,8 @@ export function findFlow(page: DataView, entry: number, hints: FlowHints = NO_HI
     const block = code.blockAt(start, starts)
     if (block.instructions.length > 0) blocks.set(start, block)
   }
-  return { blocks, returns: [...code.returns].filter((start) => blocks.has(start)).slice(0, RETURNS_MAX) }
+  const returns = [...code.returns].filter((start) => blocks.has(start)).slice(0, RETURNS_MAX)
+  return { blocks, returns, leftOut: code.leftOut }
 }
 
 class CodeReader {
@@ -94,6 +97,7 @@ class CodeReader {
   readonly #found = new Map<number, PlacedInstruction>()
   /** Behind the calls that have been followed. */
   readonly returns = new Set<number>()
+  readonly leftOut = new Set<number>()
 
   constructor(page: DataView, hints: FlowHints) {
     this.#page = page
@@ -112,7 +116,9 @@ class CodeReader {
   }
 
   #isWanted(offset: number): boolean {
-    return this.#hints.isMet(offset) && !this.#hints.isElsewhere(offset)
+    const isMet = this.#hints.isMet(offset)
+    if (!isMet) this.leftOut.add(offset)
+    return isMet && !this.#hints.isElsewhere(offset)
   }
 
   blockAt(start: number, starts: ReadonlySet<number>): Block {

@@ -11,7 +11,7 @@
  */
 
 import { assert } from '../../base/assert.ts'
-import { f64, type I64, i32, i64 } from '../../wasm/expression.ts'
+import { f64, type I64, i32, i64, select } from '../../wasm/expression.ts'
 import { type Callee, call, type FunctionBuilder, type Label, type Local } from '../../wasm/function.ts'
 import type { ModuleBuilder } from '../../wasm/module.ts'
 import { hart32, hart64, machine32, machine64, setHart64, setMachine32, setMachine64 } from '../fields.ts'
@@ -124,6 +124,7 @@ class RegionEmitter {
     f.set(v.entry, i32.and(i32.wrap(v.page), PAGE_BYTES - 1))
     f.set(v.page, i64.and(v.page, -PAGE_BYTES))
     const [first] = this.#graph.nodes
+    f.set(v.entry, select(i32.eq(v.entry, first!), i32.const(NOWHERE), v.entry))
     this.#load(this.#registers.at(first!).start.valid)
     f.block((resync) => {
       f.block((short) => {
@@ -197,20 +198,27 @@ class RegionEmitter {
 
   /** The way to the node at which the region has been entered, by the heads of loops around it. */
   #emitWayIn(start: number): void {
-    const f = this.#f
-    const { entry } = this.#v
     const ways = this.#graph.waysInUnder(start)
     if (ways.length === 0) return
-    f.ifUnlikely(i32.ge_s(entry, 0), () => {
-      for (const { node, below } of ways) {
-        for (const inner of below) f.if(i32.eq(entry, inner), () => this.#goTo(start, node))
-        f.if(i32.eq(entry, node), () => {
-          f.set(entry, NOWHERE)
-          this.#goTo(start, node)
-        })
-      }
-      f.set(entry, NOWHERE)
-    })
+    const places = ways.flatMap(({ node, below }) => [node, ...below].map((place) => ({ place, node })))
+    places.sort((one, other) => one.place - other.place)
+    this.#f.ifUnlikely(i32.ge_s(this.#v.entry, 0), () => this.#enterOneOf(start, places))
+  }
+
+  #enterOneOf(start: number, places: readonly { readonly place: number; readonly node: number }[]): void {
+    const f = this.#f
+    const { entry } = this.#v
+    const [{ place, node }, other] = [places[0]!, places[1]]
+    if (other === undefined) {
+      if (place === node) f.set(entry, NOWHERE)
+      return this.#goTo(start, node)
+    }
+    const middle = places.length >> 1
+    f.if(
+      i32.lt_s(entry, places[middle]!.place),
+      () => this.#enterOneOf(start, places.slice(0, middle)),
+      () => this.#enterOneOf(start, places.slice(middle)),
+    )
   }
 
   #pathsOf(block: Block): Omit<RegionPaths, 'resync'> {
@@ -344,12 +352,13 @@ class RegionEmitter {
 const STEPS_NEEDED_MAX = 64
 
 /**
- * Where to look at the steps left: at the entry, at heads of loops and behind calls, for all that can be executed from there to the next
+ * Where to look at the steps left: at the entry, at other ways in, at heads of loops and behind calls, for all that can be executed from there to the next
  * such place; and behind what would be too much at once.
  */
 function stepsNeeded(graph: FlowGraph, blocks: ReadonlyMap<number, Block>): Map<number, number> {
   const needed = new Map<number, number>()
   const checked = new Set(graph.nodes.filter((start, index) => index === 0 || graph.isLoopHead(start)))
+  for (const start of graph.nodes) for (const { node } of graph.waysInUnder(start)) checked.add(node)
   for (const { end } of blocks.values()) if (end.kind === 'call') checked.add(end.next)
   for (const start of graph.nodes.toReversed()) {
     const { length } = blocks.get(start)!.instructions

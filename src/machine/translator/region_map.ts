@@ -26,15 +26,19 @@ export interface RegionSource {
   readonly spans: readonly Span[]
   /** The bytes in the spans, one after the other. */
   readonly bytes: Uint8Array
+  /** Where it would go on if that had been executed before. */
+  readonly leftOut: ReadonlySet<number>
   readonly instructions: number
 }
 
 /** Regions that were compiled together, whose memory is free when none of them is left. */
 interface RegionModule {
   readonly regions: Set<Region>
+  /** Of all regions that there were in it. */
+  readonly instructions: number
 }
 
-interface Region {
+export interface Region {
   readonly source: RegionSource
   readonly module: RegionModule
   readonly entries: readonly Entry[]
@@ -51,8 +55,8 @@ export interface NewRegion {
   readonly source: RegionSource
   readonly run: EngineFunction
   readonly entries: readonly number[]
-  /** It takes the place of all regions with the jump that stands here, of which more is known than they know. */
-  readonly jump: number | undefined
+  /** It takes the place of this one, of which less was known. */
+  readonly replaced: Region | undefined
 }
 
 export interface RegionMapParts {
@@ -109,10 +113,14 @@ export class RegionMap {
     return this.#entered.get(page)?.some(({ entries }) => hasEntryAt(entries, inPage)) ?? false
   }
 
-  /** Where the region begins that has the instruction at this place, if any has. */
-  beginningOf({ page, inPage }: Place): Place | undefined {
-    const [region] = this.#having(page, inPage)
-    return region === undefined ? undefined : { page, inPage: region.entries[0]!.inPage }
+  /** A region that has the instruction at this place. */
+  regionWith({ page, inPage }: Place): Region | undefined {
+    return this.#having(page, inPage)[0]
+  }
+
+  /** A region that leads to this place and has left it out. */
+  regionWithout({ page, inPage }: Place): Region | undefined {
+    return this.#entered.get(page)?.find(({ source }) => source.leftOut.has(inPage))
   }
 
   #having(page: number, inPage: number): Region[] {
@@ -126,19 +134,20 @@ export class RegionMap {
 
   /** Takes in the regions of a module. Those whose bytes have changed since they were made are left out. */
   add(list: readonly NewRegion[]): void {
+    for (const { replaced } of list) if (replaced?.module.regions.has(replaced)) this.#giveUp(replaced)
     this.#makeRoom(list)
-    const module: RegionModule = { regions: new Set() }
-    this.#modules.add(module)
-    for (const { source, run, entries, jump } of list) {
+    const instructions = list.reduce((sum, { source }) => sum + source.instructions, 0)
+    const module: RegionModule = { regions: new Set(), instructions }
+    for (const { source, run, entries } of list) {
       if (!this.#isAsItWas(source)) continue
       const numbered = entries.map((inPage) => ({ number: this.#takeNumber(run), inPage }))
-      if (jump !== undefined) for (const former of this.#having(source.page, jump)) this.#giveUp(former)
       const region = { source, module, entries: numbered }
       module.regions.add(region)
-      this.#instructions += source.instructions
       this.#putIn(region)
     }
-    if (module.regions.size === 0) this.#modules.delete(module)
+    if (module.regions.size === 0) return
+    this.#modules.add(module)
+    this.#instructions += instructions
   }
 
   /** Bytes of a page are stored to; returns how many regions had any of them. */
@@ -211,9 +220,11 @@ export class RegionMap {
       this.#parts.core.regions.set(number, null)
       this.#freeNumbers.push(number)
     }
-    this.#instructions -= region.source.instructions
-    region.module.regions.delete(region)
-    if (region.module.regions.size === 0) this.#modules.delete(region.module)
+    const { module } = region
+    module.regions.delete(region)
+    if (module.regions.size > 0) return
+    this.#modules.delete(module)
+    this.#instructions -= module.instructions
   }
 
   /** Has a region entered; if its page is not decoded at the moment, it sleeps. */

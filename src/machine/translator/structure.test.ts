@@ -41,9 +41,13 @@ test('the way into an inner loop leads through the outer one', () => {
   assert.ok(graph.hasEdge(0, 1) && graph.hasEdge(1, 2))
 })
 
-test('an edge into the middle of a loop is taken out', () => {
+test('a loop keeps its rounds, and is entered by its head only', () => {
   const graph = graphOf({ 0: [1, 2], 1: [2], 2: [1] })
-  assert.equal(Number(graph.hasEdge(1, 2)) + Number(graph.hasEdge(2, 1)), 1)
+  assert.ok(graph.hasEdge(1, 2) && graph.hasEdge(2, 1))
+  assert.equal(graph.nodes.filter((node) => graph.isLoopHead(node)).length, 1)
+  // The head is where the loop is met first; the other place is a way in.
+  assert.deepEqual(graph.waysInUnder(0), [{ node: 1, below: [2] }])
+  assert.ok(!graph.hasEdge(0, 2))
 })
 
 test('what is no node has no edge', () => {

@@ -2,8 +2,8 @@
  * From a graph of blocks to nested blocks and loops, as WebAssembly wants it: by the dominator tree, after Ramsey, "Beyond
  * Relooper" (ICFP 2022).
  *
- * An edge that goes back to a node which does not dominate its origin would enter a loop in its middle: the graph is
- * made reducible by taking such edges out, and whoever emits code leaves the region there.
+ * A loop has one head: the graph is made reducible by taking out the edges that enter a loop elsewhere. Whoever emits code leaves
+ * the region there, and comes in again by the head.
  *
  * A region can be entered at the head of each of its loops, and at other nodes that are named. The way there leads through
  * the heads of the loops around it, by edges that are added for it.
@@ -36,8 +36,8 @@ export interface WayIn {
 type Edges = Map<number, readonly number[]>
 
 /**
- * Builds the graph of all that can be reached from `entry`, which can also be entered at its loops' heads and at the nodes of
- * which `isWayIn` says so, as far as there are no more than `waysInMax`. `successorsOf` may name what is no node.
+ * Builds the graph of all that can be reached from `entry`, which can also be entered at its loops' heads, where loops were entered
+ * elsewhere, and at the nodes of which `isWayIn` says so, as far as there are no more than `waysInMax`. `successorsOf` may name what is no node.
  */
 export function buildFlowGraph(
   entry: number,
@@ -46,10 +46,10 @@ export function buildFlowGraph(
   { isWayIn, waysInMax }: WaysIn = { isWayIn: () => false, waysInMax: Number.POSITIVE_INFINITY },
 ): FlowGraph {
   const edges = findEdges(entry, (from) => successorsOf(from).filter(isNode))
-  makeReducible(entry, edges)
+  const cut = makeReducible(entry, edges)
   const graph = new Graph(entry, edges)
   const heads = graph.nodes.filter((node) => graph.isLoopHead(node))
-  const others = graph.nodes.filter((node) => isWayIn(node) && !graph.isLoopHead(node))
+  const others = graph.nodes.filter((node) => (isWayIn(node) || cut.has(node)) && !graph.isLoopHead(node))
   // All heads, since the way to what is in a loop leads by them.
   const paths = findWaysIn(
     graph,
@@ -79,22 +79,56 @@ function findEdges(entry: number, next: (from: number) => readonly number[]): Ed
   return edges
 }
 
-/** Takes out the edges that would enter a loop in its middle. */
-function makeReducible(entry: number, edges: Edges): void {
-  for (let isChanged = true; isChanged; ) {
-    isChanged = false
-    const { order, place, dominators } = inOrder(entry, edges)
-    for (const [index, from] of order.entries()) {
-      const list = edges.get(from)!
-      const kept = list.filter((to) => {
-        const target = place.get(to)!
-        return target > index || dominates(dominators, target, index)
-      })
-      if (kept.length === list.length) continue
-      edges.set(from, kept)
-      isChanged = true
+/**
+ * Takes out the edges that enter a loop, which has a head, elsewhere: they are taken once for all its rounds. Returns where they go.
+ */
+function makeReducible(entry: number, edges: Edges): Set<number> {
+  const order = reversePostorder(entry, edges)
+  const cut = new Set<number>()
+  const left: ReadonlySet<number>[] = [new Set(order)]
+  for (let nodes = left.pop(); nodes !== undefined; nodes = left.pop()) {
+    for (const loop of findLoops(nodes, edges)) {
+      const outside = order.filter((node) => !loop.has(node))
+      const entered = new Set(outside.flatMap((from) => edges.get(from)!).filter((to) => loop.has(to)))
+      const head = order.find((node) => entered.has(node)) ?? order.find((node) => loop.has(node))!
+      for (const from of outside) {
+        const list = edges.get(from)!
+        const kept = list.filter((to) => to === head || !loop.has(to))
+        for (const to of list) if (!kept.includes(to)) cut.add(to)
+        edges.set(from, kept)
+      }
+      // The loops within it, which do not lead by its head.
+      left.push(new Set([...loop].filter((node) => node !== head)))
     }
   }
+  return cut
+}
+
+/** The largest sets of nodes that lead to each other, by Tarjan's algorithm. */
+function findLoops(nodes: ReadonlySet<number>, edges: Edges): Set<number>[] {
+  const loops: Set<number>[] = []
+  const found = new Map<number, number>()
+  const low = new Map<number, number>()
+  const stack: number[] = []
+  const onStack = new Set<number>()
+  const visit = (node: number): void => {
+    const index = found.size
+    found.set(node, index)
+    low.set(node, index)
+    stack.push(node)
+    onStack.add(node)
+    for (const to of edges.get(node)!) {
+      if (!nodes.has(to)) continue
+      if (!found.has(to)) visit(to)
+      if (onStack.has(to)) low.set(node, Math.min(low.get(node)!, low.get(to)!))
+    }
+    if (low.get(node) !== index) return
+    const loop = new Set(stack.splice(stack.indexOf(node)))
+    for (const one of loop) onStack.delete(one)
+    if (loop.size > 1 || edges.get(node)!.includes(node)) loops.push(loop)
+  }
+  for (const node of nodes) if (!found.has(node)) visit(node)
+  return loops
 }
 
 function findWaysIn(graph: Graph, targets: ReadonlySet<number>): Map<number, WayIn[]> {
@@ -238,10 +272,4 @@ function immediateDominators(
     }
   }
   return dominator
-}
-
-function dominates(dominators: readonly number[], one: number, other: number): boolean {
-  let node = other
-  while (node > one) node = dominators[node]!
-  return node === one
 }

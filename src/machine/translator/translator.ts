@@ -16,8 +16,9 @@ import {
 } from '../layout.ts'
 import type { Predecoder } from '../predecode.ts'
 import { Batch, type BatchParts } from './batch.ts'
+import type { FlowHints } from './control_flow.ts'
 import { type Place, Profile } from './profile.ts'
-import { RegionMap } from './region_map.ts'
+import { type Region, RegionMap } from './region_map.ts'
 
 /** When code is translated. */
 export interface Tier {
@@ -72,13 +73,12 @@ export interface TranslatorParts extends BatchParts {
 }
 
 /**
- * A place that is to be translated: because the pc has been near, because code comes just there by a jump, or anew, since more
- * has become known of the jump at `jump` in the region that begins there.
+ * A place that is to be translated: because the pc has been near, or because code comes just there by a jump; or that of a jump
+ * whose region is to be made anew, since more has become known of where it goes.
  */
 interface Request {
   readonly place: Place
   readonly why: 'near' | 'arrival' | 'anew'
-  readonly jump?: number
 }
 
 /** What has been done, for tuning. */
@@ -192,9 +192,8 @@ export class Translator {
   #anew(hart: Hart, arrival: Place): Request | undefined {
     const from = this.#placeOf(hart, this.#tables.getBigUint64(MACHINE.jumpedFrom, true))
     if (from?.page !== arrival.page) return undefined
-    const beginning = this.#map.beginningOf(from)
-    return this.#profile.addTarget(from, arrival.inPage) && beginning !== undefined
-      ? { place: beginning, why: 'anew', jump: from.inPage }
+    return this.#profile.addTarget(from, arrival.inPage) && this.#map.isInside(from)
+      ? { place: from, why: 'anew' }
       : undefined
   }
 
@@ -242,23 +241,37 @@ export class Translator {
     if (isFull || ++this.#waited >= batch.slices) this.#compile(this.#batch)
   }
 
-  #emit(batch: Batch, { place, why, jump }: Request): number {
-    const { page, inPage } = place
-    const isInside = this.#isInside(place)
-    if (why === 'anew' ? batch.isEntry(place) : this.#isEntry(place) || (why === 'near' && isInside)) return 0
-    const { predecoder, tier } = this.#parts
-    const leavesOut = tier.leavesOut(place)
-    const hints = {
-      isMet: (offset: number) => !leavesOut || predecoder.wasMet(page, offset),
-      // What comes into the middle of a region goes on in it, as soon as it can be entered.
-      isElsewhere: (offset: number) =>
-        why === 'arrival' && isInside && this.#isEntry({ page, inPage: offset }),
-      targetsOf: (offset: number) =>
-        this.#profile.targetsOf({ page, inPage: offset }).filter((one) => one !== inPage),
-    }
-    const instructions = batch.add(place, hints, jump)
+  #emit(batch: Batch, { place, why }: Request): number {
+    if (why === 'anew') return this.#emitAnew(batch, this.#map.regionWith(place))
+    const isInside = this.#map.isInside(place)
+    if (batch.isInside(place) || this.#map.isEntry(place) || (why === 'near' && isInside)) return 0
+    // What a region has left out belongs to it, if it is not too large.
+    const instructions = isInside ? 0 : this.#emitAnew(batch, this.#map.regionWithout(place))
+    return batch.isInside(place) ? instructions : instructions + this.#emitAt(batch, place, isInside)
+  }
+
+  #emitAnew(batch: Batch, region: Region | undefined): number {
+    if (region === undefined) return 0
+    const place = { page: region.source.page, inPage: region.entries[0]!.inPage }
+    return batch.isEntry(place) ? 0 : batch.add(place, this.#hintsFor(place, false), region)
+  }
+
+  #emitAt(batch: Batch, place: Place, isInside: boolean): number {
+    const instructions = batch.add(place, this.#hintsFor(place, isInside))
     if (instructions === 0) this.#profile.refuse(place)
     return instructions
+  }
+
+  #hintsFor({ page, inPage }: Place, isInside: boolean): FlowHints {
+    const { predecoder, tier } = this.#parts
+    const leavesOut = tier.leavesOut({ page, inPage })
+    return {
+      isMet: (offset) => !leavesOut || predecoder.wasMet(page, offset),
+      // What comes into the middle of a region goes on in it, as soon as it can be entered.
+      isElsewhere: (offset) => isInside && this.#isEntry({ page, inPage: offset }),
+      targetsOf: (offset) =>
+        this.#profile.targetsOf({ page, inPage: offset }).filter((one) => one !== inPage),
+    }
   }
 
   #compile(batch: Batch): void {
