@@ -27,7 +27,8 @@ interface EmittedRegion {
   readonly name: string
   readonly source: RegionSource
   readonly entries: readonly number[]
-  readonly replaced: Region | undefined
+  readonly joins: readonly number[]
+  readonly replaced: readonly Region[]
 }
 
 export class Batch {
@@ -75,17 +76,17 @@ export class Batch {
    * Adds the region that begins at a place, which takes the place of `replaced`; nothing if there is nothing to translate. Returns
    * how many instructions it has.
    */
-  add({ page, inPage }: Place, hints: FlowHints, replaced?: Region): number {
+  add({ page, inPage }: Place, hints: FlowHints, replaced: readonly Region[] = []): number {
     const flow = findFlow(new DataView(this.#ram.buffer, page * PAGE_BYTES, PAGE_BYTES), inPage, hints)
     if (!flow.blocks.has(inPage)) return 0
     const name = `region${this.#emitted.length}`
-    const { callee, entries } = emitRegion(this.#regionParts, name, inPage, flow)
+    const { callee, entries, joins } = emitRegion(this.#regionParts, name, inPage, flow)
     this.#module.exportFunction(callee)
     const list = [...flow.blocks.values()].flatMap((block) => block.instructions)
     const spans = spansOf(list)
     const bytes = bytesIn(this.#ram, page, spans)
     const source = { page, spans, bytes, leftOut: flow.leftOut, instructions: list.length }
-    this.#emitted.push({ name, entries, replaced, source })
+    this.#emitted.push({ name, entries, joins, replaced, source })
     this.instructions += list.length
     return list.length
   }

@@ -16,7 +16,7 @@ test('a place is worth a translation when it has been met often enough, and then
 
 test('once can be enough', () => {
   const profile = new Profile(1)
-  assert.ok(profile.meet(at(0)) && profile.meet(at(0)) && profile.meetArrival(at(0)))
+  assert.ok(profile.meet(at(0)) && profile.meet(at(0)) && profile.meetArrival(at(0), false))
 })
 
 test('places of the same 64 bytes are met as one, those beside them are not', () => {
@@ -35,26 +35,33 @@ test('the same place in another page is another one', () => {
 
 test('arrivals count at the very place, and apart from what is met there', () => {
   const profile = new Profile(2)
-  assert.ok(!profile.meetArrival(at(128)) && !profile.meetArrival(at(130)), '130 is another place')
+  assert.ok(
+    !profile.meetArrival(at(128), false) && !profile.meetArrival(at(130), false),
+    '130 is another place',
+  )
   assert.ok(!profile.meet(at(128)), 'it has been arrived at once, and met once')
-  assert.ok(profile.meetArrival(at(128)) && profile.meetArrival(at(130)) && profile.meet(at(128)))
+  assert.ok(
+    profile.meetArrival(at(128), false) && profile.meetArrival(at(130), false) && profile.meet(at(128)),
+  )
 })
 
 test('the last page of the largest RAM is not confused with any arrival', () => {
   const profile = new Profile(2)
   const last = 3 * 2 ** 18 - 1
   assert.ok(
-    !profile.meet(at(4032, last)) && !profile.meetArrival(at(0, 0)) && !profile.meetArrival(at(4032, last)),
+    !profile.meet(at(4032, last)) &&
+      !profile.meetArrival(at(0, 0), false) &&
+      !profile.meetArrival(at(4032, last), false),
   )
 })
 
 test('what is forgotten is met anew', () => {
   const profile = new Profile(2)
   profile.meet(at(0))
-  profile.meetArrival(at(0))
+  profile.meetArrival(at(0), false)
   profile.forget()
-  assert.ok(!profile.meet(at(0)) && !profile.meetArrival(at(0)))
-  assert.ok(profile.meet(at(0)) && profile.meetArrival(at(0)))
+  assert.ok(!profile.meet(at(0)) && !profile.meetArrival(at(0), false))
+  assert.ok(profile.meet(at(0)) && profile.meetArrival(at(0), false))
 })
 
 test('more places than it keeps make it forget all, and go on', () => {

@@ -11,6 +11,8 @@ export interface Place {
 const NEAR_BYTES = 64
 /** Keeps the two ways of meeting a place apart. */
 const ARRIVED = 2 ** 40
+/** Of the meetings that are needed, what is enough for what regions have left out. */
+const LEFT_OUT_SHARE = 0.25
 /** So many meetings a place is refused for. */
 const REFUSED_MEETINGS = 10_000
 /** Then all is forgotten: what is hot is met again. */
@@ -58,9 +60,12 @@ export class Profile {
     return this.#meet(page * PAGE_BYTES + inPage - (inPage % NEAR_BYTES), page)
   }
 
-  /** The pc was behind the place, to which it had come by a jump from elsewhere. */
-  meetArrival({ page, inPage }: Place): boolean {
-    return this.#meet(ARRIVED + page * PAGE_BYTES + inPage, page)
+  /**
+   * The pc was behind the place, to which it had come by a jump from elsewhere. Fewer meetings are enough if it has come from a region
+   * that could have had the place.
+   */
+  meetArrival({ page, inPage }: Place, isLeftOut: boolean): boolean {
+    return this.#meet(ARRIVED + page * PAGE_BYTES + inPage, page, isLeftOut ? LEFT_OUT_SHARE : 1)
   }
 
   /** There is nothing to translate at the place: it is met in vain for long. */
@@ -108,10 +113,10 @@ export class Profile {
     return Math.max(0, changes.count - Math.floor((this.#slice - changes.last) / CALM_SLICES))
   }
 
-  #meet(key: number, page: number): boolean {
+  #meet(key: number, page: number, share = 1): boolean {
     const times = (this.#meetings.get(key) ?? 0) + 1
     if (this.#meetings.size >= PLACES_MAX) this.#meetings.clear()
-    const isTime = times >= this.#meetingsMin * 2 ** this.#changesOf(page)
+    const isTime = times >= this.#meetingsMin * share * 2 ** this.#changesOf(page)
     this.#meetings.set(key, isTime ? 0 : times)
     return isTime
   }

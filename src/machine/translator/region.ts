@@ -56,9 +56,10 @@ export function emitRegion(parts: RegionParts, name: string, entry: number, flow
   const callee = parts.module.function(name, ['i32', 'i32', 'i64'], ['i32'], (f) => {
     new RegionEmitter(parts, f, graph, flow).emit()
   })
-  const entries = new Set([entry])
-  for (const start of graph.nodes) for (const { node } of graph.waysInUnder(start)) entries.add(node)
-  return { callee, entries: [...entries].slice(0, ENTRIES_MAX) }
+  const ways = graph.nodes.flatMap((start) => graph.waysInUnder(start).map(({ node }) => node))
+  const entries = [...new Set([entry, ...ways])].slice(0, ENTRIES_MAX)
+  const joins = entries.filter((place) => place !== entry || graph.isLoopHead(place))
+  return { callee, entries, joins }
 }
 
 export interface EmittedRegion {
@@ -68,6 +69,8 @@ export interface EmittedRegion {
    * stops in a loop or in what is called can go on there.
    */
   readonly entries: readonly number[]
+  /** Those at which another region may go on in this one: all but a beginning to which no loop comes back. */
+  readonly joins: readonly number[]
 }
 
 /** A region has no more ways in: each takes a number of the core's table. The interpreter soon meets one of them. */

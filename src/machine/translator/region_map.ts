@@ -42,6 +42,7 @@ export interface Region {
   readonly source: RegionSource
   readonly module: RegionModule
   readonly entries: readonly Entry[]
+  readonly joins: readonly number[]
 }
 
 /** A way into a region: its number in the core's table of regions, and where in the page it is. */
@@ -55,8 +56,10 @@ export interface NewRegion {
   readonly source: RegionSource
   readonly run: EngineFunction
   readonly entries: readonly number[]
-  /** It takes the place of this one, of which less was known. */
-  readonly replaced: Region | undefined
+  /** Those of them at which other regions of the page may go on in it. */
+  readonly joins: readonly number[]
+  /** It takes the place of these, of which less was known. */
+  readonly replaced: readonly Region[]
 }
 
 export interface RegionMapParts {
@@ -113,14 +116,19 @@ export class RegionMap {
     return this.#entered.get(page)?.some(({ entries }) => hasEntryAt(entries, inPage)) ?? false
   }
 
-  /** A region that has the instruction at this place. */
-  regionWith({ page, inPage }: Place): Region | undefined {
-    return this.#having(page, inPage)[0]
+  /** Whether a region that comes to this place may go on in another one. */
+  isJoin({ page, inPage }: Place): boolean {
+    return this.#entered.get(page)?.some(({ joins }) => joins.includes(inPage)) ?? false
   }
 
-  /** A region that leads to this place and has left it out. */
-  regionWithout({ page, inPage }: Place): Region | undefined {
-    return this.#entered.get(page)?.find(({ source }) => source.leftOut.has(inPage))
+  /** The regions that have the instruction at this place. */
+  regionsWith({ page, inPage }: Place): readonly Region[] {
+    return this.#having(page, inPage)
+  }
+
+  /** The regions that lead to this place and have left it out. */
+  regionsWithout({ page, inPage }: Place): readonly Region[] {
+    return this.#entered.get(page)?.filter(({ source }) => source.leftOut.has(inPage)) ?? []
   }
 
   #having(page: number, inPage: number): Region[] {
@@ -134,14 +142,15 @@ export class RegionMap {
 
   /** Takes in the regions of a module. Those whose bytes have changed since they were made are left out. */
   add(list: readonly NewRegion[]): void {
-    for (const { replaced } of list) if (replaced?.module.regions.has(replaced)) this.#giveUp(replaced)
+    for (const former of list.flatMap(({ replaced }) => replaced))
+      if (former.module.regions.has(former)) this.#giveUp(former)
     this.#makeRoom(list)
     const instructions = list.reduce((sum, { source }) => sum + source.instructions, 0)
     const module: RegionModule = { regions: new Set(), instructions }
-    for (const { source, run, entries } of list) {
+    for (const { source, run, entries, joins } of list) {
       if (!this.#isAsItWas(source)) continue
       const numbered = entries.map((inPage) => ({ number: this.#takeNumber(run), inPage }))
-      const region = { source, module, entries: numbered }
+      const region = { source, module, entries: numbered, joins }
       module.regions.add(region)
       this.#putIn(region)
     }

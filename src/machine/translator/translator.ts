@@ -183,9 +183,13 @@ export class Translator {
     const arrived = this.#tables.getBigUint64(MACHINE.arrived, true)
     const isJump = arrived !== this.#tables.getBigUint64(MACHINE.resumed, true)
     const arrival = isJump ? this.#placeOf(hart, arrived) : undefined
-    if (arrival !== undefined && !this.#isEntry(arrival) && this.#profile.meetArrival(arrival))
+    if (arrival !== undefined && !this.#isEntry(arrival) && this.#meetArrival(arrival))
       this.#request(this.#anew(hart, arrival) ?? { place: arrival, why: 'arrival' })
     this.#tables.setBigUint64(MACHINE.jumpedFrom, 0n, true)
+  }
+
+  #meetArrival(place: Place): boolean {
+    return this.#profile.meetArrival(place, this.#map.regionsWithout(place).length > 0)
   }
 
   /** Asks for the region again whose jump to an address in a register has led to a place of its page. */
@@ -242,18 +246,21 @@ export class Translator {
   }
 
   #emit(batch: Batch, { place, why }: Request): number {
-    if (why === 'anew') return this.#emitAnew(batch, this.#map.regionWith(place))
+    if (why === 'anew') return this.#emitAnew(batch, this.#map.regionsWith(place))
     const isInside = this.#map.isInside(place)
     if (batch.isInside(place) || this.#map.isEntry(place) || (why === 'near' && isInside)) return 0
     // What a region has left out belongs to it, if it is not too large.
-    const instructions = isInside ? 0 : this.#emitAnew(batch, this.#map.regionWithout(place))
+    const growing = isInside ? [] : this.#map.regionsWithout(place)
+    const instructions = growing.reduce((sum, region) => sum + this.#emitAnew(batch, [region]), 0)
     return batch.isInside(place) ? instructions : instructions + this.#emitAt(batch, place, isInside)
   }
 
-  #emitAnew(batch: Batch, region: Region | undefined): number {
-    if (region === undefined) return 0
-    const place = { page: region.source.page, inPage: region.entries[0]!.inPage }
-    return batch.isEntry(place) ? 0 : batch.add(place, this.#hintsFor(place, false), region)
+  /** One region in place of several that know less, where the first of them begins. */
+  #emitAnew(batch: Batch, regions: readonly Region[]): number {
+    const [first] = regions
+    if (first === undefined) return 0
+    const place = { page: first.source.page, inPage: first.entries[0]!.inPage }
+    return batch.isEntry(place) ? 0 : batch.add(place, this.#hintsFor(place, false), regions)
   }
 
   #emitAt(batch: Batch, place: Place, isInside: boolean): number {
@@ -268,7 +275,7 @@ export class Translator {
     return {
       isMet: (offset) => !leavesOut || predecoder.wasMet(page, offset),
       // What comes into the middle of a region goes on in it, as soon as it can be entered.
-      isElsewhere: (offset) => isInside && this.#isEntry({ page, inPage: offset }),
+      isElsewhere: (offset) => isInside && this.#map.isJoin({ page, inPage: offset }),
       targetsOf: (offset) =>
         this.#profile.targetsOf({ page, inPage: offset }).filter((one) => one !== inPage),
     }
