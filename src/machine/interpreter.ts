@@ -230,6 +230,8 @@ function emitHandlers(f: FunctionBuilder, v: Variables, parts: InterpreterParts,
     pageEnd: () => {
       giveBack()
       f.set(v.target, pcOf(v))
+      // Behind what was executed alone no jump has led here, for who looks at where code comes to.
+      f.if(i32.eq(v.base, NO_SLOT), () => f.store('i64', 0, v.target, { offset: MACHINE.resumed }))
       f.br(labels.arrive)
     },
     straddle: () => emitStraddle(f, v, parts, labels),

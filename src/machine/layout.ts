@@ -207,8 +207,9 @@ export const MACHINE = place(64, {
   arrived: 'i64',
   /** Where it last went on by the slow way (after a trap, or at the end of a slice); then it arrived there, but not by a jump. */
   resumed: 'i64',
-  /** Where translated code last jumped to an address in a register, other than to return. */
+  /** Where translated code last jumped to an address in a register, other than to return and to what it knew, and that address. */
   jumpedFrom: 'i64',
+  jumpedTo: 'i64',
   /** Where translated code that has called other translated code goes on. */
   returnTo: 'i64',
   /** Steps of the slice that are left, valid while WebAssembly calls out. */

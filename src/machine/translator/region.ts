@@ -298,6 +298,7 @@ class RegionEmitter {
       )
     }
     setMachine64(f, 'jumpedFrom', i64.add(page, last.offset))
+    setMachine64(f, 'jumpedTo', target)
   }
 
   /**

@@ -184,8 +184,7 @@ export class Translator {
     const isJump = arrived !== this.#tables.getBigUint64(MACHINE.resumed, true)
     const arrival = isJump ? this.#placeOf(hart, arrived) : undefined
     if (arrival !== undefined && !this.#isEntry(arrival) && this.#meetArrival(arrival))
-      this.#request(this.#anew(hart, arrival) ?? { place: arrival, why: 'arrival' })
-    this.#tables.setBigUint64(MACHINE.jumpedFrom, 0n, true)
+      this.#request(this.#anew(hart, arrived, arrival) ?? { place: arrival, why: 'arrival' })
   }
 
   #meetArrival(place: Place): boolean {
@@ -193,8 +192,9 @@ export class Translator {
   }
 
   /** Asks for the region again whose jump to an address in a register has led to a place of its page. */
-  #anew(hart: Hart, arrival: Place): Request | undefined {
-    const from = this.#placeOf(hart, this.#tables.getBigUint64(MACHINE.jumpedFrom, true))
+  #anew(hart: Hart, address: bigint, arrival: Place): Request | undefined {
+    const isIts = this.#tables.getBigUint64(MACHINE.jumpedTo, true) === address
+    const from = isIts ? this.#placeOf(hart, this.#tables.getBigUint64(MACHINE.jumpedFrom, true)) : undefined
     if (from?.page !== arrival.page) return undefined
     return this.#profile.addTarget(from, arrival.inPage) && this.#map.isInside(from)
       ? { place: from, why: 'anew' }
