@@ -250,8 +250,11 @@ export class Translator {
     const isInside = this.#map.isInside(place)
     if (batch.isInside(place) || this.#map.isEntry(place) || (why === 'near' && isInside)) return 0
     // What a region has left out belongs to it, if it is not too large.
-    const growing = isInside ? [] : this.#map.regionsWithout(place)
-    const instructions = growing.reduce((sum, region) => sum + this.#emitAnew(batch, [region]), 0)
+    let instructions = 0
+    for (const region of isInside ? [] : this.#map.regionsWithout(place)) {
+      instructions += this.#emitAnew(batch, [region])
+      if (instructions >= this.#parts.tier.instructionsAtOnce) break
+    }
     return batch.isInside(place) ? instructions : instructions + this.#emitAt(batch, place, isInside)
   }
 
