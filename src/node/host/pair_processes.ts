@@ -64,13 +64,16 @@ export async function isSupervised(pair: Pair): Promise<boolean> {
 
 /** What a pair is of which no host answers. */
 export async function unansweredState(pair: Pair): Promise<'stopped' | 'starting' | 'no answer'> {
-  const noted = pair.hostNames.map((host) => processPath(pair, host))
-  const running = noted.filter((path) => notedProcess(path) !== undefined)
-  if (running.length === 0) {
+  // A note may go at any moment, with its process.
+  const startedMs = pair.hostNames.flatMap((host) => {
+    const path = processPath(pair, host)
+    const noted = statSync(path, { throwIfNoEntry: false })
+    return noted !== undefined && notedProcess(path) !== undefined ? [noted.mtimeMs] : []
+  })
+  if (startedMs.length === 0) {
     if (!(await isSupervised(pair))) return 'stopped'
     // Nothing is seen from here of processes on other computers.
     return pair.file.daemons === undefined ? 'starting' : 'no answer'
   }
-  const isYoung = running.some((path) => Date.now() - statSync(path).mtimeMs < STARTING_MS)
-  return isYoung ? 'starting' : 'no answer'
+  return startedMs.some((started) => Date.now() - started < STARTING_MS) ? 'starting' : 'no answer'
 }
