@@ -13,7 +13,7 @@
 import { type I32, i32, i64, select } from '../wasm/expression.ts'
 import type { Callee, FunctionBuilder } from '../wasm/function.ts'
 import type { ModuleBuilder } from '../wasm/module.ts'
-import { anyBit, count, hart32, hart64, setHart32, setHart64 } from './fields.ts'
+import { anyBit, count, hart32, hart64, setHart32, setHart64, setMachine32 } from './fields.ts'
 import {
   BANK_BYTES,
   BANKS_PER_HART,
@@ -62,6 +62,8 @@ export function buildBanks(module: ModuleBuilder, layout: Layout): Banks {
   })
   const flushHart = module.function('flushHart', ['i32'], [], (f) => {
     f.fill(banksOf(layout, f.parameter(0, 'i32')), INVALID_BYTE, BANKS_PER_HART * BANK_BYTES)
+    // Translated code goes on by what it found before: it has to look again.
+    setMachine32(f, 'resync', 1)
   })
   return { update, flushHart }
 }

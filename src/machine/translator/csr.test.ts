@@ -5,7 +5,7 @@ import { nodeEngine } from '../../host/engine.ts'
 import { assemble } from '../../isa/assemble.ts'
 import { AddressSpace, PTE, RW, RX, useTables } from '../testing/address_space.ts'
 import { BothWays } from '../testing/both_ways.ts'
-import { DATA, enter, LOG, OPEN_PMP, type Program } from '../testing/program.ts'
+import { DATA, enter, LOG, OPEN_PMP, type Program, SWITCHES } from '../testing/program.ts'
 
 const USER = 0x20_0000_0000n
 const SUM = 0x4_0000
@@ -125,3 +125,69 @@ test('where another address space has other code, that is executed behind the ch
   })
   assert.ok(both.counts.regions > 1)
 })
+
+test('one of more address spaces than there are banks is the chosen one behind the choice', () => {
+  const CODE = 0x10_0000_0000n
+  const SPACES = 24
+  const root = (index: number): number => DATA + 0x4_0000 + index * 0x8000
+  const both = new BothWays(
+    nodeEngine,
+    `${OPEN_PMP}; ${useTables()}
+     li s1, 3000; li s2, 12345; li s3, 1103515245; li s4, ${CODE}; li s6, ${(8n << 60n) | BigInt(root(0) >>> 12)}
+     ${enter('S')}
+  round:
+     mul s2, s2, s3; addi s2, s2, 1013; srli t0, s2, 24; slli t0, t0, 32; srli t0, t0, 32
+     li t2, ${SPACES}; remu t0, t0, t2; slli t0, t0, 3; add s5, s6, t0
+     jalr ra, 0(s4)
+     addi s1, s1, -1; bnez s1, round
+     ecall`,
+  )
+  both.each(({ machine }) => {
+    const pages = [DATA + 0x1000, DATA + 0x2000] as const
+    const add = (space: AddressSpace, page: number): void => {
+      space.mapRam(RW | PTE.x)
+      space.map(CODE, page, RX)
+    }
+    add(new AddressSpace(machine), pages[0])
+    for (let i = 0; i < SPACES; i++) add(new AddressSpace(machine, 'sv39', root(i)), pages[i % 2]!)
+    for (const [i, page] of pages.entries()) {
+      const source = `addi a2, a2, 1; xor a0, a0, a2; csrw satp, s5; addi a0, a0, ${i * 100 + 1}; slli a1, a0, 1; xor a0, a0, a1; ret`
+      machine.ram.write(page, assemble(source, CODE).bytes)
+    }
+  })
+  both.finish(4001n)
+  assert.ok(both.counts.regions > 0)
+})
+
+for (const [name, locked] of [
+  ['its own page', 'f'],
+  ['the page of its caller', 'g'],
+] as const) {
+  test(`a region in M-mode that locks ${name} faults there`, () => {
+    const end = `li t0, ${SWITCHES}; sw zero, 0(t0); j .`
+    const both = new BothWays(
+      nodeEngine,
+      `la t0, fault; csrw mtvec, t0; la t1, ${locked}; addi t1, t1, -2; srli t2, t1, 2; li t3, 511; or t2, t2, t3; csrw pmpaddr0, t2
+       la s0, f; la s4, g; li s1, 800
+    round:
+       li t0, 1; xor t0, s1, t0; snez t0, t0; addi t0, t0, -1; andi a1, t0, ${0x80 | 24 | 1}
+       jalr ra, 0(s4)
+       addi s1, s1, -1; bnez s1, round
+       ${end}
+       .align 2
+    fault: csrr s7, mcause; csrr s6, mepc; csrr s5, mtval; ${end}
+       .align 12
+    c.nop
+    f: addi a0, a0, 1; csrw pmpcfg0, a1; addi a0, a0, 3; slli a2, a0, 1; xor a0, a0, a2; addi a0, a0, 5; ret
+       .align 12
+    c.nop
+    g: mv s8, ra; addi a0, a0, 1; jalr ra, 0(s0); addi a0, a0, 7; slli a2, a0, 1; xor a0, a0, a2; mv ra, s8; ret
+       .align 12
+       nop`,
+    )
+    for (let i = 0; i < 3; i++) both.run(1001n)
+    both.finish(8009n)
+    assert.ok(both.counts.regions > 0)
+    assert.equal(both.interpreted.hart.x(23), 1n, 'an access fault')
+  })
+}

@@ -64,7 +64,7 @@ export interface RegionVariables {
   readonly offset: Local<'i32'>
   /** The offset in RAM of the first byte of groups of accesses, or NO_GROUP. */
   readonly groups: readonly Local<'i32'>[]
-  /** What a slow load found. */
+  /** What a slow load found, or a CSR had. */
   readonly value: Local<'i64'>
   readonly float: FloatVariables
   readonly scratch64: readonly Local<'i64'>[]

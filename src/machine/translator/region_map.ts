@@ -141,14 +141,14 @@ export class RegionMap {
   }
 
   /** Takes in the regions of a module. Those whose bytes have changed since they were made are left out. */
-  add(list: readonly NewRegion[]): void {
+  add(emitted: readonly NewRegion[]): void {
+    const list = emitted.filter(({ source }) => this.#isAsItWas(source))
     for (const former of list.flatMap(({ replaced }) => replaced))
       if (former.module.regions.has(former)) this.#giveUp(former)
     this.#makeRoom(list)
     const instructions = list.reduce((sum, { source }) => sum + source.instructions, 0)
     const module: RegionModule = { regions: new Set(), instructions }
     for (const { source, run, entries, joins } of list) {
-      if (!this.#isAsItWas(source)) continue
       const numbered = entries.map((inPage) => ({ number: this.#takeNumber(run), inPage }))
       const region = { source, module, entries: numbered, joins }
       module.regions.add(region)

@@ -72,7 +72,8 @@ function buildCsr(module: ModuleBuilder, access: Callee): Callee {
     const pc = f.parameter(1, 'i64')
     const info = f.parameter(3, 'i32')
     exposeAt(f, hart, pc, f.parameter(2, 'i32'))
-    const fetchBank = f.let(hart32(hart, 'fetchBank'))
+    // Not the bank itself: one that is made anew may be in the place of the one that was.
+    const fetchKey = f.let(hart64(hart, 'fetchKey'))
     const float = f.let(i64.and(hart64(hart, 'mstatus'), MSTATUS.fs))
     const operation = i32.and(i32.shr_u(info, 12), 3)
     const status = f.let(
@@ -87,7 +88,7 @@ function buildCsr(module: ModuleBuilder, access: Callee): Callee {
     )
     f.if(i32.eq(status, STATUS.resync), () => {
       const isWanted = i32.or(machine32('stop'), machine32('resync'))
-      const isElsewhere = i32.ne(fetchBank, hart32(hart, 'fetchBank'))
+      const isElsewhere = i64.ne(fetchKey, hart64(hart, 'fetchKey'))
       const isSwitched = i64.ne(float, i64.and(hart64(hart, 'mstatus'), MSTATUS.fs))
       const isInterrupted = i64.ne(pendingInterrupts(hart), 0)
       const leaves = i32.or(i32.or(isWanted, isElsewhere), i32.or(isSwitched, isInterrupted))

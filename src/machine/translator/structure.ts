@@ -80,28 +80,42 @@ function findEdges(entry: number, next: (from: number) => readonly number[]): Ed
 }
 
 /**
- * Takes out the edges that enter a loop, which has a head, elsewhere: they are taken once for all its rounds. Returns where they go.
+ * Takes out the edges that enter a loop anywhere but at its head: they are taken once for all its rounds. Its head is the first
+ * place, in reverse postorder, at which it is entered. Returns where the edges go.
  */
 function makeReducible(entry: number, edges: Edges): Set<number> {
-  const order = reversePostorder(entry, edges)
   const cut = new Set<number>()
-  const left: ReadonlySet<number>[] = [new Set(order)]
-  for (let nodes = left.pop(); nodes !== undefined; nodes = left.pop()) {
+  const ordered = inOrder(entry, edges)
+  if (isReducible(ordered, edges)) return cut
+  const { order } = ordered
+  const left: { readonly nodes: ReadonlySet<number>; readonly around: readonly number[] }[] = [
+    { nodes: new Set(order), around: order },
+  ]
+  for (let next = left.pop(); next !== undefined; next = left.pop()) {
+    const { nodes, around } = next
     for (const loop of findLoops(nodes, edges)) {
-      const outside = order.filter((node) => !loop.has(node))
+      const outside = around.filter((node) => !loop.has(node))
       const entered = new Set(outside.flatMap((from) => edges.get(from)!).filter((to) => loop.has(to)))
-      const head = order.find((node) => entered.has(node)) ?? order.find((node) => loop.has(node))!
+      const head = around.find((node) => entered.has(node)) ?? around.find((node) => loop.has(node))!
       for (const from of outside) {
         const list = edges.get(from)!
         const kept = list.filter((to) => to === head || !loop.has(to))
         for (const to of list) if (!kept.includes(to)) cut.add(to)
         edges.set(from, kept)
       }
-      // The loops within it, which do not lead by its head.
-      left.push(new Set([...loop].filter((node) => node !== head)))
+      // The loops within it, which do not lead by its head. What is farther out comes in by that only.
+      const inside = around.filter((node) => loop.has(node))
+      left.push({ nodes: new Set(inside.filter((node) => node !== head)), around: inside })
     }
   }
   return cut
+}
+
+/** Whether every edge that goes back goes to what dominates its origin. */
+function isReducible({ order, place, dominators }: Ordered, edges: Edges): boolean {
+  return order.every((from, index) =>
+    edges.get(from)!.every((to) => place.get(to)! > index || dominates(dominators, place.get(to)!, index)),
+  )
 }
 
 /** The largest sets of nodes that lead to each other, by Tarjan's algorithm. */
@@ -272,4 +286,10 @@ function immediateDominators(
     }
   }
   return dominator
+}
+
+function dominates(dominators: readonly number[], one: number, other: number): boolean {
+  let node = other
+  while (node > one) node = dominators[node]!
+  return node === one
 }
