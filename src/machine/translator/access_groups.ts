@@ -44,7 +44,7 @@ const accesses: readonly (Access | undefined)[] = instructions.map(({ name }) =>
   if (found === null) return undefined
   return { isStore: found[1] === 's', bytes: (1 << 'bhwd'.indexOf(found[2]!)) as AccessBytes }
 })
-/** Behind these, translations may be different though no access has missed. */
+/** Behind these, translations may be different though no access has missed: no group goes on there. */
 const changesTranslations = instructions.map(
   ({ extension, name }) => extension === 'A' || name.startsWith('csr'),
 )

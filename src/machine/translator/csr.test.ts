@@ -11,7 +11,7 @@ const USER = 0x20_0000_0000n
 const SUM = 0x4_0000
 const FS = 0x6000
 
-/** A loop of 600 rounds in S-mode; a trap is counted in s7, with all that it tells, and goes on at the next instruction. */
+/** A loop of 600 rounds in S-mode; traps are counted in s5, all that they tell is in s7, and they go on at the next instruction. */
 function loopOf(
   body: string,
   setUp = '',

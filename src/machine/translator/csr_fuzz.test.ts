@@ -8,13 +8,15 @@ import { test } from 'node:test'
 import { Random } from '../../base/prng.ts'
 import { nodeEngine } from '../../host/engine.ts'
 import { assemble } from '../../isa/assemble.ts'
-import { AddressSpace, PTE, RW, RX, useTables } from '../testing/address_space.ts'
+import { AddressSpace, PTE, RW, useTables } from '../testing/address_space.ts'
 import { BothWays } from '../testing/both_ways.ts'
 import { DATA, enter, LOG, OPEN_PMP } from '../testing/program.ts'
 
 const PROGRAMS = 12
 const USER = 0x20_0000_0000n
 const CALLEE = DATA + 0x1000
+/** The callee's page again, to be executed only: it is read if MXR says so. */
+const CODE_ONLY = 0x10_0000_0000n
 const SUM = 0x4_0000
 const FS = 0x6000
 const MXR = 0x8_0000
@@ -80,7 +82,7 @@ const some = (random: Random, theme: readonly string[], count: number): string =
 function kernelOf(random: Random, theme: readonly string[]): BothWays {
   const source = `${OPEN_PMP}; ${useTables()}
      li t0, -1; csrw mcounteren, t0; csrw scounteren, t0; csrwi mideleg, 2; la t0, trap; csrw mtvec, t0; la t0, interrupt; csrw stvec, t0
-     li s1, 1500; li s2, ${USER}; li s3, ${DATA}; li s4, ${CALLEE}; li s6, ${CALLEE + 0x1000}
+     li s1, 1500; li s2, ${USER}; li s3, ${DATA}; li s4, ${CALLEE}; li s6, ${CODE_ONLY}
      li s9, ${SUM}; li s10, ${FS}; li s11, ${MXR}; csrs mstatus, s10; li t0, 3; fcvt.d.l f1, t0; li t0, 7; fcvt.d.l f3, t0
      ${enter('S')}
      csrwi sie, 2; csrsi sstatus, 2
@@ -107,7 +109,7 @@ function kernelOf(random: Random, theme: readonly string[]): BothWays {
     const space = new AddressSpace(program.machine)
     space.mapRam(RW | PTE.x)
     space.map(USER, DATA + 0x8000, RW | PTE.u)
-    space.map(BigInt(CALLEE + 0x20_0000), CALLEE, RX)
+    space.map(CODE_ONLY, CALLEE, PTE.v | PTE.x | PTE.a)
     program.machine.ram.write(CALLEE, assemble(callee, BigInt(CALLEE)).bytes)
   })
   return both

@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import { nodeEngine } from '../../host/engine.ts'
 import { BothWays } from '../testing/both_ways.ts'
 
-/** A loop of `parts` pieces that is entered at any of them; each piece adds another number. `enter` goes to one of them by s2. */
+/** A loop of `parts` pieces that is entered at any of them; each piece adds another number. `enter` goes to that with the number in t0. */
 function loopOf(parts: number, enter: string): string {
   const pieces = Array.from({ length: parts }, (_, i) => `part${i}: addi a0, a0, ${i + 1}; xor a1, a1, a0`)
   return `

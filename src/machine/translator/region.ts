@@ -65,8 +65,8 @@ export function emitRegion(parts: RegionParts, name: string, entry: number, flow
 export interface EmittedRegion {
   readonly callee: Callee
   /**
-   * Where it can be entered: at its entry, and at the head of each loop and behind calls of what is elsewhere, so that what
-   * stops in a loop or in what is called can go on there.
+   * Where it can be entered: at its entry, and at the head of each loop, where loops were entered elsewhere, and behind calls of what
+   * is elsewhere, so that what stops in a loop or in what is called can go on there.
    */
   readonly entries: readonly number[]
   /** Those at which another region may go on in this one: all but a beginning to which no loop comes back. */
@@ -356,8 +356,8 @@ class RegionEmitter {
 const STEPS_NEEDED_MAX = 64
 
 /**
- * Where to look at the steps left: at the entry, at other ways in, at heads of loops and behind calls, for all that can be executed from there to the next
- * such place; and behind what would be too much at once.
+ * Where to look at the steps left: at the entry and other ways in, at heads of loops and behind calls, for all that can be
+ * executed from there to the next such place; and behind what would be too much at once.
  */
 function stepsNeeded(graph: FlowGraph, blocks: ReadonlyMap<number, Block>): Map<number, number> {
   const needed = new Map<number, number>()

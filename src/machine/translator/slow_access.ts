@@ -1,8 +1,8 @@
 /**
- * Accesses to memory that miss in translated code, and to CSRs. They are a function of their own so that little is left in a region:
+ * Accesses to memory that miss in translated code, and to CSRs. They are functions of their own so that little is left in a region:
  * there is one for each access, and code that is small is fetched and compiled faster.
  *
- * `info` says what is known when the region is written: (bytes of the access) + 16 x (bytes of the instruction).
+ * `info` says what is known when the region is written; of an access (bytes of the access) + 16 x (bytes of the instruction).
  */
 import { type I32, type I64, i32, i64 } from '../../wasm/expression.ts'
 import { type Callee, call, type FunctionBuilder, type Local } from '../../wasm/function.ts'
@@ -36,6 +36,7 @@ export function accessInfo(bytes: number, instructionBytes: number): number {
   return bytes + 16 * instructionBytes
 }
 
+/** (number of the CSR) + 4096 x OPERATION + 65536 x (bytes of the instruction). */
 export function csrInfo(number: number, operation: number, instructionBytes: number): number {
   return number + (operation << 12) + (instructionBytes << 16)
 }

@@ -37,7 +37,8 @@ type Edges = Map<number, readonly number[]>
 
 /**
  * Builds the graph of all that can be reached from `entry`, which can also be entered at its loops' heads, where loops were entered
- * elsewhere, and at the nodes of which `isWayIn` says so, as far as there are no more than `waysInMax`. `successorsOf` may name what is no node.
+ * elsewhere, and at the nodes of which `isWayIn` says so, as far as there are no more than `waysInMax`. `successorsOf` may name
+ * what is no node.
  */
 export function buildFlowGraph(
   entry: number,
