@@ -48,7 +48,7 @@ export interface BootCommandOptions {
   readonly save?: string
   readonly load?: string
   readonly build?: true
-  readonly translate?: true
+  readonly translate: boolean
 }
 
 export function define(command: Command): void {
@@ -65,7 +65,7 @@ export function define(command: Command): void {
     .option('--report <FILE.json>', 'write there how the run ended, its speed and its digest')
     .option('--save <FILE>', 'write a snapshot when the machine is left')
     .option('--load <FILE>', 'start from a snapshot')
-    .option('--translate', 'translate hot code to WebAssembly (so far only if asked for)')
+    .option('--no-translate', 'interpret all code (changes nothing but speed)')
     .option('--build', 'build the image first if there is none of this name')
     .addHelpText('after', HELP)
     .action(async (image: string, options: BootCommandOptions) => {

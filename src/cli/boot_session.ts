@@ -130,7 +130,7 @@ async function sessionOptions(
     ...(overlay === undefined ? {} : { overlay }),
     ...optional('record'),
     ...optional('load'),
-    ...(options.translate === true ? { translation: 'hot' as const } : {}),
+    translation: options.translate ? 'hot' : 'off',
     onOutput: ({ port, bytes }) => guest.output(port, bytes),
     onNotice: tell,
     ...(guest.restarted === undefined ? {} : { onRestart: () => guest.restarted?.() }),

@@ -12,7 +12,7 @@ interface ExecOptions {
   readonly maxInstructions?: bigint
   readonly signature?: string
   readonly report?: string
-  readonly translate?: true
+  readonly translate: boolean
 }
 
 const MEMORY_DEFAULT = '128M'
@@ -51,7 +51,7 @@ export function define(command: Command): void {
     )
     .option('--harts <N>', 'number of harts', parseHarts, 1)
     .option('--signature <FILE>', 'write the memory from begin_signature to end_signature there')
-    .option('--translate', 'translate hot code to WebAssembly (so far only if asked for)')
+    .option('--no-translate', 'interpret all code (changes nothing but speed)')
     .option('--report <FILE.json>', 'write there how the run ended, its speed and its digest')
     .addHelpText('after', HELP)
     .action(exec)
@@ -75,7 +75,7 @@ async function exec(path: string, options: ExecOptions): Promise<void> {
     stepsMax: options.maxInstructions,
     signaturePath: options.signature,
     reportPath: options.report,
-    translates: options.translate === true,
+    translates: options.translate,
     print: (bytes) => output.write(bytes),
     isInterrupted: () => {
       output.flush()

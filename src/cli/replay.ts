@@ -11,7 +11,7 @@ interface ReplayCommandOptions {
   readonly from?: string
   readonly slice?: bigint
   readonly report?: string
-  readonly translate?: true
+  readonly translate: boolean
 }
 
 const HELP = `
@@ -39,7 +39,7 @@ export function define(command: Command): void {
     .option('--to <POSITION>', 'stop at this position', parseCount)
     .option('--from <SNAPSHOT>', 'begin at a snapshot that was taken while the recording was made')
     .option('--slice <STEPS>', 'execute in pieces of this many steps (changes nothing but speed)', parseCount)
-    .option('--translate', 'translate hot code to WebAssembly (changes nothing but speed)')
+    .option('--no-translate', 'interpret all code (changes nothing but speed)')
     .option('--report <FILE.json>', 'write there where the replay ended and its digest')
     .addHelpText('after', HELP)
     .action(replayCommand)
@@ -57,7 +57,7 @@ async function replayCommand(path: string, options: ReplayCommandOptions): Promi
     ...(options.to === undefined ? {} : { to: options.to }),
     ...(options.from === undefined ? {} : { from: options.from }),
     ...(options.slice === undefined ? {} : { sliceSteps: options.slice }),
-    ...(options.translate === true ? { translation: 'hot' as const } : {}),
+    translation: options.translate ? 'hot' : 'off',
   })
   if (options.report !== undefined) {
     await writeOutputFile(options.report, `${JSON.stringify(replayReport(result), undefined, 2)}\n`)

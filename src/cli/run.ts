@@ -49,6 +49,7 @@ export interface RunCommandOptions {
   readonly append?: string
   readonly allowLoopback?: true
   readonly allowFaults?: true
+  readonly translate: boolean
   readonly record?: true
   readonly load?: string
   readonly build?: true
@@ -93,6 +94,7 @@ export function define(command: Command): void {
     )
     .option('--load <FILE>', 'make the machine from a snapshot: what it was then, in a life of its own')
     .option('--record', "keep the log of each life in the machine's directory, for `understudy replay`")
+    .option('--no-translate', 'interpret all code (changes nothing but speed)')
     .option('--allow-faults', 'tests may inject faults')
     .option('--build', 'build the image first if there is none of this name')
     .option('--detach', 'go on in the background')

@@ -23,7 +23,7 @@ export function placementOf(request: RunRequest, hosts: readonly string[]): Plac
     ...(network === undefined || network.kind === 'gateway' ? {} : { network }),
     ...(gatewayListen === undefined ? {} : { gatewayListen }),
     ...{ allowLoopback: wanted.allowLoopback === true, allowFaults: wanted.allowFaults === true },
-    isRecorded: wanted.isRecorded === true,
+    ...{ isRecorded: wanted.isRecorded === true, translates: wanted.translates !== false },
   }
 }
 

@@ -40,7 +40,8 @@ export function runRequest(image: string | undefined, options: RunCommandOptions
       ...{ image: wantedImage, forwards, ramBytes, settings, network: networkOf(rest.net) },
       ...{ harts: rest.harts, arbiter: rest.arbiter, append: rest.append },
       ...{ allowLoopback: rest.allowLoopback, allowFaults: rest.allowFaults },
-      ...{ isRecorded: rest.record, firstSnapshot: firstSnapshotOf(options) },
+      ...{ isRecorded: rest.record, translates: options.translate ? file.translate : false },
+      ...{ firstSnapshot: firstSnapshotOf(options) },
       ...{ hosts, gatewayListen: rest.gatewayListen },
     }),
   }

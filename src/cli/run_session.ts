@@ -60,7 +60,7 @@ async function findOrCreate(request: RunRequest): Promise<Pair> {
     ...(arbiter === undefined ? {} : { arbiter }),
     ...{ allowLoopback: wanted.allowLoopback === true, allowFaults: wanted.allowFaults === true },
     ...(wanted.firstSnapshot === undefined ? {} : { firstSnapshot: wanted.firstSnapshot }),
-    isRecorded: wanted.isRecorded === true,
+    ...{ isRecorded: wanted.isRecorded === true, translates: wanted.translates !== false },
   })
 }
 

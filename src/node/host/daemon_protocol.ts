@@ -71,7 +71,7 @@ export const createSchema = z.strictObject({
   ...{ port, heartbeatPort: port, metricsPort: port },
   peers: z.record(processName, addressSchema),
   ...{ arbiter, network: networkSchema, mayCreate: z.boolean(), settings: settingsSchema },
-  ...{ allowFaults: z.boolean(), isRecorded: z.boolean() },
+  ...{ allowFaults: z.boolean(), isRecorded: z.boolean(), translates: z.boolean() },
   /** What the machine's processes know each other by, in hexadecimal. */
   secret: digest,
   /** What the machine is, as in machine_file.ts. */

@@ -89,6 +89,8 @@ export const hostConfigSchema = z.strictObject({
   firstSnapshot: z.string().min(1).optional(),
   /** Where the log of each life that begins at this host is kept, for `understudy replay`. */
   recordingDirectory: z.string().min(1).optional(),
+  /** Whether hot code is translated, which changes nothing but speed; it is if nothing is said. */
+  translates: z.boolean().optional(),
   /** Lets tests inject faults over the control connection. */
   allowFaults: z.boolean().optional(),
 })

@@ -71,7 +71,8 @@ function creation(options: Partial<CreateRequest> = {}): CreateRequest {
       arbiter: 'file:/srv',
       network: { kind: 'none' },
     },
-    ...{ mayCreate: true, settings: {}, allowFaults: false, isRecorded: false, secret: '4'.repeat(64) },
+    ...{ mayCreate: true, settings: {}, allowFaults: false, isRecorded: false },
+    ...{ translates: true, secret: '4'.repeat(64) },
     definition: encodeMachineFile({ name: 'db', record }),
     ...options,
   }
@@ -91,13 +92,16 @@ test('a daemon describes what it has, with ports that nobody has been given', as
 
 test('a machine that is made has all that its process needs, and nobody else can read its secret', async (t) => {
   const { client, directory } = await connected(t)
-  await client.create(creation({ allowFaults: true }))
+  await client.create(creation({ allowFaults: true, translates: false }))
   const root = join(directory, 'machines', 'db')
   assert.equal(statSync(join(root, 'secret')).mode & 0o777, 0o600)
   assert.equal(readFileSync(join(root, 'secret'), 'utf8').trim(), '4'.repeat(64))
   const config = JSON.parse(readFileSync(join(root, 'host.json'), 'utf8')) as JsonObject
   assert.deepEqual(config['listen'], { host: '127.0.0.1', port: 7001 })
-  assert.deepEqual([config['host'], config['allowFaults'], config['heartbeatPort']], ['alpha', true, 7002])
+  assert.deepEqual(
+    [config['host'], config['allowFaults'], config['translates'], config['heartbeatPort']],
+    ['alpha', true, false, 7002],
+  )
 })
 
 test('a machine that was never started can be made anew and removed; one that was, cannot', async (t) => {

@@ -183,6 +183,7 @@ class Host implements RunningHost {
     const thread = {
       ...{ specification, image, kernelDigest: kernel, initramfsDigest: initramfs },
       ...{ progress, flushMs: settings.flushMs },
+      translation: config.translates === false ? ('off' as const) : ('hot' as const),
     }
     this.#heartbeat = await startHeartbeat({
       ...{ credentials: config.credentials, name: config.host, host: config.listen.host },

@@ -218,13 +218,14 @@ function configOf(
   directory: string,
 ): HostConfig & { readonly credentials: { readonly secretFile: string } } {
   const { machine, port, heartbeatPort, metricsPort, peers, arbiter } = request
-  const { network, mayCreate, settings, allowFaults, isRecorded } = request
+  const { network, mayCreate, settings, allowFaults, isRecorded, translates } = request
   return {
     ...{ kind: 'understudy-host', version: 1, machine, host },
     ...{ directory: join(directory, 'copy'), machineFile: join(directory, 'machine.json') },
     ...{ listen: { host: listenHost, port }, heartbeatPort, metricsPort, peers, arbiter },
     ...{ credentials: { secretFile: join(directory, 'secret') }, network, mayCreate, settings },
     ...(allowFaults ? { allowFaults } : {}),
+    ...(translates ? {} : { translates }),
     ...(isRecorded ? { recordingDirectory: join(directory, 'recordings') } : {}),
   }
 }

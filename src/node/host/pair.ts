@@ -74,6 +74,7 @@ const pairSchema = z.strictObject({
   metricsPorts: z.record(z.string(), z.int()).optional(),
   allowFaults: z.boolean().optional(),
   isRecorded: z.boolean().optional(),
+  translates: z.boolean().optional(),
 })
 export type PairFile = z.infer<typeof pairSchema>
 
@@ -103,6 +104,8 @@ export interface MachineOptions {
   readonly allowFaults?: boolean
   /** Whether the log of each life is kept, in `recordings/HOST`. */
   readonly isRecorded?: boolean
+  /** Whether hot code is translated; it is if nothing is said. */
+  readonly translates?: boolean
 }
 
 /** What it is asked for on this computer. */
@@ -257,7 +260,7 @@ export class Pair {
 
   #hostConfig(
     host: (typeof HOST_NAMES)[number],
-    { allowFaults = false, isRecorded = false, firstSnapshot }: PairOptions,
+    { allowFaults = false, isRecorded = false, translates = true, firstSnapshot }: PairOptions,
   ): HostConfig {
     const { name, hosts, arbiter, network, settings, metricsPorts } = this.file
     const peers = Object.fromEntries(Object.entries(hosts).filter(([peer]) => peer !== host))
@@ -267,6 +270,7 @@ export class Pair {
       ...{ listen: hosts[host]!, peers, arbiter, credentials: { secretFile: this.secretFile } },
       ...{ network, mayCreate: host === HOST_NAMES[0], settings, metricsPort: metricsPorts?.[host] ?? 0 },
       ...(allowFaults ? { allowFaults } : {}),
+      ...(translates ? {} : { translates }),
       ...(firstSnapshot === undefined || host !== HOST_NAMES[0] ? {} : { firstSnapshot }),
       ...(isRecorded ? { recordingDirectory: join(this.directory, 'recordings', host) } : {}),
     }
@@ -290,8 +294,12 @@ export async function checkOptions(options: MachineOptions): Promise<void> {
 }
 
 /** What is chosen for both hosts, as a pair's file has it. */
-export function choicesOf({ allowFaults, isRecorded }: MachineOptions): Partial<PairFile> {
-  return { ...(allowFaults ? { allowFaults } : {}), ...(isRecorded ? { isRecorded } : {}) }
+export function choicesOf({ allowFaults, isRecorded, translates = true }: MachineOptions): Partial<PairFile> {
+  return {
+    ...(allowFaults ? { allowFaults } : {}),
+    ...(isRecorded ? { isRecorded } : {}),
+    ...(translates ? {} : { translates }),
+  }
 }
 
 async function writeMachine(path: string, options: PairOptions): Promise<void> {

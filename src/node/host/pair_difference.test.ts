@@ -35,7 +35,8 @@ describe('a pair that exists', () => {
       {},
       { image: 'debian', ramBytes: RAM_BYTES, harts: 1, network: { kind: 'gateway' }, append: 'quiet' },
       { forwards: ['127.0.0.1:6379:6379', '8080:80'], settings: { ack: 'executed', flushMs: undefined } },
-      { allowLoopback: false, allowFaults: false, arbiter: `file:${join(root, 'db', 'arbiter')}` },
+      { allowLoopback: false, allowFaults: false, translates: true },
+      { arbiter: `file:${join(root, 'db', 'arbiter')}` },
     ]
     for (const wanted of same) assert.equal(pairDifference(pair, wanted), undefined)
   })
@@ -52,6 +53,7 @@ describe('a pair that exists', () => {
       [{ append: 'debug' }, 'kernel parameters'],
       [{ allowLoopback: true }, 'access to the loopback'],
       [{ allowFaults: true }, 'faults that tests inject'],
+      [{ translates: false }, 'translation of code'],
       [{ settings: { ack: 'received' } }, 'settings'],
       [{ image: 'debian', settings: {} }, 'settings'],
     ]

@@ -23,6 +23,7 @@ export interface WantedPair {
   readonly allowLoopback?: boolean
   readonly allowFaults?: boolean
   readonly isRecorded?: boolean
+  readonly translates?: boolean
   /** A snapshot to make it from: no machine that exists is that. */
   readonly firstSnapshot?: string
   readonly settings?: ChosenSettings
@@ -48,6 +49,7 @@ export function pairDifference(pair: Pair, wanted: WantedPair): string | undefin
     allowLoopback: () => wanted.allowLoopback === (gateway?.allowLoopback ?? false),
     allowFaults: () => wanted.allowFaults === (file.allowFaults ?? false),
     isRecorded: () => wanted.isRecorded === (file.isRecorded ?? false),
+    translates: () => wanted.translates === (file.translates ?? true),
     hosts: () => sameHosts(wanted.hosts!, file),
     gatewayListen: () => wanted.gatewayListen === file.gateway?.listen.host,
     firstSnapshot: () => false,
@@ -69,6 +71,7 @@ const NAMES: Readonly<Record<keyof WantedPair, string>> = {
   },
   ...{ arbiter: 'arbiter', append: 'kernel parameters', allowLoopback: 'access to the loopback' },
   ...{ allowFaults: 'faults that tests inject', isRecorded: 'recordings', settings: 'settings' },
+  translates: 'translation of code',
   ...{ firstSnapshot: 'beginnings than this snapshot', hosts: 'hosts', gatewayListen: 'gateway address' },
 }
 

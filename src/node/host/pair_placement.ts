@@ -226,13 +226,14 @@ function requestOf(
   secret: string,
   directory: string,
 ): CreateRequest {
-  const { name: machine, hosts, arbiter, network, settings, allowFaults = false, isRecorded = false } = file
+  const { name: machine, hosts, arbiter, network, settings } = file
+  const { allowFaults = false, isRecorded = false, translates = true } = file
   const { port, heartbeatPort, metricsPort } = description
   const peers = Object.fromEntries(Object.entries(hosts).filter(([name]) => name !== client.name))
   const definition = encodeMachineFile(readMachineFile(join(directory, MACHINE_FILE)))
   return {
     ...{ machine, port, heartbeatPort, metricsPort, peers, arbiter, network, settings },
-    ...{ allowFaults, isRecorded, secret, definition },
+    ...{ allowFaults, isRecorded, translates, secret, definition },
     mayCreate: client.name === Object.keys(hosts)[0],
   }
 }

@@ -24,7 +24,7 @@ describe("a machine's file", () => {
     assert.equal(example.name, 'db')
     assert.deepEqual(example.publish, ['6379:6379', '127.0.0.1:8080:80'])
     const unsaid = Object.keys(runFileSchema.shape).filter((key) => !(key in example))
-    assert.deepEqual(unsaid, ['arbiter', 'hosts', 'secret', 'gatewayListen', 'allowFaults'])
+    assert.deepEqual(unsaid, ['arbiter', 'hosts', 'secret', 'gatewayListen', 'translate', 'allowFaults'])
   })
 
   it('is published as the JSON Schema that the program checks by', () => {

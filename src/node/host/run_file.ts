@@ -59,6 +59,12 @@ export const runFileSchema = z.strictObject({
       "Whether the guest may reach this computer's own loopback at 10.0.2.2, its link-local network and its cloud's metadata.",
     )
     .optional(),
+  translate: z
+    .boolean()
+    .describe(
+      'Whether hot code is translated to WebAssembly, which changes nothing but speed; without it true.',
+    )
+    .optional(),
   allowFaults: z.boolean().describe('Whether tests may inject faults.').optional(),
   record: z.boolean().describe('Whether the log of each life is kept, for understudy replay.').optional(),
   build: z.boolean().describe('Whether to build the image first if there is none of this name.').optional(),

@@ -151,10 +151,10 @@ class MachineThread {
   }
 
   #newComputer(): Computer {
-    const { specification, image, kernelDigest, initramfsDigest } = this.#data
+    const { specification, image, kernelDigest, initramfsDigest, translation } = this.#data
     const digests = { kernel: kernelDigest, initramfs: initramfsDigest }
     const bootFiles = bootFilesOf(image, digests, (action) => this.#later.push(action))
-    return new Computer({ engine: onHugePages(nodeEngine), specification, bootFiles })
+    return new Computer({ engine: onHugePages(nodeEngine), specification, bootFiles, translation })
   }
 
   #newPrimary(computer: Computer, life: number, nextIndex: bigint, position: bigint): PrimaryRun {

@@ -13,6 +13,7 @@ import type { MessagePort } from 'node:worker_threads'
 import type { ComputerSpecification } from '../../board/computer.ts'
 import type { DiskRequest } from '../../devices/virtio_block.ts'
 import { MachineProgress } from '../../host/heartbeat_memory.ts'
+import type { Translation } from '../../machine/machine_options.ts'
 import type { Effect, Frontier, Input } from '../../replication/ports.ts'
 import type { ImageFiles } from '../boot_files.ts'
 
@@ -119,6 +120,7 @@ export interface MachineThreadData {
   readonly kernelDigest: string
   readonly initramfsDigest: string
   readonly flushMs: number
+  readonly translation: Translation
 }
 
 /** The memory that both threads see: a counter of commands, and the machine's progress. */

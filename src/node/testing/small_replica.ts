@@ -33,7 +33,7 @@ export async function smallReplica(
   }
   const thread = {
     ...{ specification, image, kernelDigest: kernel, initramfsDigest: initramfs },
-    ...{ flushMs: 1, progress: new MachineProgress() },
+    ...{ flushMs: 1, progress: new MachineProgress(), translation: 'hot' as const },
   }
   return { thread, directory, base, disk }
 }
