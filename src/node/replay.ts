@@ -34,7 +34,7 @@ export interface ReplayOptions {
   readonly sliceSteps?: bigint | ((position: bigint) => bigint)
   /** Which code is translated; none by default. */
   readonly translation?: Translation
-  /** Called between pieces of execution, whenever the computer stands still. */
+  /** Called before and between pieces of execution, whenever the computer stands still. */
   readonly onProgress?: (computer: Computer) => void
   /** Tells people about something (a full disk, say). */
   readonly onNotice?: (text: string) => void
@@ -196,6 +196,7 @@ class Replay {
 
   async run(): Promise<ReplayResult> {
     const start = performance.now()
+    this.#options.onProgress?.(this.#computer)
     this.#submit(this.#computer.diskRequestsInFlight)
     const reader = new RecordingReader(this.#options.path)
     const isAtEnd = await this.#execute(reader)
