@@ -9,8 +9,9 @@ export interface Place {
 
 /** Places of a loop, which are met at random, count as one if they are as near as this. */
 const NEAR_BYTES = 64
-/** Keeps the two ways of meeting a place apart. */
+/** Keep the ways of meeting a place apart. */
 const ARRIVED = 2 ** 40
+const PASSED_BY = 2 ** 41
 /** Of the meetings that are needed, what is enough for what regions have left out. */
 const LEFT_OUT_SHARE = 0.25
 /** So many meetings a place is refused for. */
@@ -42,6 +43,8 @@ export class Profile {
   readonly #targets = new Map<number, number[]>()
   readonly #meetings = new Map<number, number>()
   readonly #changes = new Map<number, Changes>()
+  /** How often regions were made anew since they were passed by there. */
+  readonly #vain = new Map<number, number>()
   readonly #meetingsMin: number
   #slice = 0
 
@@ -66,6 +69,18 @@ export class Profile {
    */
   meetArrival({ page, inPage }: Place, isLeftOut: boolean): boolean {
     return this.#meet(ARRIVED + page * PAGE_BYTES + inPage, page, isLeftOut ? LEFT_OUT_SHARE : 1)
+  }
+
+  /**
+   * The pc was at the place, which is in a region, and yet the interpreter has executed most of the slice: a loop, say, that the region
+   * has only the first round of. Each time that helps nothing it takes twice as long.
+   */
+  meetPassedBy({ page, inPage }: Place): boolean {
+    const key = PASSED_BY + page * PAGE_BYTES + inPage - (inPage % NEAR_BYTES)
+    const isTime = this.#meet(key, page, 2 ** (this.#vain.get(key) ?? 0))
+    if (this.#vain.size >= PLACES_MAX) this.#vain.clear()
+    if (isTime) this.#vain.set(key, (this.#vain.get(key) ?? 0) + 1)
+    return isTime
   }
 
   /** There is nothing to translate at the place: it is met in vain for long. */
@@ -105,6 +120,7 @@ export class Profile {
     this.#targets.clear()
     this.#meetings.clear()
     this.#changes.clear()
+    this.#vain.clear()
   }
 
   #changesOf(page: number): number {

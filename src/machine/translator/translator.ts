@@ -141,7 +141,7 @@ export class Translator {
     this.#stepsMax = isNews || this.#requests.length > 0 ? tier.sampleSteps : tier.translatedSteps
     this.#profile.tick()
     this.#credit = Math.min(CREDIT_MAX, this.#credit + steps / tier.stepsPerInstruction)
-    this.#sample(hart)
+    this.#sample(hart, steps >= tier.sampleSteps / 2 && translated < steps / 2)
     if (this.#isWorking) this.#work()
   }
 
@@ -175,11 +175,12 @@ export class Translator {
     return this.#requests.length > 0 || this.#batch !== undefined
   }
 
-  #sample(hart: Hart): void {
+  #sample(hart: Hart, isInterpreted: boolean): void {
     const place = this.#placeOf(hart, hart.get64('pc'))
     // Slices that end in a region end anywhere in it; its loops can all be entered.
-    if (place !== undefined && !this.#isInside(place) && this.#profile.meet(place))
-      this.#request({ place, why: 'near' })
+    const isInside = place !== undefined && this.#isInside(place)
+    if (place !== undefined && !isInside && this.#profile.meet(place)) this.#request({ place, why: 'near' })
+    if (isInside && isInterpreted && this.#profile.meetPassedBy(place)) this.#request({ place, why: 'anew' })
     const arrived = this.#tables.getBigUint64(MACHINE.arrived, true)
     const isJump = arrived !== this.#tables.getBigUint64(MACHINE.resumed, true)
     const arrival = isJump ? this.#placeOf(hart, arrived) : undefined
