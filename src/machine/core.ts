@@ -10,6 +10,7 @@ import { type Callee, call } from '../wasm/function.ts'
 import { ModuleBuilder } from '../wasm/module.ts'
 import { buildBanks } from './banks.ts'
 import { buildCsrAccess, type FlagsAccess } from './csr.ts'
+import { buildDataEntries } from './data_entries.ts'
 import { buildFloat } from './float/float.ts'
 import { buildHashPage } from './hash.ts'
 import { buildInterpreter } from './interpreter.ts'
@@ -105,6 +106,7 @@ function emitCore(layout: Layout, memories: CoreMemories, fusesMultiplyAdd: bool
   }
   const float = buildFloat(module, fflags, { inexactAlready: (): I32 => i32.and(fflags, 1) })
   const watch = buildWatch(module, layout, env)
+  const entries = buildDataEntries(module, watch.noteWriteEntry)
   const banks = buildBanks(module, layout)
   const traps = buildTraps(module, banks.update)
   const translate = buildTranslate(module, watch, env.pmp)
@@ -114,7 +116,7 @@ function emitCore(layout: Layout, memories: CoreMemories, fusesMultiplyAdd: bool
     decodeInto: env.decodeInto,
   })
   const memory = buildSlowMemory(module, {
-    ...{ layout, watch, translate, raise: traps.raise, decodeStraddle },
+    ...{ layout, watch, entries, translate, raise: traps.raise, decodeStraddle },
     ...{ mmioLoad: env.mmioLoad, mmioStore: env.mmioStore },
   })
   const csr = buildCsrAccess(module, {
@@ -129,7 +131,8 @@ function emitCore(layout: Layout, memories: CoreMemories, fusesMultiplyAdd: bool
   const regions = module.emptyTable(REGIONS_MAX)
   module.exportTable(regions, 'regions')
   const linkage = {
-    ...{ memory: { atomic: memory.atomic }, slow: buildSlowAccess(module, memory, csr.access), fflags },
+    ...{ memory: { atomic: memory.atomic }, fflags },
+    slow: buildSlowAccess(module, { memory, entries, csr: csr.access }),
     float: buildFloatChecks(module, fflags, raiseIllegal),
     ...{ afterStore: watch.afterStore, raise: traps.raise, raiseIllegal, functions },
     chain: buildChain(module, regions),

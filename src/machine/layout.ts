@@ -33,8 +33,11 @@ export const TLB_ENTRIES = 1 << TLB_INDEX_BITS
 export const TLB_ENTRY_BYTES = 16
 export const FETCH_INDEX_BITS = 10
 export const FETCH_ENTRIES = 1 << FETCH_INDEX_BITS
-export const BANK_WRITE = TLB_ENTRIES * TLB_ENTRY_BYTES
-export const BANK_FETCH = 2 * TLB_ENTRIES * TLB_ENTRY_BYTES
+/** Behind each array of data entries (data_entries.ts). */
+export const TLB_VICTIMS = 256
+export const BANK_VICTIMS = TLB_ENTRIES * TLB_ENTRY_BYTES
+export const BANK_WRITE = BANK_VICTIMS + TLB_VICTIMS * TLB_ENTRY_BYTES
+export const BANK_FETCH = 2 * BANK_WRITE
 export const BANK_BYTES = BANK_FETCH + FETCH_ENTRIES * TLB_ENTRY_BYTES
 export const INVALID_BYTE = 0x08
 export const INVALID_TAG = 0x0808_0808_0808_0808n

@@ -7,10 +7,10 @@
 import { type I32, type I64, i32, i64, select } from '../wasm/expression.ts'
 import { type Callee, call, type FunctionBuilder } from '../wasm/function.ts'
 import type { ModuleBuilder } from '../wasm/module.ts'
+import { addendOf, DATA_ARRAY, type DataEntries } from './data_entries.ts'
 import { hart32, hart64, machine32, setHart64, setMachine32 } from './fields.ts'
 import {
   BANK_FETCH,
-  BANK_WRITE,
   CAUSE,
   CODE_SLOT_BYTES,
   FETCH_ENTRIES,
@@ -20,7 +20,6 @@ import {
   PAGE_WATCHED,
   RAM_BASE,
   STRADDLES_DECODED_BITS,
-  TLB_ENTRIES,
 } from './layout.ts'
 import { ACCESS, TRANSLATED } from './translate.ts'
 import type { Watch } from './watch.ts'
@@ -53,6 +52,7 @@ export interface SlowMemory {
 export interface MemoryParts {
   readonly layout: Layout
   readonly watch: Watch
+  readonly entries: DataEntries
   readonly translate: Callee
   readonly raise: Callee
   readonly mmioLoad: Callee
@@ -121,13 +121,15 @@ function raiseFault(
 const LOAD_CAUSES = { access: CAUSE.loadAccess, page: CAUSE.loadPage }
 const STORE_CAUSES = { access: CAUSE.storeAccess, page: CAUSE.storePage }
 
-/** Caches a translation in the hart's data bank. */
-function fillData(f: FunctionBuilder, hart: I32, va: I64, offset: I32, array: number): I32 {
-  const index = i32.shl(i32.and(i32.wrap(i64.shr_u(va, 12)), TLB_ENTRIES - 1), 4)
-  const entry = f.let(i32.add(i32.add(hart32(hart, 'dataBank'), index), array))
-  f.store('i64', entry, i64.and(va, -4096))
-  f.store('i32', entry, i32.sub(offset, i32.wrap(va)), { offset: 8 })
-  return entry
+/** Runs `body` with the offset in RAM of `va` if a translation of it is cached: the access was not aligned, or it is a victim. */
+function ifCached(
+  f: FunctionBuilder,
+  { entries }: MemoryParts,
+  [hart, va, array]: readonly [I32, I64, I32],
+  body: (offset: I32) => void,
+): void {
+  const entry = f.let(call<'i32'>(entries.find, hart, va, array))
+  f.if(entry, () => body(f.let(i32.add(i32.wrap(va), addendOf(entry)))))
 }
 
 export function buildSlowMemory(module: ModuleBuilder, parts: MemoryParts): SlowMemory {
@@ -145,13 +147,17 @@ function defineLoad(module: ModuleBuilder, parts: MemoryParts, load: Callee): vo
     const va = f.parameter(1, 'i64')
     const size = f.parameter(2, 'i32')
     f.ifUnlikely(crossesPage(va, size), () => f.return(call(split, hart, va, size)))
+    ifCached(f, parts, [hart, va, i32.const(DATA_ARRAY.read)], (offset) => {
+      setHart64(f, hart, 'result', loadSized(f, offset, size))
+      f.return(settled())
+    })
     const status = f.let(call<'i32'>(parts.translate, hart, va, ACCESS.load, size))
     raiseFault(f, parts, hart, status, va, LOAD_CAUSES)
     const pa = f.let(hart64(hart, 'result'))
     const offset64 = f.let(offsetOf(pa))
     f.ifLikely(inRam(offset64), () => {
       const offset = f.let(i32.wrap(offset64))
-      f.if(i32.eqz(status), () => void fillData(f, hart, va, offset, 0))
+      f.if(i32.eqz(status), () => f.call(parts.entries.fill, hart, va, offset, DATA_ARRAY.read))
       setHart64(f, hart, 'result', loadSized(f, offset, size))
       f.return(settled())
     })
@@ -241,8 +247,7 @@ function buildFillWrite(module: ModuleBuilder, parts: MemoryParts): Callee {
     const offset = f.parameter(2, 'i32')
     f.store('i32', i32.shr_u(offset, 12), 0xff, { offset: layout.pageDirty }, 8)
     f.if(i32.and(flagsOf(layout, offset), PAGE_WATCHED), () => f.return())
-    const entry = fillData(f, f.parameter(0, 'i32'), f.parameter(1, 'i64'), offset, BANK_WRITE)
-    f.call(parts.watch.noteWriteEntry, i32.shr_u(offset, 12), entry)
+    f.call(parts.entries.fill, f.parameter(0, 'i32'), f.parameter(1, 'i64'), offset, DATA_ARRAY.write)
   })
 }
 
@@ -256,6 +261,9 @@ function defineStore(module: ModuleBuilder, parts: MemoryParts, store: Callee): 
     const size = f.parameter(2, 'i32')
     const value = f.parameter(3, 'i64')
     f.ifUnlikely(crossesPage(va, size), () => f.return(call(split, hart, va, size, value)))
+    ifCached(f, parts, [hart, va, i32.const(DATA_ARRAY.write)], (offset) =>
+      f.return(call(storeRam, offset, size, value)),
+    )
     const status = f.let(call<'i32'>(parts.translate, hart, va, ACCESS.store, size))
     raiseFault(f, parts, hart, status, va, STORE_CAUSES)
     const pa = f.let(hart64(hart, 'result'))
@@ -312,6 +320,11 @@ function buildAtomic(module: ModuleBuilder, parts: MemoryParts): Callee {
         () => f.call(parts.raise, hart, CAUSE.storeMisaligned, va),
       )
       f.return(i32.const(STATUS.trapped))
+    })
+    const array = f.let(select(isLoad, i32.const(DATA_ARRAY.read), DATA_ARRAY.write))
+    ifCached(f, parts, [hart, va, array], (offset) => {
+      setHart64(f, hart, 'result', i64.extend_i32_u(offset))
+      f.return(i32.const(STATUS.done))
     })
     const status = f.let(call<'i32'>(parts.translate, hart, va, access, size))
     const offset = f.let(offsetOf(hart64(hart, 'result')))

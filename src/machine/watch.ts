@@ -23,6 +23,7 @@ import { HANDLER } from './handlers.ts'
 import {
   BANK_BYTES,
   BANK_FETCH,
+  BANK_VICTIMS,
   BANK_WRITE,
   BANKS_PER_HART,
   CODE_ENTRY_BYTES,
@@ -42,6 +43,7 @@ import {
   TABLE_SLOTS,
   TLB_ENTRIES,
   TLB_ENTRY_BYTES,
+  TLB_VICTIMS,
   WRITE_REFERENCE_MANY,
 } from './layout.ts'
 
@@ -325,8 +327,11 @@ function buildDropPage(module: ModuleBuilder): Callee {
     const fetch = f.let(i32.add(bank, i32.shl(i32.and(number, FETCH_ENTRIES - 1), 4)))
     const drop = (entry: I32, offset: number) =>
       f.if(i64.eq(i64.load(entry, { offset }), va), () => f.store('i64', entry, INVALID_TAG, { offset }))
-    drop(data, 0)
-    drop(data, BANK_WRITE)
+    const victim = f.let(i32.add(bank, i32.shl(i32.and(number, TLB_VICTIMS - 1), 4)))
+    for (const array of [0, BANK_WRITE]) {
+      drop(data, array)
+      drop(victim, array + BANK_VICTIMS)
+    }
     drop(fetch, BANK_FETCH)
   })
 }

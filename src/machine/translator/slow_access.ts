@@ -7,8 +7,9 @@
 import { type I32, type I64, i32, i64 } from '../../wasm/expression.ts'
 import { type Callee, call, type FunctionBuilder, type Local } from '../../wasm/function.ts'
 import type { ModuleBuilder } from '../../wasm/module.ts'
-import { hart32, hart64, machine32, setHart64, setMachine32 } from '../fields.ts'
-import { MSTATUS, TLB_ENTRIES } from '../layout.ts'
+import { addendOf, type DataEntries } from '../data_entries.ts'
+import { hart64, machine32, setHart64, setMachine32 } from '../fields.ts'
+import { MSTATUS } from '../layout.ts'
 import { type SlowMemory, STATUS } from '../memory.ts'
 import { pendingInterrupts } from '../trap.ts'
 
@@ -41,7 +42,16 @@ export function csrInfo(number: number, operation: number, instructionBytes: num
   return number + (operation << 12) + (instructionBytes << 16)
 }
 
-export function buildSlowAccess(module: ModuleBuilder, memory: SlowMemory, csrAccess: Callee): SlowAccess {
+interface SlowAccessParts {
+  readonly memory: SlowMemory
+  readonly entries: DataEntries
+  readonly csr: Callee
+}
+
+export function buildSlowAccess(
+  module: ModuleBuilder,
+  { memory, entries, csr }: SlowAccessParts,
+): SlowAccess {
   const common = ['i32', 'i64', 'i64', 'i32', 'i32'] as const
   return {
     load: module.function('regionLoad', common, ['i64', 'i32'], (f) => {
@@ -50,14 +60,14 @@ export function buildSlowAccess(module: ModuleBuilder, memory: SlowMemory, csrAc
       leaveBehind(f, status)
       f.return(hart64(hart, 'result'), status)
     }),
-    group: buildGroup(module),
+    group: buildGroup(module, entries),
     store: module.function('regionStore', [...common, 'i64'], ['i32'], (f) => {
       const { hart, address, size } = expose(f)
       const status = f.let(call<'i32'>(memory.store, hart, address, size, f.parameter(5, 'i64')))
       leaveBehind(f, status)
       f.return(status)
     }),
-    csr: buildCsr(module, csrAccess),
+    csr: buildCsr(module, csr),
   }
 }
 
@@ -103,15 +113,14 @@ function buildCsr(module: ModuleBuilder, access: Callee): Callee {
 /** A group that has not been found. */
 export const NO_GROUP = 0xffff_ffff
 
-function buildGroup(module: ModuleBuilder): Callee {
+function buildGroup(module: ModuleBuilder, entries: DataEntries): Callee {
   return module.function('regionGroup', ['i32', 'i64', 'i64', 'i64', 'i32'], ['i32'], (f) => {
     const first = f.parameter(1, 'i64')
-    const index = i32.and(i32.shr_u(i32.wrap(first), 8), (TLB_ENTRIES - 1) << 4)
-    const bank = i32.add(hart32(f.parameter(0, 'i32'), 'dataBank'), f.parameter(4, 'i32'))
-    const slot = f.let(i32.add(bank, index))
-    const isThere = i64.eq(i64.load(slot), i64.and(f.parameter(2, 'i64'), f.parameter(3, 'i64')))
-    f.ifUnlikely(i32.eqz(isThere), () => f.return(i32.const(NO_GROUP)))
-    f.return(i32.add(i32.wrap(first), i32.load(slot, { offset: 8 })))
+    const entry = f.let(call<'i32'>(entries.find, f.parameter(0, 'i32'), first, f.parameter(4, 'i32')))
+    f.if(i32.eqz(entry), () => f.return(i32.const(NO_GROUP)))
+    const isThere = i64.eq(i64.load(entry), i64.and(f.parameter(2, 'i64'), f.parameter(3, 'i64')))
+    f.if(i32.eqz(isThere), () => f.return(i32.const(NO_GROUP)))
+    f.return(i32.add(i32.wrap(first), addendOf(entry)))
   })
 }
 
