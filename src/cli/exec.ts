@@ -1,9 +1,11 @@
 /** `understudy exec`: runs a bare-metal program. */
 import type { Command } from 'commander'
+import type { ElfFile } from '../board/elf.ts'
 import { BARE_RAM_BYTES_MIN } from '../node/machine_limits.ts'
 import { parseCount, parseHarts, parseMemory } from './arguments.ts'
 import { EXIT_CODE, processStatus } from './exit_codes.ts'
 import { tell } from './failure.ts'
+import { openProfiler, PROFILE_OPTION, writeProfile } from './profiling.ts'
 import { LineBuffer } from './standard_streams.ts'
 
 interface ExecOptions {
@@ -12,6 +14,7 @@ interface ExecOptions {
   readonly maxInstructions?: bigint
   readonly signature?: string
   readonly report?: string
+  readonly profile?: string
   readonly translate?: true
 }
 
@@ -36,6 +39,7 @@ The report tells them apart where the program's own status is one of these.
 Examples:
   understudy exec rv64ui-p-add
   understudy exec --max-instructions 10000000 --report report.json program.elf
+  understudy exec --profile profile.json program.elf
   understudy exec --signature add.signature add-01.elf`
 
 export function define(command: Command): void {
@@ -53,6 +57,7 @@ export function define(command: Command): void {
     .option('--signature <FILE>', 'write the memory from begin_signature to end_signature there')
     .option('--translate', 'translate hot code to WebAssembly (so far only if asked for)')
     .option('--report <FILE.json>', 'write there how the run ended, its speed and its digest')
+    .option(...PROFILE_OPTION)
     .addHelpText('after', HELP)
     .action(exec)
 }
@@ -63,6 +68,8 @@ function parseRam(text: string): number {
 
 async function exec(path: string, options: ExecOptions): Promise<void> {
   const { runBareProgram } = await import('../node/bare_program.ts')
+  const profiler = await openProfiler(options.profile)
+  let program: ElfFile | undefined
   const output = new LineBuffer()
   let isInterrupted = false
   process.once('SIGINT', () => {
@@ -76,6 +83,12 @@ async function exec(path: string, options: ExecOptions): Promise<void> {
     signaturePath: options.signature,
     reportPath: options.report,
     translates: options.translate === true,
+    observer: profiler?.observer,
+    onStart: (machine) => profiler?.start(machine),
+    onEnd: (elf) => {
+      profiler?.stop()
+      program = elf
+    },
     print: (bytes) => output.write(bytes),
     isInterrupted: () => {
       output.flush()
@@ -83,6 +96,7 @@ async function exec(path: string, options: ExecOptions): Promise<void> {
     },
   })
   output.flush()
+  await writeProfile(options.profile, profiler, program)
   const where = `${path} at instruction ${position}, pc 0x${BigInt.asUintN(64, pc).toString(16)}`
   if (end === 'limit') tell(`stopped ${where}: it did not end within --max-instructions`)
   if (end === 'idle') tell(`stopped ${where}: it waits, no timer is armed, and there is no input`)

@@ -1,0 +1,80 @@
+/**
+ * Finds out where a guest's time goes, while it runs on this thread: V8's profiler samples the time, the machine's own
+ * counts tell the rest.
+ */
+import { type CallNode, CpuProfiler } from '../../host/cpu_profiler.ts'
+import { type Machine, STATISTICS, type Statistics } from '../../machine/machine.ts'
+import type { TranslatedRegion, TranslationObserver } from '../../machine/translator/observer.ts'
+import { writeOutputFile } from '../files.ts'
+import { type GuestProfile, guestProfile } from './guest_profile.ts'
+import { kernelSymbols, type SymbolTable } from './symbol_table.ts'
+import { TimeByTier } from './tiers.ts'
+
+type Counts = Record<(typeof STATISTICS)[number], number>
+
+export class GuestProfiler {
+  readonly #sampler = new CpuProfiler((nodes) => this.#onPiece(nodes))
+  readonly #time = new TimeByTier()
+  readonly #regions = new Map<string, TranslatedRegion>()
+  readonly #work = { ms: 0, longestMs: 0 }
+  readonly #counters = zeroCounts()
+  #last: Statistics = zeroCounts()
+  #machine: Machine | undefined
+  #start = 0n
+
+  /** What the machine has to be made with. */
+  readonly observer: TranslationObserver = {
+    onWork: (work) => {
+      const start = performance.now()
+      work()
+      const ms = performance.now() - start
+      this.#work.ms += ms
+      this.#work.longestMs = Math.max(this.#work.longestMs, ms)
+    },
+    onRegion: (region) => {
+      this.#regions.set(region.name, region)
+    },
+  }
+
+  /** The machine is about to run. */
+  start(machine: Machine): void {
+    this.#machine = machine
+    this.#start = machine.position
+    this.#last = machine.statistics()
+    this.#sampler.start()
+  }
+
+  /** It has run. */
+  stop(): void {
+    this.#sampler.stop()
+  }
+
+  /** What was found; of the guest's Linux, with its names, unless it is a program that has its own. */
+  profile(program?: SymbolTable): GuestProfile {
+    const machine = this.#machine!
+    const symbols = program ?? kernelSymbols(machine.ram.bytes)
+    return guestProfile({
+      ...{ time: this.#time, regions: this.#regions, work: this.#work, counters: this.#counters },
+      steps: Number(machine.position - this.#start),
+      translated: machine.translatorCounts,
+      ...{ symbols, hasKernel: program === undefined },
+    })
+  }
+
+  /** Comes often enough for the machine's counts, which are modulo 2^32. */
+  #onPiece(nodes: readonly CallNode[]): void {
+    this.#time.add(nodes)
+    const now = this.#machine!.statistics()
+    for (const field of STATISTICS) this.#counters[field] += (now[field] - this.#last[field]) >>> 0
+    this.#last = now
+  }
+}
+
+function zeroCounts(): Counts {
+  return Object.fromEntries(STATISTICS.map((field) => [field, 0])) as Counts
+}
+
+/** Writes the profile. Throws a UserError if that is not possible. */
+export async function writeGuestProfile(path: string, profile: GuestProfile): Promise<void> {
+  await writeOutputFile(path, `${JSON.stringify(profile, undefined, 2)}\n`)
+}
