@@ -1,6 +1,5 @@
 /** `understudy exec`: runs a bare-metal program. */
 import type { Command } from 'commander'
-import type { ElfFile } from '../board/elf.ts'
 import { BARE_RAM_BYTES_MIN } from '../node/machine_limits.ts'
 import { parseCount, parseHarts, parseMemory } from './arguments.ts'
 import { EXIT_CODE, processStatus } from './exit_codes.ts'
@@ -69,7 +68,6 @@ function parseRam(text: string): number {
 async function exec(path: string, options: ExecOptions): Promise<void> {
   const { runBareProgram } = await import('../node/bare_program.ts')
   const profiler = await openProfiler(options.profile)
-  let program: ElfFile | undefined
   const output = new LineBuffer()
   let isInterrupted = false
   process.once('SIGINT', () => {
@@ -83,12 +81,7 @@ async function exec(path: string, options: ExecOptions): Promise<void> {
     signaturePath: options.signature,
     reportPath: options.report,
     translates: options.translate === true,
-    observer: profiler?.observer,
-    onStart: (machine) => profiler?.start(machine),
-    onEnd: (elf) => {
-      profiler?.stop()
-      program = elf
-    },
+    profiler,
     print: (bytes) => output.write(bytes),
     isInterrupted: () => {
       output.flush()
@@ -96,7 +89,7 @@ async function exec(path: string, options: ExecOptions): Promise<void> {
     },
   })
   output.flush()
-  await writeProfile(options.profile, profiler, program)
+  await writeProfile(options.profile, profiler)
   const where = `${path} at instruction ${position}, pc 0x${BigInt.asUintN(64, pc).toString(16)}`
   if (end === 'limit') tell(`stopped ${where}: it did not end within --max-instructions`)
   if (end === 'idle') tell(`stopped ${where}: it waits, no timer is armed, and there is no input`)

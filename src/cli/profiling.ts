@@ -1,6 +1,5 @@
 /** What `--profile FILE` does, for each of the commands that execute a guest. */
 import { UserError } from '../base/errors.ts'
-import type { ElfFile } from '../board/elf.ts'
 import { checkOutputFile } from '../node/files.ts'
 import type { GuestProfiler } from '../node/profile/guest_profiler.ts'
 import { writeError } from './standard_streams.ts'
@@ -26,13 +25,11 @@ export async function openProfiler(path: string | undefined): Promise<GuestProfi
 export async function writeProfile(
   path: string | undefined,
   profiler: GuestProfiler | undefined,
-  program?: ElfFile,
 ): Promise<void> {
   if (path === undefined || profiler === undefined) return
   const { writeGuestProfile } = await import('../node/profile/guest_profiler.ts')
   const { profileTable } = await import('../node/profile/profile_table.ts')
-  const { programSymbols } = await import('../node/profile/symbol_table.ts')
-  const profile = profiler.profile(program && programSymbols(program))
+  const profile = profiler.profile()
   await writeGuestProfile(path, profile)
   writeError(profileTable(profile))
 }

@@ -63,10 +63,8 @@ async function replayCommand(path: string, options: ReplayCommandOptions): Promi
     ...(options.from === undefined ? {} : { from: options.from }),
     ...(options.slice === undefined ? {} : { sliceSteps: options.slice }),
     ...(options.translate === true ? { translation: 'hot' as const } : {}),
-    observer: profiler?.observer,
-    onStart: ({ machine }) => profiler?.start(machine),
+    profiler,
   })
-  profiler?.stop()
   await writeProfile(options.profile, profiler)
   if (options.report !== undefined) {
     await writeOutputFile(options.report, `${JSON.stringify(replayReport(result), undefined, 2)}\n`)

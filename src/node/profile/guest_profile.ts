@@ -7,7 +7,7 @@ import type { SymbolTable } from './symbol_table.ts'
 import { type ProfileTier, TIERS, type TimeByTier } from './tiers.ts'
 
 const REGIONS_MAX = 100
-const CORE_FUNCTIONS_MAX = 20
+const FUNCTIONS_MAX = 50
 /** Linux has the upper half of the addresses for itself. */
 const UPPER_HALF = 1n << 63n
 
@@ -28,6 +28,13 @@ export interface HotRegion {
   readonly translations: number
 }
 
+export interface HotFunction {
+  readonly tier: ProfileTier
+  readonly name: string
+  readonly seconds: number
+  readonly share: number
+}
+
 export interface GuestProfile {
   readonly kind: 'understudy-profile'
   readonly version: 1
@@ -37,12 +44,8 @@ export interface GuestProfile {
   readonly steps: { readonly total: number; readonly translated: number; readonly interpreted: number }
   /** The hottest ones first. */
   readonly regions: readonly HotRegion[]
-  /** Functions of the core module: slow paths, and the interpreter itself. */
-  readonly coreFunctions: readonly {
-    readonly name: string
-    readonly seconds: number
-    readonly share: number
-  }[]
+  /** What else took time, by the names of Understudy's functions. */
+  readonly functions: readonly HotFunction[]
   readonly counters: Statistics
   /** Null without translation. */
   readonly translation: TranslationReport | null
@@ -73,14 +76,14 @@ export function guestProfile(measured: ProfileMeasurement): GuestProfile {
   const total = time.ms
   const part = (ms: number) => ({ seconds: ms / 1000, share: total === 0 ? 0 : ms / total })
   const tiers = Object.fromEntries(TIERS.map((tier) => [tier, part(time.tiers[tier])]))
-  const coreFunctions = hottest(time.coreFunctions, ([, ms]) => ms, CORE_FUNCTIONS_MAX)
+  const functions = hottest(time.functions, ({ ms }) => ms, FUNCTIONS_MAX)
   const { steps: translatedSteps = 0, ...counts } = translated ?? {}
   return {
     ...{ kind: 'understudy-profile', version: 1, seconds: total / 1000 },
     tiers: tiers as GuestProfile['tiers'],
     steps: { total: steps, translated: translatedSteps, interpreted: steps - translatedSteps },
     regions: hotRegions(measured),
-    coreFunctions: coreFunctions.map(([name, ms]) => ({ name, ...part(ms) })),
+    functions: functions.map(({ tier, name, ms }) => ({ tier, name, ...part(ms) })),
     counters,
     translation:
       translated === undefined

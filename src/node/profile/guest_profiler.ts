@@ -2,12 +2,13 @@
  * Finds out where a guest's time goes, while it runs on this thread: V8's profiler samples the time, the machine's own
  * counts tell the rest.
  */
+import type { ElfFile } from '../../board/elf.ts'
 import { type CallNode, CpuProfiler } from '../../host/cpu_profiler.ts'
 import { type Machine, STATISTICS, type Statistics } from '../../machine/machine.ts'
 import type { TranslatedRegion, TranslationObserver } from '../../machine/translator/observer.ts'
 import { writeOutputFile } from '../files.ts'
 import { type GuestProfile, guestProfile } from './guest_profile.ts'
-import { kernelSymbols, type SymbolTable } from './symbol_table.ts'
+import { kernelSymbols, programSymbols } from './symbol_table.ts'
 import { TimeByTier } from './tiers.ts'
 
 type Counts = Record<(typeof STATISTICS)[number], number>
@@ -20,6 +21,7 @@ export class GuestProfiler {
   readonly #counters = zeroCounts()
   #last: Statistics = zeroCounts()
   #machine: Machine | undefined
+  #program: ElfFile | undefined
   #start = 0n
 
   /** What the machine has to be made with. */
@@ -36,23 +38,25 @@ export class GuestProfiler {
     },
   }
 
-  /** The machine is about to run. */
-  start(machine: Machine): void {
+  /** The machine is about to run: the program, if there is no operating system. */
+  start(machine: Machine, program?: ElfFile): void {
     this.#machine = machine
+    this.#program = program
     this.#start = machine.position
     this.#last = machine.statistics()
     this.#sampler.start()
   }
 
-  /** It has run. */
+  /** It has run. Does nothing if it had not been started. */
   stop(): void {
     this.#sampler.stop()
   }
 
-  /** What was found; of the guest's Linux, with its names, unless it is a program that has its own. */
-  profile(program?: SymbolTable): GuestProfile {
+  /** What was found; names are those of the guest's Linux, or of the program that was started in its place. */
+  profile(): GuestProfile {
     const machine = this.#machine!
-    const symbols = program ?? kernelSymbols(machine.ram.bytes)
+    const program = this.#program
+    const symbols = program === undefined ? kernelSymbols(machine.ram.bytes) : programSymbols(program)
     return guestProfile({
       ...{ time: this.#time, regions: this.#regions, work: this.#work, counters: this.#counters },
       steps: Number(machine.position - this.#start),

@@ -31,6 +31,8 @@ const NO_FUNCTION: Readonly<Record<string, ProfileTier>> = {
 }
 const WEBASSEMBLY = 'wasm://'
 const REGION = /^region\d+$/
+/** What V8 puts between JavaScript and WebAssembly. */
+const PASSAGE = /^(?:js-to-wasm|wasm-to-js)/
 /** The first one that fits decides, from a function to its callers. */
 const SOURCES: readonly (readonly [RegExp, ProfileTier])[] = [
   [/\/machine\/translator\//, 'translator'],
@@ -39,11 +41,17 @@ const SOURCES: readonly (readonly [RegExp, ProfileTier])[] = [
   [/\/machine\/machine\./, 'host'],
 ]
 
-/** Milliseconds by tier, and by name within regions and the core module. */
+export interface FunctionTime {
+  readonly tier: ProfileTier
+  readonly name: string
+  ms: number
+}
+
+/** Milliseconds by tier, by region, and by name of all other functions. */
 export class TimeByTier {
   readonly tiers: Record<ProfileTier, number>
   readonly regions = new Map<string, number>()
-  readonly coreFunctions = new Map<string, number>()
+  readonly #functions = new Map<string, FunctionTime>()
 
   constructor() {
     this.tiers = Object.fromEntries(TIERS.map((tier) => [tier, 0])) as Record<ProfileTier, number>
@@ -58,15 +66,26 @@ export class TimeByTier {
       if (node.ms === 0) continue
       const tier = tierOf(nodes, node)
       this.tiers[tier] += node.ms
-      if (!node.url.startsWith(WEBASSEMBLY)) continue
-      if (tier === 'translated') addTo(this.regions, node)
-      else addTo(this.coreFunctions, node)
+      if (REGION.test(node.name)) this.#addRegion(node)
+      else this.#addFunction(tier, node)
     }
   }
-}
 
-function addTo(sums: Map<string, number>, { name, ms }: CallNode): void {
-  sums.set(name, (sums.get(name) ?? 0) + ms)
+  /** The functions that are no regions. */
+  get functions(): readonly FunctionTime[] {
+    return [...this.#functions.values()]
+  }
+
+  #addRegion({ name, ms }: CallNode): void {
+    this.regions.set(name, (this.regions.get(name) ?? 0) + ms)
+  }
+
+  #addFunction(tier: ProfileTier, { name, ms }: CallNode): void {
+    const key = `${tier} ${name}`
+    const former = this.#functions.get(key)
+    if (former === undefined) this.#functions.set(key, { tier, name, ms })
+    else former.ms += ms
+  }
 }
 
 export function tierOf(nodes: readonly CallNode[], node: CallNode): ProfileTier {
@@ -89,6 +108,7 @@ function callerOf(nodes: readonly CallNode[], { caller }: CallNode): CallNode | 
 }
 
 function webAssemblyTier(name: string): ProfileTier {
+  if (PASSAGE.test(name)) return 'host'
   if (REGION.test(name)) return 'translated'
   if (name === 'run') return 'interpreter'
   return name === 'chain' ? 'chain' : 'core'
