@@ -17,6 +17,7 @@ import { BaseImage } from '../src/host/base_image.ts'
 import { nodeEngine } from '../src/host/engine.ts'
 import { openFrozenOverlay } from '../src/host/overlay_disk.ts'
 import { openImage } from '../src/image/store.ts'
+import { GuestProfiler } from '../src/node/profile/guest_profiler.ts'
 import { type ReplayOptions, type ReplayResult, replay } from '../src/node/replay.ts'
 import { diskBeside } from '../src/node/saved_files.ts'
 import { PORT, readHeader, restore, Session } from '../src/node/session.ts'
@@ -154,13 +155,14 @@ describe('a recorded boot with network, keys and disk', { skip }, () => {
     assertEqual(await again({}), context)
   })
 
-  it('replays translated as it was interpreted', async (context) => {
-    let regions = 0
-    const onProgress = ({ machine }: Computer): void => {
-      regions = machine.translatorCounts!.regions
-    }
-    assertEqual(await again({ translation: 'hot', onProgress }), context)
-    assert.ok(regions > 50, `${regions} regions`)
+  it('replays translated as it was interpreted, and watched by a profiler, which names the kernel', async (context) => {
+    const profiler = new GuestProfiler()
+    assertEqual(await again({ translation: 'hot', profiler }), context)
+    const { translation, regions, steps, symbols } = profiler.profile()
+    assert.ok(translation!.regions > 50, `${translation!.regions} regions`)
+    assert.ok(steps.translated > 0 && steps.interpreted > 0)
+    assert.ok(symbols > 10_000, `${symbols} symbols`)
+    assert.ok(regions.some(({ space, symbol }) => space === 'kernel' && symbol !== null))
   })
 
   it('replays from a snapshot taken in its middle', async (context) => {

@@ -16,4 +16,6 @@ export interface TranslationObserver {
   onWork(work: () => void): void
   /** A region has been compiled. */
   onRegion(region: TranslatedRegion): void
+  /** A slice of `steps` has ended for want of more, outside of any region: the hart was at `address`. */
+  onInterpreted(address: bigint, steps: number): void
 }

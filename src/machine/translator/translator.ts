@@ -9,6 +9,7 @@ import type { Hart } from '../hart.ts'
 import {
   BANK_FETCH,
   CODE_SLOT_BYTES,
+  EXIT,
   FETCH_ENTRIES,
   MACHINE,
   REGIONS_MAX,
@@ -145,7 +146,7 @@ export class Translator {
     this.#stepsMax = isNews || this.#requests.length > 0 ? tier.sampleSteps : tier.translatedSteps
     this.#profile.tick()
     this.#credit = Math.min(CREDIT_MAX, this.#credit + steps / tier.stepsPerInstruction)
-    this.#sample(hart)
+    this.#sample(hart, steps)
     if (!this.#isWorking) return
     const { observer } = this.#parts
     if (observer === undefined) this.#work()
@@ -182,11 +183,15 @@ export class Translator {
     return this.#requests.length > 0 || this.#batch !== undefined
   }
 
-  #sample(hart: Hart): void {
-    const place = this.#placeOf(hart, hart.get64('pc'))
+  #sample(hart: Hart, steps: number): void {
+    const pc = hart.get64('pc')
+    const place = this.#placeOf(hart, pc)
     // Slices that end in a region end anywhere in it; its loops can all be entered.
-    if (place !== undefined && !this.#isInside(place) && this.#profile.meet(place))
-      this.#request({ place, why: 'near' })
+    const isInside = place !== undefined && this.#isInside(place)
+    if (place !== undefined && !isInside && this.#profile.meet(place)) this.#request({ place, why: 'near' })
+    // What ends by itself ends at its own places.
+    if (!isInside && this.#tables.getInt32(MACHINE.exit, true) === EXIT.budget)
+      this.#parts.observer?.onInterpreted(BigInt.asUintN(64, pc), steps)
     const arrived = this.#tables.getBigUint64(MACHINE.arrived, true)
     const isJump = arrived !== this.#tables.getBigUint64(MACHINE.resumed, true)
     const arrival = isJump ? this.#placeOf(hart, arrived) : undefined

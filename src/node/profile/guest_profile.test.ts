@@ -34,6 +34,11 @@ function measurement(): ProfileMeasurement {
       { name: 'region1', ...kernelRegion },
       { name: 'region2', ...userRegion },
     ),
+    interpreted: new Map([
+      [MEMCPY, 1000],
+      [MEMCPY + 4n, 2000],
+      [0x7fff_2008n, 1000],
+    ]),
     steps: 4_000_000_000,
     counters: {
       ...(Object.fromEntries(STATISTICS.map((field) => [field, 0])) as Statistics),
@@ -67,6 +72,13 @@ describe('a profile', () => {
     assert.equal(second?.symbol, null)
   })
 
+  it('sums what was interpreted by function, or by page where there is no name', () => {
+    assert.deepEqual(guestProfile(measurement()).interpreted, [
+      { share: 0.75, address: '0xffffffff80a34f00', space: 'kernel', symbol: 'memcpy' },
+      { share: 0.25, address: '0x7fff2000', space: 'user', symbol: null },
+    ])
+  })
+
   it('is complete without translation, and without a sample', () => {
     const {
       translation,
@@ -87,6 +99,7 @@ describe('a profile', () => {
       'time   translated 60.0%, interpreter 40.0%',
       'steps  4.0 G in 1.0 s, 75.0% of them translated',
       'code   3 regions of 59 instructions, 1 dropped, 0 evicted; made in 0.1 s, 14 ms at most; entered 7 times from the interpreter',
+      'rest   interpreted in memcpy 75.0%, user 0x7fff2000 25.0%',
       ' 40.0%  0x80c34f10  0xffffffff80a34f10    34 instructions  kernel memcpy+0x10',
       ' 20.0%  0x85000000  0x7fff1000             5 instructions  user',
       '',

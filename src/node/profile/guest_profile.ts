@@ -8,8 +8,11 @@ import { type ProfileTier, TIERS, type TimeByTier } from './tiers.ts'
 
 const REGIONS_MAX = 100
 const FUNCTIONS_MAX = 50
+const PLACES_MAX = 50
 /** Linux has the upper half of the addresses for itself. */
 const UPPER_HALF = 1n << 63n
+
+export type AddressSpace = 'kernel' | 'user' | 'program'
 
 export interface HotRegion {
   /** Of all of the time. */
@@ -19,13 +22,22 @@ export interface HotRegion {
   readonly physical: string
   readonly address: string
   /** By the address; a program without an operating system has all addresses for itself. */
-  readonly space: 'kernel' | 'user' | 'program'
+  readonly space: AddressSpace
   /** Null where none is known: names are those of the kernel, without its modules, and of bare programs. */
   readonly symbol: string | null
   /** Those of the guest that it was made from; of the last one if it was made anew. */
   readonly instructions: number
   /** How often it was made. */
   readonly translations: number
+}
+
+/** Code of the guest that was interpreted: a function, or where no name is known, a page. */
+export interface HotPlace {
+  /** Of the interpreted steps, by where slices ended. */
+  readonly share: number
+  readonly address: string
+  readonly space: AddressSpace
+  readonly symbol: string | null
 }
 
 export interface HotFunction {
@@ -44,6 +56,8 @@ export interface GuestProfile {
   readonly steps: { readonly total: number; readonly translated: number; readonly interpreted: number }
   /** The hottest ones first. */
   readonly regions: readonly HotRegion[]
+  /** What was interpreted in spite of translation. */
+  readonly interpreted: readonly HotPlace[]
   /** What else took time, by the names of Understudy's functions. */
   readonly functions: readonly HotFunction[]
   readonly counters: Statistics
@@ -62,6 +76,8 @@ export interface TranslationReport extends Omit<TranslatorCounts, 'steps'> {
 export interface ProfileMeasurement {
   readonly time: TimeByTier
   readonly regions: ReadonlyMap<string, TranslatedRegion>
+  /** The steps of the slices that ended in interpreted code, by the addresses where they did. */
+  readonly interpreted: ReadonlyMap<bigint, number>
   readonly steps: number
   readonly counters: Statistics
   readonly translated: TranslatorCounts | undefined
@@ -83,6 +99,7 @@ export function guestProfile(measured: ProfileMeasurement): GuestProfile {
     tiers: tiers as GuestProfile['tiers'],
     steps: { total: steps, translated: translatedSteps, interpreted: steps - translatedSteps },
     regions: hotRegions(measured),
+    interpreted: hotPlaces(measured),
     functions: functions.map(({ tier, name, ms }) => ({ tier, name, ...part(ms) })),
     counters,
     translation:
@@ -119,10 +136,31 @@ function hotRegions({ time, regions, symbols, hasKernel }: ProfileMeasurement): 
     ...{ share: ms / total, seconds: ms / 1000 },
     physical: hex(RAM_BASE + page * PAGE_BYTES + inPage),
     address: hex(address),
-    space: hasKernel ? (address >= UPPER_HALF ? 'kernel' : 'user') : 'program',
+    space: spaceOf(address, hasKernel),
     symbol: symbols.at(address) ?? null,
     ...{ instructions, translations },
   }))
+}
+
+function hotPlaces({ interpreted, symbols, hasKernel }: ProfileMeasurement): HotPlace[] {
+  const places = new Map<bigint, { name: string | null; steps: number }>()
+  let total = 0
+  for (const [address, steps] of interpreted) {
+    const symbol = symbols.find(address)
+    const start = symbol?.address ?? address & -BigInt(PAGE_BYTES)
+    const former = places.get(start)?.steps ?? 0
+    places.set(start, { name: symbol?.name ?? null, steps: former + steps })
+    total += steps
+  }
+  return hottest(places, ([, { steps }]) => steps, PLACES_MAX).map(([address, { name, steps }]) => ({
+    ...{ share: steps / total, address: hex(address) },
+    ...{ space: spaceOf(address, hasKernel), symbol: name },
+  }))
+}
+
+function spaceOf(address: bigint, hasKernel: boolean): AddressSpace {
+  if (!hasKernel) return 'program'
+  return address >= UPPER_HALF ? 'kernel' : 'user'
 }
 
 function hex(value: number | bigint): string {

@@ -11,12 +11,16 @@ import { type GuestProfile, guestProfile } from './guest_profile.ts'
 import { kernelSymbols, programSymbols } from './symbol_table.ts'
 import { TimeByTier } from './tiers.ts'
 
+/** More addresses of interpreted code are not kept: the hottest are among the first. */
+const ADDRESSES_MAX = 200_000
+
 type Counts = Record<(typeof STATISTICS)[number], number>
 
 export class GuestProfiler {
   readonly #sampler = new CpuProfiler((nodes) => this.#onPiece(nodes))
   readonly #time = new TimeByTier()
   readonly #regions = new Map<string, TranslatedRegion>()
+  readonly #interpreted = new Map<bigint, number>()
   readonly #work = { ms: 0, longestMs: 0 }
   readonly #counters = zeroCounts()
   #last: Statistics = zeroCounts()
@@ -35,6 +39,11 @@ export class GuestProfiler {
     },
     onRegion: (region) => {
       this.#regions.set(region.name, region)
+    },
+    onInterpreted: (address, steps) => {
+      const former = this.#interpreted.get(address)
+      if (former === undefined && this.#interpreted.size >= ADDRESSES_MAX) return
+      this.#interpreted.set(address, (former ?? 0) + steps)
     },
   }
 
@@ -58,7 +67,8 @@ export class GuestProfiler {
     const program = this.#program
     const symbols = program === undefined ? kernelSymbols(machine.ram.bytes) : programSymbols(program)
     return guestProfile({
-      ...{ time: this.#time, regions: this.#regions, work: this.#work, counters: this.#counters },
+      ...{ time: this.#time, regions: this.#regions, interpreted: this.#interpreted },
+      ...{ work: this.#work, counters: this.#counters },
       steps: Number(machine.position - this.#start),
       translated: machine.translatorCounts,
       ...{ symbols, hasKernel: program === undefined },

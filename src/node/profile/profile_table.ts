@@ -3,16 +3,17 @@ import type { GuestProfile, HotRegion } from './guest_profile.ts'
 import { TIERS } from './tiers.ts'
 
 const REGIONS_SHOWN = 10
+const PLACES_SHOWN = 5
 /** Less of the time is not worth a word. */
 const SHARE_MIN = 0.0005
 
-/** Some fifteen lines: time by tier, what was translated, and the hottest regions. */
+/** Some fifteen lines: time by tier, what was translated and what was not, and the hottest regions. */
 export function profileTable(profile: GuestProfile): string {
   const { tiers, regions } = profile
   const times = TIERS.filter((tier) => tiers[tier].share >= SHARE_MIN)
     .toSorted((one, other) => tiers[other].share - tiers[one].share)
     .map((tier) => `${tier} ${percent(tiers[tier].share)}`)
-  const lines = [`time   ${times.join(', ')}`, stepsLine(profile), ...translationLine(profile)]
+  const lines = [`time   ${times.join(', ')}`, stepsLine(profile), ...translationLines(profile)]
   const rows = regions.slice(0, REGIONS_SHOWN).map(regionRow)
   return [...lines, ...rows].map((line) => `${line}\n`).join('')
 }
@@ -22,13 +23,17 @@ function stepsLine({ seconds, steps }: GuestProfile): string {
   return `steps  ${count(steps.total)} in ${seconds.toFixed(1)} s, ${percent(share)} of them translated`
 }
 
-function translationLine({ translation, counters }: GuestProfile): string[] {
+function translationLines({ translation, counters, interpreted }: GuestProfile): string[] {
   if (translation === null) return []
   const { regions, instructions, dropped, evicted, seconds, longestMs } = translation
   const made = `${regions} regions of ${count(instructions)} instructions, ${dropped} dropped, ${evicted} evicted`
   const waited = `made in ${seconds.toFixed(1)} s, ${longestMs.toFixed(0)} ms at most`
   const entered = `entered ${count(counters.regionEntries)} times from the interpreter`
-  return [`code   ${made}; ${waited}; ${entered}`]
+  const places = interpreted.slice(0, PLACES_SHOWN).map(({ share, address, space, symbol }) => {
+    return `${symbol ?? `${space} ${address}`} ${percent(share)}`
+  })
+  const rest = places.length === 0 ? [] : [`rest   interpreted in ${places.join(', ')}`]
+  return [`code   ${made}; ${waited}; ${entered}`, ...rest]
 }
 
 function regionRow({ share, physical, address, space, instructions, symbol }: HotRegion): string {

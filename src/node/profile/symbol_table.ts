@@ -28,6 +28,14 @@ export class SymbolTable {
 
   /** `name+0x1c`, by the last name before; undefined if there is none. */
   at(address: bigint): string | undefined {
+    const found = this.find(address)
+    if (found === undefined) return undefined
+    const offset = address - found.address
+    return offset === 0n ? found.name : `${found.name}+0x${offset.toString(16)}`
+  }
+
+  /** The last name before. */
+  find(address: bigint): PlacedName | undefined {
     let low = 0
     let high = this.#names.length
     while (low < high) {
@@ -35,10 +43,7 @@ export class SymbolTable {
       if (this.#names[middle]!.address <= address) low = middle + 1
       else high = middle
     }
-    const found = this.#names[low - 1]
-    if (found === undefined || address >= this.#end) return undefined
-    const offset = address - found.address
-    return offset === 0n ? found.name : `${found.name}+0x${offset.toString(16)}`
+    return address < this.#end ? this.#names[low - 1] : undefined
   }
 }
 
