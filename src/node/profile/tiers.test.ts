@@ -23,7 +23,7 @@ const expected: readonly [what: string, tier: ProfileTier, nodes: CallNode[]][] 
   ['the interpreter', 'interpreter', calls(root, machine, interpreter)],
   ['chain under a region', 'chain', calls(root, interpreter, ['region1', 'wasm://wasm/1'], ['chain', CORE])],
   ['a slow path', 'core', calls(root, interpreter, ['region1', 'wasm://wasm/1'], ['regionLoad', CORE])],
-  ['a way into WebAssembly', 'host', calls(root, machine, ['js-to-wasm:ii:i', CORE])],
+  ['a way into WebAssembly', 'unknown', calls(root, machine, ['js-to-wasm:ii:i', CORE])],
   [
     'what is built in and called by the translator',
     'translator',

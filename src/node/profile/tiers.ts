@@ -18,6 +18,8 @@ export const TIERS = [
   'host',
   /** Outside of any function: V8 and Node.js themselves. */
   'native',
+  /** In WebAssembly, but nobody knows where. */
+  'unknown',
   'gc',
   'idle',
 ] as const
@@ -31,7 +33,10 @@ const NO_FUNCTION: Readonly<Record<string, ProfileTier>> = {
 }
 const WEBASSEMBLY = 'wasm://'
 const REGION = /^region\d+$/
-/** What V8 puts between JavaScript and WebAssembly. */
+/**
+ * What V8 puts between JavaScript and WebAssembly. It takes next to no time: where it seems to, it has called what the profiler
+ * has not been told of.
+ */
 const PASSAGE = /^(?:js-to-wasm|wasm-to-js)/
 /** The first one that fits decides, from a function to its callers. */
 const SOURCES: readonly (readonly [RegExp, ProfileTier])[] = [
@@ -108,7 +113,7 @@ function callerOf(nodes: readonly CallNode[], { caller }: CallNode): CallNode | 
 }
 
 function webAssemblyTier(name: string): ProfileTier {
-  if (PASSAGE.test(name)) return 'host'
+  if (PASSAGE.test(name)) return 'unknown'
   if (REGION.test(name)) return 'translated'
   if (name === 'run') return 'interpreter'
   return name === 'chain' ? 'chain' : 'core'
