@@ -17,7 +17,7 @@ import { BaseImage } from '../src/host/base_image.ts'
 import { nodeEngine } from '../src/host/engine.ts'
 import { openFrozenOverlay } from '../src/host/overlay_disk.ts'
 import { openImage } from '../src/image/store.ts'
-import type { Translation } from '../src/machine/machine_options.ts'
+import { GuestProfiler } from '../src/node/profile/guest_profiler.ts'
 import { type ReplayOptions, type ReplayResult, replay } from '../src/node/replay.ts'
 import { diskBeside } from '../src/node/saved_files.ts'
 import { PORT, readHeader, restore, Session } from '../src/node/session.ts'
@@ -155,7 +155,7 @@ describe('a recorded boot with network, keys and disk', { skip }, () => {
   }
 
   /** Replays all of it in a tier. Returns the machine's digest at each multiple of so many steps, and its regions. */
-  async function sampled(translation: Translation, context: TestContext) {
+  async function sampled(options: Pick<ReplayOptions, 'translation' | 'profiler'>, context: TestContext) {
     const digests = new Map<bigint, bigint>()
     let computer: Computer | undefined
     const onProgress = (replayed: Computer): void => {
@@ -165,16 +165,22 @@ describe('a recorded boot with network, keys and disk', { skip }, () => {
       if (position % DIGEST_EVERY === 0n) digests.set(position, computer!.digest())
       return DIGEST_EVERY - (position % DIGEST_EVERY)
     }
-    assertEqual(await again({ translation, onProgress, sliceSteps }), context)
+    assertEqual(await again({ ...options, onProgress, sliceSteps }), context)
     return { digests, regions: computer!.machine.translatorCounts?.regions ?? 0 }
   }
 
-  it('replays translated and interpreted as it was recorded translated, equal every 10 million steps', async (context) => {
-    const [interpreted, translated] = [await sampled('off', context), await sampled('hot', context)]
+  it('replays interpreted, and translated before a profiler, as it was recorded translated, equal every 10 million steps', async (context) => {
+    const profiler = new GuestProfiler()
+    const interpreted = await sampled({}, context)
+    const translated = await sampled({ translation: 'hot', profiler }, context)
     assert.deepEqual(translated.digests, interpreted.digests)
     const { digests, regions } = translated
     context.diagnostic(`${digests.size} digests, ${regions} regions`)
     assert.ok(digests.size > 50 && regions > 50, `${digests.size} digests, ${regions} regions`)
+    const { regions: hottest, steps, symbols } = profiler.profile()
+    assert.ok(steps.translated > 0 && steps.interpreted > 0)
+    assert.ok(symbols > 10_000, `${symbols} symbols`)
+    assert.ok(hottest.some(({ space, symbol }) => space === 'kernel' && symbol !== null))
   })
 
   it('replays from a snapshot taken in its middle', async (context) => {

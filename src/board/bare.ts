@@ -10,6 +10,7 @@ import { Syscon } from '../devices/syscon.ts'
 import { Uart16550 } from '../devices/uart16550.ts'
 import { type Engine, LINE, Machine } from '../machine/machine.ts'
 import type { Translation } from '../machine/machine_options.ts'
+import type { TranslationObserver } from '../machine/translator/observer.ts'
 import { type ElfFile, loadSegments, symbolAddress } from './elf.ts'
 import { Htif } from './htif.ts'
 import { CLINT, PLIC, PLIC_SOURCES, RAM_ADDRESS, SYSCON, UART } from './memory_map.ts'
@@ -23,6 +24,8 @@ export interface BareOptions {
   readonly harts?: number
   /** Which code is translated; none by default. */
   readonly translation?: Translation
+  /** Hears of what is translated, for a profile. */
+  readonly observer?: TranslationObserver | undefined
   /** What the program prints, through HTIF or the UART. */
   readonly print: (bytes: Uint8Array) => void
 }
@@ -44,6 +47,7 @@ export class BareComputer {
     this.machine = new Machine({
       engine: options.engine,
       translation: options.translation ?? 'off',
+      observer: options.observer,
       harts: options.harts ?? 1,
       ramBytes: options.ramBytes,
       devices: (machine) => this.#devices(machine, options.harts ?? 1),

@@ -27,6 +27,7 @@ import type { Mapping } from '../machine/bus.ts'
 import type { ClockEvent } from '../machine/guest_time.ts'
 import { type Engine, LINE, Machine, type Stop } from '../machine/machine.ts'
 import type { Translation } from '../machine/machine_options.ts'
+import type { TranslationObserver } from '../machine/translator/observer.ts'
 import { type BootFiles, loadBootImage } from './boot_image.ts'
 import {
   CLINT,
@@ -68,6 +69,8 @@ export interface ComputerOptions {
   readonly specification: ComputerSpecification
   /** Which code is translated; none by default. No part of the specification: copies may differ in it. */
   readonly translation?: Translation
+  /** Hears of what is translated, for a profile. */
+  readonly observer?: TranslationObserver | undefined
   /** The kernel and initial RAM disk; asked for at every (re)start of the guest, and the same each time. */
   readonly bootFiles: () => BootFiles
 }
@@ -145,6 +148,7 @@ export class Computer {
     this.machine = new Machine({
       engine: options.engine,
       translation: options.translation ?? 'off',
+      observer: options.observer,
       harts,
       ramBytes,
       devices: (machine) => this.#devices(machine),

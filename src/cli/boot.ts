@@ -3,6 +3,7 @@ import type { Command } from 'commander'
 import { RAM_BYTES_MIN } from '../node/machine_limits.ts'
 import { parseHarts, parseMemory } from './arguments.ts'
 import { EXIT_CODE } from './exit_codes.ts'
+import { PROFILE_OPTION } from './profiling.ts'
 
 const MEMORY_DEFAULT = '512M'
 export const RAM_BYTES_DEFAULT = parseRam(MEMORY_DEFAULT)
@@ -16,6 +17,9 @@ The guest is told the size of the terminal when it boots; after a change, 'stty 
 
 Writes go to a disk of their own beside the image, which the next boot of the image finds again; --disk keeps them
 elsewhere, --ephemeral drops them. A disk belongs to one machine at a time. The guest has no network yet.
+
+A profile says how much of the time each part of the machine took, and which of the guest's code is hottest; a short
+table of it appears on the standard error. It costs some percent of the speed.
 
 A snapshot has the machine's RAM, harts and kernel parameters in it, so --load excludes the options for them.
 
@@ -32,6 +36,7 @@ Examples:
   understudy boot debian
   understudy boot debian --ephemeral --run 'uname -a'
   understudy boot debian --memory 1G --harts 2 --record session.rec
+  understudy boot debian --ephemeral --profile profile.json --run 'openssl speed -seconds 5 sha256'
   understudy boot debian --save paused.snap       (writes the snapshot when you leave with Ctrl-])
   understudy boot debian --load paused.snap`
 
@@ -45,6 +50,7 @@ export interface BootCommandOptions {
   readonly run?: string
   readonly record?: string
   readonly report?: string
+  readonly profile?: string
   readonly save?: string
   readonly load?: string
   readonly build?: true
@@ -63,6 +69,7 @@ export function define(command: Command): void {
     .option('--run <CMD>', 'run a command in the guest and end with its status')
     .option('--record <FILE>', 'record everything that happens to the machine, for `understudy replay`')
     .option('--report <FILE.json>', 'write there how the run ended, its speed and its digest')
+    .option(...PROFILE_OPTION)
     .option('--save <FILE>', 'write a snapshot when the machine is left')
     .option('--load <FILE>', 'start from a snapshot')
     .option('--no-translate', 'interpret all code (changes nothing but speed)')

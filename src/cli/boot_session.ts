@@ -13,6 +13,7 @@ import { EXIT_CODE } from './exit_codes.ts'
 import { CommandError, tell } from './failure.ts'
 import { startOverIfCold } from './fresh_process.ts'
 import { defaultDisk, imageFiles } from './image_files.ts'
+import { openProfiler, writeProfile } from './profiling.ts'
 import { LineBuffer } from './standard_streams.ts'
 import { StopSignals } from './stop_signals.ts'
 import { openTerminal, type Terminal } from './terminal.ts'
@@ -34,16 +35,22 @@ export async function boot(name: string, options: BootCommandOptions): Promise<v
   const image = await findOrBuild(name, options)
   startOverIfCold()
   const guest = options.run === undefined ? interactiveGuest() : commandGuest(options.run)
+  const profiler = await openProfiler(options.profile)
   const signals = new StopSignals()
-  const session = await openSession(await sessionOptions(image, options, guest), options)
+  const parameters = await sessionOptions(image, options, guest)
+  const observed = profiler === undefined ? {} : { observer: profiler.observer }
+  const session = await openSession({ ...parameters, ...observed }, options)
   const position = session.computer.position
   try {
     guest.start(session)
     signals.onStop(() => session.runner.stop())
+    profiler?.start(session.computer.machine)
     const startRun = performance.now()
     const { reason } = await session.run()
     const wallSeconds = (performance.now() - startRun) / 1000
+    profiler?.stop()
     guest.stop()
+    await writeProfile(options.profile, profiler)
     const signalled = reason === 'stopped' ? signals.exitCode : undefined
     const end: BootEnd =
       signalled === undefined ? guest.end(reason) : { end: 'interrupted', exitStatus: undefined }
@@ -72,15 +79,15 @@ async function checkOptions(options: BootCommandOptions): Promise<void> {
   }
   requireDistinctFiles(options)
   if (options.load !== undefined) await checkLoad(options.load, options)
-  for (const path of [options.record, options.report, options.save])
+  for (const path of [options.record, options.report, options.profile, options.save])
     if (path !== undefined) checkOutputFile(path)
   if (options.save !== undefined) await requireReplaceableSnapshot(options.save)
 }
 
 /** A snapshot may take the place of the one that was loaded; any other two files would overwrite each other. */
-function requireDistinctFiles({ record, report, save, load }: BootCommandOptions): void {
+function requireDistinctFiles({ record, report, profile, save, load }: BootCommandOptions): void {
   const isReplaced = load !== undefined && save !== undefined && resolve(load) === resolve(save)
-  const paths = [record, report, save, isReplaced ? undefined : load]
+  const paths = [record, report, profile, save, isReplaced ? undefined : load]
     .filter((path) => path !== undefined)
     .map((path) => resolve(path))
   const twice = paths.find((path, at) => paths.indexOf(path) < at && !path.startsWith('/dev/'))

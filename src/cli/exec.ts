@@ -4,6 +4,7 @@ import { BARE_RAM_BYTES_MIN } from '../node/machine_limits.ts'
 import { parseCount, parseHarts, parseMemory } from './arguments.ts'
 import { EXIT_CODE, processStatus } from './exit_codes.ts'
 import { tell } from './failure.ts'
+import { openProfiler, PROFILE_OPTION, writeProfile } from './profiling.ts'
 import { LineBuffer } from './standard_streams.ts'
 
 interface ExecOptions {
@@ -12,6 +13,7 @@ interface ExecOptions {
   readonly maxInstructions?: bigint
   readonly signature?: string
   readonly report?: string
+  readonly profile?: string
   readonly translate: boolean
 }
 
@@ -36,6 +38,7 @@ The report tells them apart where the program's own status is one of these.
 Examples:
   understudy exec rv64ui-p-add
   understudy exec --max-instructions 10000000 --report report.json program.elf
+  understudy exec --profile profile.json program.elf
   understudy exec --signature add.signature add-01.elf`
 
 export function define(command: Command): void {
@@ -53,6 +56,7 @@ export function define(command: Command): void {
     .option('--signature <FILE>', 'write the memory from begin_signature to end_signature there')
     .option('--no-translate', 'interpret all code (changes nothing but speed)')
     .option('--report <FILE.json>', 'write there how the run ended, its speed and its digest')
+    .option(...PROFILE_OPTION)
     .addHelpText('after', HELP)
     .action(exec)
 }
@@ -63,6 +67,7 @@ function parseRam(text: string): number {
 
 async function exec(path: string, options: ExecOptions): Promise<void> {
   const { runBareProgram } = await import('../node/bare_program.ts')
+  const profiler = await openProfiler(options.profile)
   const output = new LineBuffer()
   let isInterrupted = false
   process.once('SIGINT', () => {
@@ -76,6 +81,7 @@ async function exec(path: string, options: ExecOptions): Promise<void> {
     signaturePath: options.signature,
     reportPath: options.report,
     translates: options.translate,
+    profiler,
     print: (bytes) => output.write(bytes),
     isInterrupted: () => {
       output.flush()
@@ -83,6 +89,7 @@ async function exec(path: string, options: ExecOptions): Promise<void> {
     },
   })
   output.flush()
+  await writeProfile(options.profile, profiler)
   const where = `${path} at instruction ${position}, pc 0x${BigInt.asUintN(64, pc).toString(16)}`
   if (end === 'limit') tell(`stopped ${where}: it did not end within --max-instructions`)
   if (end === 'idle') tell(`stopped ${where}: it waits, no timer is armed, and there is no input`)

@@ -4,6 +4,7 @@ import { parseCount } from './arguments.ts'
 import { EXIT_CODE } from './exit_codes.ts'
 import { tell } from './failure.ts'
 import { startOverIfCold } from './fresh_process.ts'
+import { openProfiler, PROFILE_OPTION, writeProfile } from './profiling.ts'
 import { writeOutput } from './standard_streams.ts'
 
 interface ReplayCommandOptions {
@@ -11,6 +12,7 @@ interface ReplayCommandOptions {
   readonly from?: string
   readonly slice?: bigint
   readonly report?: string
+  readonly profile?: string
   readonly translate: boolean
 }
 
@@ -30,7 +32,8 @@ Exit codes:
 Examples:
   understudy replay session.rec
   understudy replay session.rec --to 1000000000 --report at.json
-  understudy replay session.rec --from paused.snap`
+  understudy replay session.rec --from paused.snap
+  understudy replay session.rec --profile profile.json`
 
 export function define(command: Command): void {
   command
@@ -41,6 +44,7 @@ export function define(command: Command): void {
     .option('--slice <STEPS>', 'execute in pieces of this many steps (changes nothing but speed)', parseCount)
     .option('--no-translate', 'interpret all code (changes nothing but speed)')
     .option('--report <FILE.json>', 'write there where the replay ended and its digest')
+    .option(...PROFILE_OPTION)
     .addHelpText('after', HELP)
     .action(replayCommand)
 }
@@ -52,13 +56,16 @@ async function replayCommand(path: string, options: ReplayCommandOptions): Promi
   const { checkOutputFile, writeOutputFile } = await import('../node/files.ts')
   startOverIfCold()
   if (options.report !== undefined) checkOutputFile(options.report)
+  const profiler = await openProfiler(options.profile)
   const result = await replay({
     ...{ path, findImage: findImageFiles, onNotice: tell },
     ...(options.to === undefined ? {} : { to: options.to }),
     ...(options.from === undefined ? {} : { from: options.from }),
     ...(options.slice === undefined ? {} : { sliceSteps: options.slice }),
     translation: options.translate ? 'hot' : 'off',
+    profiler,
   })
+  await writeProfile(options.profile, profiler)
   if (options.report !== undefined) {
     await writeOutputFile(options.report, `${JSON.stringify(replayReport(result), undefined, 2)}\n`)
   }

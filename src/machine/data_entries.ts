@@ -9,7 +9,7 @@
 import { type I32, type I64, i32, i64 } from '../wasm/expression.ts'
 import type { Callee, FunctionBuilder } from '../wasm/function.ts'
 import type { ModuleBuilder } from '../wasm/module.ts'
-import { hart32 } from './fields.ts'
+import { count, hart32 } from './fields.ts'
 import { BANK_VICTIMS, BANK_WRITE, INVALID_TAG, TLB_ENTRIES, TLB_VICTIMS } from './layout.ts'
 
 export interface DataEntries {
@@ -67,6 +67,7 @@ export function buildDataEntries(module: ModuleBuilder, noteWriteEntry: Callee):
     const page = f.let(pageOf(va))
     const tag = f.let(i64.load(entry))
     const isOther = i32.and(i64.ne(tag, INVALID_TAG), i64.ne(tag, page))
+    count(f, 'dataMisses')
     const addend = f.let(addendOf(entry))
     set(f, entry, page, i32.sub(f.parameter(2, 'i32'), i32.wrap(va)))
     note(f, array, entry)

@@ -245,6 +245,9 @@ export const MACHINE = place(64, {
   callDepth: 'i32',
   /** 1: the region that came back wants the hart's pc to be looked at by the slow way. */
   regionResync: 'i32',
+  /** Counts for tuning, as those above: entries of data and of fetch banks that were filled. */
+  dataMisses: 'i32',
+  fetchMisses: 'i32',
 })
 /** Scratch for the PTE addresses of the walk in progress: 4 x i32. */
 export const MACHINE_WALK = 32

@@ -48,6 +48,13 @@ export interface BoardTimer {
   fire(): void
 }
 
+/** The counts that the core keeps; what each is, is said in MACHINE. */
+export const STATISTICS = [
+  ...(['walks', 'dataMisses', 'fetchMisses', 'bankMisses', 'slowStores', 'tableStores'] as const),
+  ...(['regionEntries', 'chainMisses'] as const),
+] as const
+export type Statistics = Readonly<Record<(typeof STATISTICS)[number], number>>
+
 /** Why `run` came back. */
 export type Stop =
   | { readonly reason: 'limit' }
@@ -99,9 +106,10 @@ export class Machine {
     this.#core = options.engine.instantiate(core.bytes, { environment: imports }) as unknown as CoreExports
     if (translation !== 'off') {
       const memories = { tables, ram, tablePages, ramPages }
-      const { engine } = options
+      const { engine, observer } = options
       const parts = {
         engine,
+        observer,
         layout: this.layout,
         core: this.#core,
         linkage: core.linkage,
@@ -226,15 +234,10 @@ export class Machine {
     return this.#translator?.counts
   }
 
-  /** Counters of the memory system, for tuning. */
-  statistics(): { walks: number; slowStores: number; tableStores: number; bankMisses: number } {
-    const get = (field: keyof typeof MACHINE): number => this.#block.getUint32(MACHINE[field], true)
-    return {
-      walks: get('walks'),
-      slowStores: get('slowStores'),
-      tableStores: get('tableStores'),
-      bankMisses: get('bankMisses'),
-    }
+  /** Counters of the memory system and of regions, modulo 2^32, for tuning. */
+  statistics(): Statistics {
+    const entries = STATISTICS.map((field) => [field, this.#block.getUint32(MACHINE[field], true)])
+    return Object.fromEntries(entries) as Statistics
   }
 
   /** All state but RAM, as named fields. */

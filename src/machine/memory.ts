@@ -8,7 +8,7 @@ import { type I32, type I64, i32, i64, select } from '../wasm/expression.ts'
 import { type Callee, call, type FunctionBuilder } from '../wasm/function.ts'
 import type { ModuleBuilder } from '../wasm/module.ts'
 import { addendOf, DATA_ARRAY, type DataEntries } from './data_entries.ts'
-import { hart32, hart64, machine32, setHart64, setMachine32 } from './fields.ts'
+import { count, hart32, hart64, machine32, setHart64, setMachine32 } from './fields.ts'
 import {
   BANK_FETCH,
   CAUSE,
@@ -374,6 +374,7 @@ function buildFetch(module: ModuleBuilder, parts: MemoryParts): Callee {
       f.return(i32.sub(i32.add(hart, HART_STRADDLE), i32.shl(inPage, 2)))
     })
     const slot = f.let(call<'i32'>(parts.watch.codeSlot, i32.shr_u(offset, 12)))
+    count(f, 'fetchMisses')
     const index = i32.shl(i32.and(i32.wrap(i64.shr_u(va, 12)), FETCH_ENTRIES - 1), 4)
     const entry = f.let(i32.add(i32.add(hart32(hart, 'fetchBank'), index), BANK_FETCH))
     f.store('i64', entry, i64.and(va, -4096))

@@ -5,6 +5,7 @@ import { BareComputer, type BareEnd, signature } from '../board/bare.ts'
 import { type ElfFile, readElf, symbolAddress } from '../board/elf.ts'
 import { nodeEngine } from '../host/engine.ts'
 import { checkOutputFile, readInputFile, writeOutputFile } from './files.ts'
+import type { GuestProfiler } from './profile/guest_profiler.ts'
 import { type ReportedEnd, runReport, writeRunReport } from './run_report.ts'
 
 export interface BareProgramOptions {
@@ -19,6 +20,8 @@ export interface BareProgramOptions {
   readonly translates: boolean
   /** Where to write the report. */
   readonly reportPath: string | undefined
+  /** Finds out where the time goes. */
+  readonly profiler: GuestProfiler | undefined
   /** What the program prints. */
   readonly print: (bytes: Uint8Array) => void
   /** Called every few milliseconds of the run; true ends it. */
@@ -55,11 +58,14 @@ export async function runBareProgram(options: BareProgramOptions): Promise<BareP
     ramBytes,
     harts,
     translation,
+    observer: options.profiler?.observer,
     print,
   })
+  options.profiler?.start(computer.machine, elf)
   const start = performance.now()
   const { end, exitStatus } = await runToEnd(computer, options)
   const wallSeconds = (performance.now() - start) / 1000
+  options.profiler?.stop()
   const { position } = computer.machine
   if (signaturePath !== undefined && end === 'exit') await writeSignature(computer, elf, options)
   if (reportPath !== undefined) {

@@ -17,6 +17,7 @@ import type { RecordingHeader } from '../log/recording.ts'
 import type { Translation } from '../machine/machine_options.ts'
 import { bootFilesOf, digestsOf, type ImageFiles } from './boot_files.ts'
 import { decodeMachineRecord, encodeMachineRecord, requireSameFiles } from './machine_record.ts'
+import type { GuestProfiler } from './profile/guest_profiler.ts'
 import { RecordingReader } from './recording_file.ts'
 import { diskBeside } from './saved_files.ts'
 import { readHeader, restore } from './session.ts'
@@ -34,6 +35,8 @@ export interface ReplayOptions {
   readonly sliceSteps?: bigint | ((position: bigint) => bigint)
   /** Which code is translated; none by default. */
   readonly translation?: Translation
+  /** Finds out where the time goes. */
+  readonly profiler?: GuestProfiler | undefined
   /** Called before and between pieces of execution, whenever the computer stands still. */
   readonly onProgress?: (computer: Computer) => void
   /** Tells people about something (a full disk, say). */
@@ -75,6 +78,7 @@ export async function replay(options: ReplayOptions): Promise<ReplayResult> {
     const computer = new Computer({
       engine: nodeEngine,
       translation: options.translation ?? 'off',
+      observer: options.profiler?.observer,
       specification: machine.specification,
       bootFiles: bootFilesOf(image, machine),
     })
@@ -87,8 +91,10 @@ export async function replay(options: ReplayOptions): Promise<ReplayResult> {
     const place = { life: header.life, firstIndex }
     const replaying = new Replay(options, computer, disk, place)
     try {
+      options.profiler?.start(computer.machine)
       return await replaying.run()
     } finally {
+      options.profiler?.stop()
       await replaying.end()
     }
   } finally {

@@ -29,6 +29,7 @@ import { randomIdentity } from '../host/overlay_files.ts'
 import { loadSnapshot, readSnapshotPreamble, writeSnapshot } from '../host/snapshot_file.ts'
 import { PAGE_BYTES } from '../machine/layout.ts'
 import type { Translation } from '../machine/machine_options.ts'
+import type { TranslationObserver } from '../machine/translator/observer.ts'
 import { bootFilesOf, digestsOf, type ImageFiles } from './boot_files.ts'
 import {
   decodeMachineRecord,
@@ -58,6 +59,8 @@ export interface SessionOptions {
   readonly mac?: Uint8Array
   /** Which code is translated; none by default. */
   readonly translation?: Translation
+  /** Hears of what is translated, for a profile. */
+  readonly observer?: TranslationObserver
   readonly onOutput: (output: Output) => void
   /** Tells people about something (a full disk, say). */
   readonly onNotice: (text: string) => void
@@ -136,8 +139,10 @@ export class Session {
       const specification = header?.machine.specification ?? specify(options, base)
       const machine = { specification, image: options.image.name, ...digests }
       const bootFiles = bootFilesOf(options.image, digests)
-      const { translation = 'off' } = options
-      const computer = new Computer({ engine: nodeEngine, specification, bootFiles, translation })
+      const { translation = 'off', observer } = options
+      const computer = new Computer({
+        ...{ engine: nodeEngine, specification, bootFiles, translation, observer },
+      })
       if (options.load === undefined) computer.start()
       else await restore(computer, options.load)
       // A machine made from a snapshot has a history of its own from there on: a life of its own.

@@ -5,6 +5,7 @@ import type { CoreExports } from '../core.ts'
 import { type Layout, PAGE_BYTES } from '../layout.ts'
 import { type FlowHints, findFlow } from './control_flow.ts'
 import { importLinkage, type Linkage } from './linkage.ts'
+import type { TranslationObserver } from './observer.ts'
 import type { Place } from './profile.ts'
 import { emitRegion, type RegionParts } from './region.ts'
 import { bytesIn, type NewRegion, type Region, type RegionSource, spansOf } from './region_map.ts'
@@ -20,6 +21,12 @@ export interface BatchParts {
     readonly tablePages: number
     readonly ramPages: number
   }
+  readonly observer?: TranslationObserver | undefined
+}
+
+/** A place, and the address of its page in the address space of the hart that came there. */
+export interface FoundPlace extends Place {
+  readonly virtualPage: bigint
 }
 
 /** A region that has been emitted, with the name of its function. */
@@ -29,6 +36,7 @@ interface EmittedRegion {
   readonly entries: readonly number[]
   readonly joins: readonly number[]
   readonly replaced: readonly Region[]
+  readonly virtualPage: bigint
 }
 
 export class Batch {
@@ -37,10 +45,13 @@ export class Batch {
   readonly #module = new ModuleBuilder()
   readonly #regionParts: RegionParts
   readonly #emitted: EmittedRegion[] = []
+  readonly #firstNumber: number
   instructions = 0
 
-  constructor(parts: BatchParts) {
+  /** The regions' functions are numbered from `firstNumber` on, so that a profiler can tell them from all others. */
+  constructor(parts: BatchParts, firstNumber: number) {
     this.#parts = parts
+    this.#firstNumber = firstNumber
     const { memories, layout, linkage } = parts
     this.#ram = new Uint8Array(memories.ram.buffer)
     for (const [name, pages] of [
@@ -76,17 +87,18 @@ export class Batch {
    * Adds the region that begins at a place, which takes the place of `replaced`; nothing if there is nothing to translate. Returns
    * how many instructions it has.
    */
-  add({ page, inPage }: Place, hints: FlowHints, replaced: readonly Region[] = []): number {
+  add(place: FoundPlace, hints: FlowHints, replaced: readonly Region[] = []): number {
+    const { page, inPage, virtualPage } = place
     const flow = findFlow(new DataView(this.#ram.buffer, page * PAGE_BYTES, PAGE_BYTES), inPage, hints)
     if (!flow.blocks.has(inPage)) return 0
-    const name = `region${this.#emitted.length}`
+    const name = `region${this.#firstNumber + this.#emitted.length}`
     const { callee, entries, joins } = emitRegion(this.#regionParts, name, inPage, flow)
     this.#module.exportFunction(callee)
     const list = [...flow.blocks.values()].flatMap((block) => block.instructions)
     const spans = spansOf(list)
     const bytes = bytesIn(this.#ram, page, spans)
     const source = { page, spans, bytes, leftOut: flow.leftOut, instructions: list.length }
-    this.#emitted.push({ name, entries, joins, replaced, source })
+    this.#emitted.push({ name, entries, joins, replaced, source, virtualPage })
     this.instructions += list.length
     return list.length
   }
@@ -97,6 +109,17 @@ export class Batch {
     const core = this.#parts.core as unknown as Record<string, EngineFunction>
     const bytes = this.#module.build()
     const exports = this.#parts.engine.instantiate(bytes, { environment: { tables, ram }, core })
-    return this.#emitted.map(({ name, ...emitted }) => ({ ...emitted, run: exports[name]! }))
+    for (const emitted of this.#emitted) this.#announce(emitted)
+    return this.#emitted.map(({ name, source, entries, joins, replaced }) => ({
+      ...{ source, entries, joins, replaced },
+      run: exports[name]!,
+    }))
+  }
+
+  #announce({ name, source, entries, virtualPage }: EmittedRegion): void {
+    const { page, instructions } = source
+    const inPage = entries[0]!
+    const address = virtualPage + BigInt(inPage)
+    this.#parts.observer?.onRegion({ name, page, inPage, address, instructions })
   }
 }

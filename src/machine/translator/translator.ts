@@ -9,13 +9,14 @@ import type { Hart } from '../hart.ts'
 import {
   BANK_FETCH,
   CODE_SLOT_BYTES,
+  EXIT,
   FETCH_ENTRIES,
   MACHINE,
   REGIONS_MAX,
   TLB_ENTRY_BYTES,
 } from '../layout.ts'
 import type { Predecoder } from '../predecode.ts'
-import { Batch, type BatchParts } from './batch.ts'
+import { Batch, type BatchParts, type FoundPlace } from './batch.ts'
 import type { FlowHints } from './control_flow.ts'
 import { type Place, Profile } from './profile.ts'
 import { type Region, RegionMap } from './region_map.ts'
@@ -77,12 +78,14 @@ export interface TranslatorParts extends BatchParts {
  * whose region is to be made anew, since more has become known of where it goes.
  */
 interface Request {
-  readonly place: Place
+  readonly place: FoundPlace
   readonly why: 'near' | 'arrival' | 'anew'
 }
 
 /** What has been done, for tuning. */
 export interface TranslatorCounts {
+  /** Steps that were taken in translated code. */
+  steps: number
   regions: number
   modules: number
   instructions: number
@@ -107,6 +110,7 @@ export class Translator {
   #credit = CREDIT_MAX
   #stepsMax: number
   readonly counts: TranslatorCounts = {
+    steps: 0,
     regions: 0,
     modules: 0,
     instructions: 0,
@@ -137,12 +141,16 @@ export class Translator {
     const total = this.#tables.getUint32(MACHINE.translatedSteps, true)
     const translated = (total - this.#translatedSteps) >>> 0
     this.#translatedSteps = total
+    this.counts.steps += translated
     const isNews = translated < steps * TRANSLATED_SHARE
     this.#stepsMax = isNews || this.#requests.length > 0 ? tier.sampleSteps : tier.translatedSteps
     this.#profile.tick()
     this.#credit = Math.min(CREDIT_MAX, this.#credit + steps / tier.stepsPerInstruction)
-    this.#sample(hart, steps >= tier.sampleSteps / 2 && translated < steps / 2)
-    if (this.#isWorking) this.#work()
+    this.#sample(hart, steps, translated)
+    if (!this.#isWorking) return
+    const { observer } = this.#parts
+    if (observer === undefined) this.#work()
+    else observer.onWork(() => this.#work())
   }
 
   /** Bytes of a page are stored to: no region may have any of them. Returns whether one had. */
@@ -175,12 +183,17 @@ export class Translator {
     return this.#requests.length > 0 || this.#batch !== undefined
   }
 
-  #sample(hart: Hart, isInterpreted: boolean): void {
-    const place = this.#placeOf(hart, hart.get64('pc'))
+  #sample(hart: Hart, steps: number, translated: number): void {
+    const pc = hart.get64('pc')
+    const place = this.#placeOf(hart, pc)
     // Slices that end in a region end anywhere in it; its loops can all be entered.
     const isInside = place !== undefined && this.#isInside(place)
     if (place !== undefined && !isInside && this.#profile.meet(place)) this.#request({ place, why: 'near' })
-    if (isInside && isInterpreted && this.#profile.meetPassedBy(place)) this.#request({ place, why: 'anew' })
+    const isPassedBy = isInside && steps >= this.#parts.tier.sampleSteps / 2 && translated < steps / 2
+    if (isPassedBy && this.#profile.meetPassedBy(place)) this.#request({ place, why: 'anew' })
+    // What ends by itself ends at its own places.
+    if (!isInside && this.#tables.getInt32(MACHINE.exit, true) === EXIT.budget)
+      this.#parts.observer?.onInterpreted(BigInt.asUintN(64, pc), steps)
     const arrived = this.#tables.getBigUint64(MACHINE.arrived, true)
     const isJump = arrived !== this.#tables.getBigUint64(MACHINE.resumed, true)
     const arrival = isJump ? this.#placeOf(hart, arrived) : undefined
@@ -193,7 +206,7 @@ export class Translator {
   }
 
   /** Asks for the region again whose jump to an address in a register has led to a place of its page. */
-  #anew(hart: Hart, address: bigint, arrival: Place): Request | undefined {
+  #anew(hart: Hart, address: bigint, arrival: FoundPlace): Request | undefined {
     const isIts = this.#tables.getBigUint64(MACHINE.jumpedTo, true) === address
     const from = isIts ? this.#placeOf(hart, this.#tables.getBigUint64(MACHINE.jumpedFrom, true)) : undefined
     if (from?.page !== arrival.page) return undefined
@@ -217,21 +230,22 @@ export class Translator {
   }
 
   /** Where in RAM the hart finds the code at a virtual address; undefined if it has not looked lately. */
-  #placeOf(hart: Hart, pc: bigint): Place | undefined {
+  #placeOf(hart: Hart, pc: bigint): FoundPlace | undefined {
     const index = Number((pc >> 12n) & BigInt(FETCH_ENTRIES - 1))
     const entry = hart.get32('fetchBank') + BANK_FETCH + index * TLB_ENTRY_BYTES
-    if (this.#tables.getBigUint64(entry, true) !== BigInt.asUintN(64, pc & -4096n)) return undefined
+    const virtualPage = BigInt.asUintN(64, pc & -4096n)
+    if (this.#tables.getBigUint64(entry, true) !== virtualPage) return undefined
     const { layout } = this.#parts
     const slot = (this.#tables.getUint32(entry + 8, true) - layout.codeSlots) / CODE_SLOT_BYTES
     const page = this.#tables.getUint32(layout.codeSlotPage + slot * 4, true)
-    return { page, inPage: Number(pc & 4095n) }
+    return { page, inPage: Number(pc & 4095n), virtualPage }
   }
 
   /** Does some of what is asked for. */
   #work(): void {
     const { batch, instructionsAtOnce } = this.#parts.tier
     if (this.#batch === undefined) {
-      this.#batch = new Batch(this.#parts)
+      this.#batch = new Batch(this.#parts, this.counts.regions)
       this.#waited = 0
     }
     for (let emitted = 0; emitted < instructionsAtOnce && this.#credit > 0; ) {
@@ -247,27 +261,28 @@ export class Translator {
   }
 
   #emit(batch: Batch, { place, why }: Request): number {
-    if (why === 'anew') return this.#emitAnew(batch, this.#map.regionsWith(place))
+    const { virtualPage } = place
+    if (why === 'anew') return this.#emitAnew(batch, this.#map.regionsWith(place), virtualPage)
     const isInside = this.#map.isInside(place)
     if (batch.isInside(place) || this.#map.isEntry(place) || (why === 'near' && isInside)) return 0
     // What a region has left out belongs to it, if it is not too large.
     let instructions = 0
     for (const region of isInside ? [] : this.#map.regionsWithout(place)) {
-      instructions += this.#emitAnew(batch, [region])
+      instructions += this.#emitAnew(batch, [region], virtualPage)
       if (instructions >= this.#parts.tier.instructionsAtOnce) break
     }
     return batch.isInside(place) ? instructions : instructions + this.#emitAt(batch, place, isInside)
   }
 
   /** One region in place of several that know less, where the first of them begins. */
-  #emitAnew(batch: Batch, regions: readonly Region[]): number {
+  #emitAnew(batch: Batch, regions: readonly Region[], virtualPage: bigint): number {
     const [first] = regions
     if (first === undefined) return 0
-    const place = { page: first.source.page, inPage: first.entries[0]!.inPage }
+    const place = { page: first.source.page, inPage: first.entries[0]!.inPage, virtualPage }
     return batch.isEntry(place) ? 0 : batch.add(place, this.#hintsFor(place, false), regions)
   }
 
-  #emitAt(batch: Batch, place: Place, isInside: boolean): number {
+  #emitAt(batch: Batch, place: FoundPlace, isInside: boolean): number {
     const instructions = batch.add(place, this.#hintsFor(place, isInside))
     if (instructions === 0) this.#profile.refuse(place)
     return instructions
