@@ -57,7 +57,9 @@ export function emitRegion(parts: RegionParts, name: string, entry: number, flow
     new RegionEmitter(parts, f, graph, flow).emit()
   })
   const ways = graph.nodes.flatMap((start) => graph.waysInUnder(start).map(({ node }) => node))
-  const entries = [...new Set([entry, ...ways])].slice(0, ENTRIES_MAX)
+  const led = new Set(graph.waysInUnder(entry).flatMap(({ node, below }) => [node, ...below]))
+  assert(ways.length < ENTRIES_MAX && ways.every((way) => led.has(way)), 'no way leads to each way in')
+  const entries = [entry, ...ways]
   const joins = entries.filter((place) => place !== entry || graph.isLoopHead(place))
   return { callee, entries, joins }
 }
