@@ -38,6 +38,7 @@ export class Batch {
   readonly #regionParts: RegionParts
   readonly #emitted: EmittedRegion[] = []
   instructions = 0
+  wasmBytes = 0
 
   constructor(parts: BatchParts) {
     this.#parts = parts
@@ -74,21 +75,22 @@ export class Batch {
 
   /**
    * Adds the region that begins at a place, which takes the place of `replaced`; nothing if there is nothing to translate. Returns
-   * how many instructions it has.
+   * how many bytes of WebAssembly it has.
    */
   add({ page, inPage }: Place, hints: FlowHints, replaced: readonly Region[] = []): number {
     const flow = findFlow(new DataView(this.#ram.buffer, page * PAGE_BYTES, PAGE_BYTES), inPage, hints)
     if (!flow.blocks.has(inPage)) return 0
     const name = `region${this.#emitted.length}`
-    const { callee, entries, joins } = emitRegion(this.#regionParts, name, inPage, flow)
+    const { callee, entries, joins, wasmBytes } = emitRegion(this.#regionParts, name, inPage, flow)
     this.#module.exportFunction(callee)
     const list = [...flow.blocks.values()].flatMap((block) => block.instructions)
     const spans = spansOf(list)
     const bytes = bytesIn(this.#ram, page, spans)
-    const source = { page, spans, bytes, leftOut: flow.leftOut, instructions: list.length }
+    const source = { page, spans, bytes, leftOut: flow.leftOut, wasmBytes }
     this.#emitted.push({ name, entries, joins, replaced, source })
     this.instructions += list.length
-    return list.length
+    this.wasmBytes += wasmBytes
+    return wasmBytes
   }
 
   /** The regions, compiled. */

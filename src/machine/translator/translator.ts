@@ -20,7 +20,10 @@ import type { FlowHints } from './control_flow.ts'
 import { type Place, Profile } from './profile.ts'
 import { type Region, RegionMap } from './region_map.ts'
 
-/** When code is translated. */
+/**
+ * When code is translated. What is emitted is counted by bytes of WebAssembly, since an instruction of the guest can become very
+ * many; of common code it becomes 70 (Debian's boot 61, Python 69).
+ */
 export interface Tier {
   /** The steps of a slice behind which the pc is looked at, and the same while nearly all of it was in translated code. */
   readonly sampleSteps: number
@@ -28,11 +31,11 @@ export interface Tier {
   /** So often must a place be met before it is worth a translation. */
   readonly meetings: number
   /** How much is compiled together, and the slices for which one region waits for others at most. */
-  readonly batch: { readonly regions: number; readonly instructions: number; readonly slices: number }
-  /** So many instructions are emitted behind a slice; the last region may have more. */
-  readonly instructionsAtOnce: number
-  /** For each instruction that is emitted so many steps must have been taken: what is not hot for long is not worth it. */
-  readonly stepsPerInstruction: number
+  readonly batch: { readonly regions: number; readonly wasmBytes: number; readonly slices: number }
+  /** So many bytes of WebAssembly are emitted behind a slice; the last region may have more. */
+  readonly wasmBytesAtOnce: number
+  /** For each byte that is emitted so many steps must have been taken: what is not hot for long is not worth it. */
+  readonly stepsPerWasmByte: number
   /** Whether the region that begins there leaves out what has not been executed. */
   leavesOut(place: Place): boolean
 }
@@ -42,28 +45,28 @@ export const TIERS: Readonly<Record<'hot' | 'eager', Tier>> = {
     sampleSteps: 65_536,
     translatedSteps: 1_000_000,
     meetings: 12,
-    batch: { regions: 32, instructions: 1000, slices: 128 },
-    instructionsAtOnce: 200,
-    stepsPerInstruction: 20_000,
+    batch: { regions: 32, wasmBytes: 70_000, slices: 128 },
+    wasmBytesAtOnce: 14_000,
+    stepsPerWasmByte: 286,
     leavesOut: () => true,
   },
   eager: {
     sampleSteps: 97,
     translatedSteps: 1009,
     meetings: 1,
-    batch: { regions: 2, instructions: 1000, slices: 1 },
-    instructionsAtOnce: 100,
-    stepsPerInstruction: 0.01,
+    batch: { regions: 2, wasmBytes: 70_000, slices: 1 },
+    wasmBytesAtOnce: 7000,
+    stepsPerWasmByte: 0.0001,
     leavesOut: ({ inPage }) => inPage % 4 === 0,
   },
 }
 
 /** A slice with so much of it in translated code tells little that is new. */
 const TRANSLATED_SHARE = 0.9
-/** All modules together have no more of the guest's instructions: each takes some 400 bytes of the host's memory. */
-const INSTRUCTIONS_MAX = 250_000
+/** All modules together have no more bytes of WebAssembly: each takes some six of the host's memory. */
+const WASM_BYTES_MAX = 17_500_000
 /** So many may be emitted at once where nothing has been for long. */
-const CREDIT_MAX = 3000
+const CREDIT_MAX = 210_000
 /** More is not waiting to be translated at once. */
 const REQUESTS_MAX = 1000
 
@@ -85,7 +88,9 @@ interface Request {
 export interface TranslatorCounts {
   regions: number
   modules: number
+  /** Of the guest, and what they have become. */
   instructions: number
+  wasmBytes: number
   /** Regions taken out because their bytes were stored to, and put back after having slept. */
   dropped: number
   woken: number
@@ -103,13 +108,14 @@ export class Translator {
   /** Slices since the batch was begun. */
   #waited = 0
   #translatedSteps = 0
-  /** Instructions that may be emitted now. */
+  /** Bytes of WebAssembly that may be emitted now. */
   #credit = CREDIT_MAX
   #stepsMax: number
   readonly counts: TranslatorCounts = {
     regions: 0,
     modules: 0,
     instructions: 0,
+    wasmBytes: 0,
     dropped: 0,
     woken: 0,
     evicted: 0,
@@ -122,7 +128,7 @@ export class Translator {
     this.#stepsMax = tier.sampleSteps
     this.#tables = new DataView(memories.tables.buffer)
     const ram = new Uint8Array(memories.ram.buffer)
-    const limits = { numbers: REGIONS_MAX, instructions: INSTRUCTIONS_MAX }
+    const limits = { numbers: REGIONS_MAX, wasmBytes: WASM_BYTES_MAX }
     this.#map = new RegionMap({ layout, core, predecoder, tables: this.#tables, ram, limits })
   }
 
@@ -140,7 +146,7 @@ export class Translator {
     const isNews = translated < steps * TRANSLATED_SHARE
     this.#stepsMax = isNews || this.#requests.length > 0 ? tier.sampleSteps : tier.translatedSteps
     this.#profile.tick()
-    this.#credit = Math.min(CREDIT_MAX, this.#credit + steps / tier.stepsPerInstruction)
+    this.#credit = Math.min(CREDIT_MAX, this.#credit + steps / tier.stepsPerWasmByte)
     this.#sample(hart)
     if (this.#isWorking) this.#work()
   }
@@ -228,20 +234,20 @@ export class Translator {
 
   /** Does some of what is asked for. */
   #work(): void {
-    const { batch, instructionsAtOnce } = this.#parts.tier
+    const { batch, wasmBytesAtOnce } = this.#parts.tier
     if (this.#batch === undefined) {
       this.#batch = new Batch(this.#parts)
       this.#waited = 0
     }
-    for (let emitted = 0; emitted < instructionsAtOnce && this.#credit > 0; ) {
+    for (let emitted = 0; emitted < wasmBytesAtOnce && this.#credit > 0; ) {
       const request = this.#requests.shift()
       if (request === undefined) break
-      const instructions = this.#emit(this.#batch, request)
-      emitted += instructions
-      this.#credit -= instructions
+      const wasmBytes = this.#emit(this.#batch, request)
+      emitted += wasmBytes
+      this.#credit -= wasmBytes
     }
-    const { regions, instructions } = this.#batch
-    const isFull = regions >= batch.regions || instructions >= batch.instructions
+    const { regions, wasmBytes } = this.#batch
+    const isFull = regions >= batch.regions || wasmBytes >= batch.wasmBytes
     if (isFull || ++this.#waited >= batch.slices) this.#compile(this.#batch)
   }
 
@@ -250,12 +256,12 @@ export class Translator {
     const isInside = this.#map.isInside(place)
     if (batch.isInside(place) || this.#map.isEntry(place) || (why === 'near' && isInside)) return 0
     // What a region has left out belongs to it, if it is not too large.
-    let instructions = 0
+    let wasmBytes = 0
     for (const region of isInside ? [] : this.#map.regionsWithout(place)) {
-      instructions += this.#emitAnew(batch, [region])
-      if (instructions >= this.#parts.tier.instructionsAtOnce) break
+      wasmBytes += this.#emitAnew(batch, [region])
+      if (wasmBytes >= this.#parts.tier.wasmBytesAtOnce) break
     }
-    return batch.isInside(place) ? instructions : instructions + this.#emitAt(batch, place, isInside)
+    return batch.isInside(place) ? wasmBytes : wasmBytes + this.#emitAt(batch, place, isInside)
   }
 
   /** One region in place of several that know less, where the first of them begins. */
@@ -267,9 +273,9 @@ export class Translator {
   }
 
   #emitAt(batch: Batch, place: Place, isInside: boolean): number {
-    const instructions = batch.add(place, this.#hintsFor(place, isInside))
-    if (instructions === 0) this.#profile.refuse(place)
-    return instructions
+    const wasmBytes = batch.add(place, this.#hintsFor(place, isInside))
+    if (wasmBytes === 0) this.#profile.refuse(place)
+    return wasmBytes
   }
 
   #hintsFor({ page, inPage }: Place, isInside: boolean): FlowHints {
@@ -292,5 +298,6 @@ export class Translator {
     this.counts.modules++
     this.counts.regions += batch.regions
     this.counts.instructions += batch.instructions
+    this.counts.wasmBytes += batch.wasmBytes
   }
 }
