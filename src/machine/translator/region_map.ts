@@ -94,6 +94,9 @@ export function bytesIn(ram: Uint8Array, page: number, spans: readonly Span[]): 
   return bytes
 }
 
+/** Whether a region was made from this byte of its page, among others. */
+export const hasByte = ({ source }: Region, inPage: number): boolean => touches(source, inPage, 1)
+
 export class RegionMap {
   readonly #parts: RegionMapParts
   /** Regions by their pages: those that can be entered, and those that sleep. */
@@ -132,7 +135,7 @@ export class RegionMap {
   }
 
   #having(page: number, inPage: number): Region[] {
-    return this.#entered.get(page)?.filter(({ source }) => touches(source, inPage, 1)) ?? []
+    return this.#entered.get(page)?.filter((region) => hasByte(region, inPage)) ?? []
   }
 
   /** Whether the instruction at this place is in a region. */

@@ -18,7 +18,7 @@ import type { Predecoder } from '../predecode.ts'
 import { Batch, type BatchParts } from './batch.ts'
 import type { FlowHints } from './control_flow.ts'
 import { type Place, Profile } from './profile.ts'
-import { type Region, RegionMap } from './region_map.ts'
+import { hasByte, type Region, RegionMap } from './region_map.ts'
 
 /**
  * When code is translated. What is emitted is counted by bytes of WebAssembly, since an instruction of the guest can become very
@@ -269,7 +269,7 @@ export class Translator {
     const [first] = regions
     if (first === undefined) return 0
     const place = { page: first.source.page, inPage: first.entries[0]!.inPage }
-    return batch.isEntry(place) ? 0 : batch.add(place, this.#hintsFor(place, false), regions)
+    return batch.isEntry(place) ? 0 : batch.add(place, this.#hintsFor(place, false, regions), regions)
   }
 
   #emitAt(batch: Batch, place: Place, isInside: boolean): number {
@@ -278,11 +278,13 @@ export class Translator {
     return wasmBytes
   }
 
-  #hintsFor({ page, inPage }: Place, isInside: boolean): FlowHints {
+  #hintsFor({ page, inPage }: Place, isInside: boolean, replaced: readonly Region[] = []): FlowHints {
     const { predecoder, tier } = this.#parts
     const leavesOut = tier.leavesOut({ page, inPage })
     return {
-      isMet: (offset) => !leavesOut || predecoder.wasMet(page, offset),
+      // What is in a region may have been met before its page lost its slot, and be executed by nothing else since.
+      isMet: (offset) =>
+        !leavesOut || predecoder.wasMet(page, offset) || replaced.some((one) => hasByte(one, offset)),
       // What comes into the middle of a region goes on in it, as soon as it can be entered.
       isElsewhere: (offset) => isInside && this.#map.isJoin({ page, inPage: offset }),
       targetsOf: (offset) =>
