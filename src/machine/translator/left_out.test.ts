@@ -6,11 +6,14 @@ import { assemble } from '../../isa/assemble.ts'
 import { CODE_SLOTS } from '../layout.ts'
 import { BothWays } from '../testing/both_ways.ts'
 import { DATA } from '../testing/program.ts'
+import { TIERS } from './translator.ts'
 
 /** More pages than there are slots for predecoded code. */
 const OTHERS = CODE_SLOTS + 50
 /** Of the way that is taken first. */
 const HOT = 40
+/** Bytes of WebAssembly behind a slice, in the tier `eager`. */
+const AT_ONCE = TIERS.eager.wasmBytesAtOnce
 const FUNCTION = DATA + (OTHERS + 1) * 4096
 
 const PROGRAM = `
@@ -50,4 +53,26 @@ test('a region that is made anew keeps what it had, though its page has slept an
   assert.ok(both.counts.regions > before.regions, 'what was left out is not translated')
   const emitted = both.counts.instructions - before.instructions
   assert.ok(emitted >= HOT, `${emitted} instructions`)
+})
+
+test('all regions that lead to a place are made anew with it, though not all at once', () => {
+  const both = new BothWays(nodeEngine, PROGRAM)
+  const functions = 4
+  const loads = 120
+  const functionBytes = (loads * 2 + 2) * 4
+  const hot = 'ld t0, 0(s0); add a0, a0, t0\n'.repeat(loads)
+  const source = `${`beqz a1, shared; ${hot} ret\n`.repeat(functions)} shared: xori a0, a0, 5; ret`
+  both.each(({ machine }) => machine.ram.write(DATA, assemble(source, 0n).bytes))
+  const callAll = (a1: number): void => {
+    for (let i = 0; i < functions; i++) call(both, 'call', { s0: DATA + i * functionBytes, s1: 500, a1 })
+  }
+  callAll(1)
+  const before = { ...both.counts }
+  callAll(0)
+  const emitted = both.counts.instructions - before.instructions
+  assert.ok(emitted >= functions * 2 * loads, `${emitted} instructions`)
+  assert.ok(
+    both.counts.wasmBytes - before.wasmBytes > functions * AT_ONCE,
+    'they could have been made at once',
+  )
 })

@@ -97,6 +97,9 @@ export function bytesIn(ram: Uint8Array, page: number, spans: readonly Span[]): 
 /** Whether a region was made from this byte of its page, among others. */
 export const hasByte = ({ source }: Region, inPage: number): boolean => touches(source, inPage, 1)
 
+/** Whether a region can be entered, or sleeps; it has not been given up. */
+export const isKept = (region: Region): boolean => region.module.regions.has(region)
+
 export class RegionMap {
   readonly #parts: RegionMapParts
   /** Regions by their pages: those that can be entered, and those that sleep. */
@@ -146,8 +149,7 @@ export class RegionMap {
   /** Takes in the regions of a module. Those whose bytes have changed since they were made are left out. */
   add(emitted: readonly NewRegion[]): void {
     const list = emitted.filter(({ source }) => this.#isAsItWas(source))
-    for (const former of list.flatMap(({ replaced }) => replaced))
-      if (former.module.regions.has(former)) this.#giveUp(former)
+    for (const former of list.flatMap(({ replaced }) => replaced)) if (isKept(former)) this.#giveUp(former)
     this.#makeRoom(list)
     const wasmBytes = list.reduce((sum, { source }) => sum + source.wasmBytes, 0)
     const module: RegionModule = { regions: new Set(), wasmBytes }

@@ -18,7 +18,7 @@ import type { Predecoder } from '../predecode.ts'
 import { Batch, type BatchParts } from './batch.ts'
 import type { FlowHints } from './control_flow.ts'
 import { type Place, Profile } from './profile.ts'
-import { hasByte, type Region, RegionMap } from './region_map.ts'
+import { hasByte, isKept, type Region, RegionMap } from './region_map.ts'
 
 /**
  * When code is translated. What is emitted is counted by bytes of WebAssembly, since an instruction of the guest can become very
@@ -82,6 +82,10 @@ export interface TranslatorParts extends BatchParts {
 interface Request {
   readonly place: Place
   readonly why: 'near' | 'arrival' | 'anew'
+  /** Where the jump has been seen to go, as the last of its targets. */
+  readonly target?: number
+  /** The regions that lead to the place and are to be made anew with it, as far as they have not had their turn. */
+  readonly left?: readonly Region[]
 }
 
 /** What has been done, for tuning. */
@@ -203,7 +207,7 @@ export class Translator {
     const from = isIts ? this.#placeOf(hart, this.#tables.getBigUint64(MACHINE.jumpedFrom, true)) : undefined
     if (from?.page !== arrival.page) return undefined
     return this.#profile.addTarget(from, arrival.inPage) && this.#map.isInside(from)
-      ? { place: from, why: 'anew' }
+      ? { place: from, why: 'anew', target: arrival.inPage }
       : undefined
   }
 
@@ -217,8 +221,16 @@ export class Translator {
 
   #request(request: Request): void {
     const { page, inPage } = request.place
-    const isSame = ({ place }: Request): boolean => place.page === page && place.inPage === inPage
-    if (this.#requests.length < REQUESTS_MAX && !this.#requests.some(isSame)) this.#requests.push(request)
+    const same = this.#requests.find(({ place }) => place.page === page && place.inPage === inPage)
+    // Made anew it has all targets that are known by then.
+    if (same?.target !== undefined) return
+    if (same === undefined && this.#requests.length < REQUESTS_MAX) this.#requests.push(request)
+    else this.#giveBack(request)
+  }
+
+  /** Nothing has come of a request: what it was made for is news when it is met again. */
+  #giveBack({ place, target }: Request): void {
+    if (target !== undefined) this.#profile.forgetTarget(place, target)
   }
 
   /** Where in RAM the hart finds the code at a virtual address; undefined if it has not looked lately. */
@@ -251,17 +263,33 @@ export class Translator {
     if (isFull || ++this.#waited >= batch.slices) this.#compile(this.#batch)
   }
 
-  #emit(batch: Batch, { place, why }: Request): number {
-    if (why === 'anew') return this.#emitAnew(batch, this.#map.regionsWith(place))
+  #emit(batch: Batch, request: Request): number {
+    const { place, why, left } = request
+    if (left !== undefined) return this.#emitEach(batch, place, left)
+    if (why === 'anew') {
+      const wasmBytes = this.#emitAnew(batch, this.#map.regionsWith(place))
+      // Its page sleeps, or the region is in the batch already and may know less.
+      if (wasmBytes === 0) this.#giveBack(request)
+      return wasmBytes
+    }
     const isInside = this.#map.isInside(place)
     if (batch.isInside(place) || this.#map.isEntry(place) || (why === 'near' && isInside)) return 0
     // What a region has left out belongs to it, if it is not too large.
-    let wasmBytes = 0
-    for (const region of isInside ? [] : this.#map.regionsWithout(place)) {
-      wasmBytes += this.#emitAnew(batch, [region])
-      if (wasmBytes >= this.#parts.tier.wasmBytesAtOnce) break
-    }
+    const wasmBytes = isInside ? 0 : this.#emitEach(batch, place, this.#map.regionsWithout(place))
     return batch.isInside(place) ? wasmBytes : wasmBytes + this.#emitAt(batch, place, isInside)
+  }
+
+  /** Makes regions anew that lead to a place; those that would be too much at once have their turn behind the next slice. */
+  #emitEach(batch: Batch, place: Place, regions: readonly Region[]): number {
+    let wasmBytes = 0
+    for (const [index, region] of regions.entries()) {
+      if (wasmBytes >= this.#parts.tier.wasmBytesAtOnce) {
+        this.#requests.unshift({ place, why: 'anew', left: regions.slice(index) })
+        break
+      }
+      if (isKept(region)) wasmBytes += this.#emitAnew(batch, [region])
+    }
+    return wasmBytes
   }
 
   /** One region in place of several that know less, where the first of them begins. */
