@@ -237,7 +237,8 @@ test('a module of nothing that is as it was counts nothing', () => {
   const changed = bench.region('changed', { wasmBytes: 900 })
   bench.ram[PAGE * PAGE_BYTES]! ^= 1
   bench.map.add([changed])
-  bench.add('first', { at: 32, wasmBytes: 1000 })
+  bench.add('first', { at: 32, wasmBytes: 500 })
+  bench.add('second', { at: 64, wasmBytes: 500 })
   assert.equal(bench.map.evicted, 0)
-  assert.equal(bench.functions.size, 1)
+  assert.equal(bench.functions.size, 2)
 })
