@@ -29,6 +29,8 @@ export interface TranslatedText {
   readonly guest: string
   /** Offsets in the page at which it can be entered. */
   readonly entries: readonly number[]
+  /** How large its module is. */
+  readonly wasmBytes: number
   /** Its function. Places in memory and local variables that hold registers have the registers' names. */
   readonly region: string
 }
@@ -53,7 +55,9 @@ export function translatedText(source: string): TranslatedText {
   const linkage = importLinkage(module, buildCore(layout, memories, false).linkage)
   const { entries } = emitRegion({ module, linkage, pageFlags: layout.pageFlags }, NAME, 0, flow)
   const options = { place, parameters: ['hart', 'steps', 'page'] }
-  return { guest: guestText(flow, page), entries, region: functionText(module.build(), NAME, options) }
+  const wasm = module.build()
+  const region = functionText(wasm, NAME, options)
+  return { guest: guestText(flow, page), entries, wasmBytes: wasm.length, region }
 }
 
 function guestText({ blocks }: Flow, page: DataView): string {

@@ -35,6 +35,7 @@ interface EmittedRegion {
   readonly source: RegionSource
   readonly entries: readonly number[]
   readonly joins: readonly number[]
+  readonly instructions: number
   readonly replaced: readonly Region[]
   readonly virtualPage: bigint
 }
@@ -47,6 +48,7 @@ export class Batch {
   readonly #emitted: EmittedRegion[] = []
   readonly #firstNumber: number
   instructions = 0
+  wasmBytes = 0
 
   /** The regions' functions are numbered from `firstNumber` on, so that a profiler can tell them from all others. */
   constructor(parts: BatchParts, firstNumber: number) {
@@ -85,22 +87,23 @@ export class Batch {
 
   /**
    * Adds the region that begins at a place, which takes the place of `replaced`; nothing if there is nothing to translate. Returns
-   * how many instructions it has.
+   * how many bytes of WebAssembly it has.
    */
   add(place: FoundPlace, hints: FlowHints, replaced: readonly Region[] = []): number {
     const { page, inPage, virtualPage } = place
     const flow = findFlow(new DataView(this.#ram.buffer, page * PAGE_BYTES, PAGE_BYTES), inPage, hints)
     if (!flow.blocks.has(inPage)) return 0
     const name = `region${this.#firstNumber + this.#emitted.length}`
-    const { callee, entries, joins } = emitRegion(this.#regionParts, name, inPage, flow)
+    const { callee, entries, joins, wasmBytes } = emitRegion(this.#regionParts, name, inPage, flow)
     this.#module.exportFunction(callee)
     const list = [...flow.blocks.values()].flatMap((block) => block.instructions)
     const spans = spansOf(list)
     const bytes = bytesIn(this.#ram, page, spans)
-    const source = { page, spans, bytes, leftOut: flow.leftOut, instructions: list.length }
-    this.#emitted.push({ name, entries, joins, replaced, source, virtualPage })
+    const source = { page, spans, bytes, leftOut: flow.leftOut, wasmBytes }
+    this.#emitted.push({ name, entries, joins, replaced, source, virtualPage, instructions: list.length })
     this.instructions += list.length
-    return list.length
+    this.wasmBytes += wasmBytes
+    return wasmBytes
   }
 
   /** The regions, compiled. */
@@ -116,8 +119,7 @@ export class Batch {
     }))
   }
 
-  #announce({ name, source, entries, virtualPage }: EmittedRegion): void {
-    const { page, instructions } = source
+  #announce({ name, source: { page }, entries, virtualPage, instructions }: EmittedRegion): void {
     const inPage = entries[0]!
     const address = virtualPage + BigInt(inPage)
     this.#parts.observer?.onRegion({ name, page, inPage, address, instructions })

@@ -79,3 +79,14 @@ test('more places than it keeps make it forget all, and go on', () => {
   assert.ok(!profile.meet(far), 'it was forgotten')
   assert.ok(profile.meet(far))
 })
+
+test('a target is worth a translation once, and again if nothing has come of it', () => {
+  const profile = new Profile(1)
+  assert.ok(profile.addTarget(at(0), 8) && profile.addTarget(at(0), 16))
+  assert.ok(!profile.addTarget(at(0), 8))
+  profile.forgetTarget(at(0), 8)
+  profile.forgetTarget(at(0), 24)
+  profile.forgetTarget(at(4), 16)
+  assert.deepEqual(profile.targetsOf(at(0)), [16])
+  assert.ok(profile.addTarget(at(0), 8) && !profile.addTarget(at(0), 16))
+})

@@ -112,6 +112,13 @@ export class Profile {
     return targets.length <= FEW_TARGETS || Math.log2(targets.length) % 1 === 0
   }
 
+  /** Nothing has been translated for a target: it is a new one when it is seen again. */
+  forgetTarget({ page, inPage }: Place, target: number): void {
+    const targets = this.#targets.get(page * PAGE_BYTES + inPage) ?? []
+    const index = targets.indexOf(target)
+    if (index >= 0) targets.splice(index, 1)
+  }
+
   targetsOf({ page, inPage }: Place): readonly number[] {
     return this.#targets.get(page * PAGE_BYTES + inPage) ?? []
   }

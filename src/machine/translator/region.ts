@@ -53,13 +53,17 @@ export function emitRegion(parts: RegionParts, name: string, entry: number, flow
     (start) => successors(blocks.get(start)!, flow),
     { isWayIn: (start) => behindCalls.has(start), waysInMax: ENTRIES_MAX - 1 },
   )
+  let wasmBytes = 0
   const callee = parts.module.function(name, ['i32', 'i32', 'i64'], ['i32'], (f) => {
     new RegionEmitter(parts, f, graph, flow).emit()
+    wasmBytes = f.code.length
   })
   const ways = graph.nodes.flatMap((start) => graph.waysInUnder(start).map(({ node }) => node))
-  const entries = [...new Set([entry, ...ways])].slice(0, ENTRIES_MAX)
+  const led = new Set(graph.waysInUnder(entry).flatMap(({ node, below }) => [node, ...below]))
+  assert(ways.length < ENTRIES_MAX && ways.every((way) => led.has(way)), 'no way leads to each way in')
+  const entries = [entry, ...ways]
   const joins = entries.filter((place) => place !== entry || graph.isLoopHead(place))
-  return { callee, entries, joins }
+  return { callee, entries, joins, wasmBytes }
 }
 
 export interface EmittedRegion {
@@ -71,6 +75,8 @@ export interface EmittedRegion {
   readonly entries: readonly number[]
   /** Those at which another region may go on in this one: all but a beginning to which no loop comes back. */
   readonly joins: readonly number[]
+  /** How long its code is. */
+  readonly wasmBytes: number
 }
 
 /** A region has no more ways in: each takes a number of the core's table. The interpreter soon meets one of them. */

@@ -28,14 +28,14 @@ export interface RegionSource {
   readonly bytes: Uint8Array
   /** Where it would go on if that had been executed before. */
   readonly leftOut: ReadonlySet<number>
-  readonly instructions: number
+  readonly wasmBytes: number
 }
 
 /** Regions that were compiled together, whose memory is free when none of them is left. */
 interface RegionModule {
   readonly regions: Set<Region>
   /** Of all regions that there were in it. */
-  readonly instructions: number
+  readonly wasmBytes: number
 }
 
 export interface Region {
@@ -68,8 +68,8 @@ export interface RegionMapParts {
   readonly predecoder: Predecoder
   readonly tables: DataView
   readonly ram: Uint8Array
-  /** How many ways into regions there may be, and how many of the guest's instructions in all modules together. */
-  readonly limits: { readonly numbers: number; readonly instructions: number }
+  /** How many ways into regions there may be, and how many bytes of WebAssembly in all modules together. */
+  readonly limits: { readonly numbers: number; readonly wasmBytes: number }
 }
 
 /** Where the bytes of instructions stand, as few spans as there can be. */
@@ -94,6 +94,12 @@ export function bytesIn(ram: Uint8Array, page: number, spans: readonly Span[]): 
   return bytes
 }
 
+/** Whether a region was made from this byte of its page, among others. */
+export const hasByte = ({ source }: Region, inPage: number): boolean => touches(source, inPage, 1)
+
+/** Whether a region can be entered, or sleeps; it has not been given up. */
+export const isKept = (region: Region): boolean => region.module.regions.has(region)
+
 export class RegionMap {
   readonly #parts: RegionMapParts
   /** Regions by their pages: those that can be entered, and those that sleep. */
@@ -103,7 +109,7 @@ export class RegionMap {
   readonly #modules = new Set<RegionModule>()
   readonly #freeNumbers: number[] = []
   #numbers = 0
-  #instructions = 0
+  #wasmBytes = 0
   /** Regions that were given up to make room. */
   evicted = 0
 
@@ -132,7 +138,7 @@ export class RegionMap {
   }
 
   #having(page: number, inPage: number): Region[] {
-    return this.#entered.get(page)?.filter(({ source }) => touches(source, inPage, 1)) ?? []
+    return this.#entered.get(page)?.filter((region) => hasByte(region, inPage)) ?? []
   }
 
   /** Whether the instruction at this place is in a region. */
@@ -143,11 +149,10 @@ export class RegionMap {
   /** Takes in the regions of a module. Those whose bytes have changed since they were made are left out. */
   add(emitted: readonly NewRegion[]): void {
     const list = emitted.filter(({ source }) => this.#isAsItWas(source))
-    for (const former of list.flatMap(({ replaced }) => replaced))
-      if (former.module.regions.has(former)) this.#giveUp(former)
+    for (const former of list.flatMap(({ replaced }) => replaced)) if (isKept(former)) this.#giveUp(former)
     this.#makeRoom(list)
-    const instructions = list.reduce((sum, { source }) => sum + source.instructions, 0)
-    const module: RegionModule = { regions: new Set(), instructions }
+    const wasmBytes = list.reduce((sum, { source }) => sum + source.wasmBytes, 0)
+    const module: RegionModule = { regions: new Set(), wasmBytes }
     for (const { source, run, entries, joins } of list) {
       const numbered = entries.map((inPage) => ({ number: this.#takeNumber(run), inPage }))
       const region = { source, module, entries: numbered, joins }
@@ -156,7 +161,7 @@ export class RegionMap {
     }
     if (module.regions.size === 0) return
     this.#modules.add(module)
-    this.#instructions += instructions
+    this.#wasmBytes += wasmBytes
   }
 
   /** Bytes of a page are stored to; returns how many regions had any of them. */
@@ -200,10 +205,10 @@ export class RegionMap {
   #makeRoom(list: readonly NewRegion[]): void {
     const { limits } = this.#parts
     const numbers = list.reduce((sum, { entries }) => sum + entries.length, 0)
-    const instructions = list.reduce((sum, { source }) => sum + source.instructions, 0)
+    const wasmBytes = list.reduce((sum, { source }) => sum + source.wasmBytes, 0)
     for (const module of this.#modules) {
       const hasNumbers = this.#numbers - this.#freeNumbers.length + numbers <= limits.numbers
-      if (hasNumbers && this.#instructions + instructions <= limits.instructions) return
+      if (hasNumbers && this.#wasmBytes + wasmBytes <= limits.wasmBytes) return
       for (const region of [...module.regions]) {
         this.#giveUp(region)
         this.evicted++
@@ -233,7 +238,7 @@ export class RegionMap {
     module.regions.delete(region)
     if (module.regions.size > 0) return
     this.#modules.delete(module)
-    this.#instructions -= module.instructions
+    this.#wasmBytes -= module.wasmBytes
   }
 
   /** Has a region entered; if its page is not decoded at the moment, it sleeps. */

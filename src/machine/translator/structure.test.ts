@@ -55,6 +55,33 @@ test('what is no node has no edge', () => {
   assert.ok(!graph.hasEdge(0, 7) && graph.hasEdge(0, 1))
 })
 
+test('ways in are limited: heads of loops are first, and each is led to', () => {
+  const size = 9
+  const edges = fc.array(fc.array(fc.integer({ min: 0, max: size - 1 }), { maxLength: 3 }), {
+    minLength: size,
+    maxLength: size,
+  })
+  fc.assert(
+    fc.property(edges, fc.integer({ min: 0, max: 5 }), (lists, waysInMax) => {
+      const graph = buildFlowGraph(
+        0,
+        () => true,
+        (name) => lists[name]!,
+        { isWayIn: (name) => name % 2 === 1, waysInMax },
+      )
+      const ways = graph.nodes.flatMap((name) => graph.waysInUnder(name).map(({ node }) => node))
+      const led = graph.waysInUnder(0).flatMap(({ node, below }) => [node, ...below])
+      assert.deepEqual([...led].sort(), [...ways].sort())
+      const heads = graph.nodes.filter((name) => name !== 0 && graph.isLoopHead(name))
+      const others = graph.nodes.filter((name) => name !== 0 && name % 2 === 1 && !graph.isLoopHead(name))
+      assert.ok(ways.length <= waysInMax && ways.length >= Math.min(waysInMax, heads.length + others.length))
+      const entered = ways.filter((way) => heads.includes(way)).length
+      assert.equal(entered, Math.min(waysInMax, heads.length))
+    }),
+    { numRuns: 500 },
+  )
+})
+
 test('any graph can be emitted: back edges go to what dominates them, merges are where their paths can meet', () => {
   const size = 9
   const node = fc.integer({ min: 0, max: size - 1 })

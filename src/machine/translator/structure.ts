@@ -6,8 +6,10 @@
  * the region there, and comes in again by the head.
  *
  * A region can be entered at the head of each of its loops, and at other nodes that are named. The way there leads through
- * the heads of the loops around it, by edges that are added for it.
+ * the heads of the loops around it, by edges that are added for it. Only what can be entered has such a way: each costs code at
+ * every head that it leads by.
  */
+import { assert } from '../../base/assert.ts'
 
 /** The graph; nodes are known by their names, the first one is the entry. */
 export interface FlowGraph {
@@ -49,13 +51,11 @@ export function buildFlowGraph(
   const edges = findEdges(entry, (from) => successorsOf(from).filter(isNode))
   const cut = makeReducible(entry, edges)
   const graph = new Graph(entry, edges)
-  const heads = graph.nodes.filter((node) => graph.isLoopHead(node))
+  const heads = graph.nodes.filter((node) => graph.isLoopHead(node) && node !== entry)
   const others = graph.nodes.filter((node) => (isWayIn(node) || cut.has(node)) && !graph.isLoopHead(node))
-  // All heads, since the way to what is in a loop leads by them.
-  const paths = findWaysIn(
-    graph,
-    new Set([...heads, ...others.slice(0, Math.max(0, waysInMax - heads.length))]),
-  )
+  // Heads are first, and the outer ones before those within: the way to what is in a loop leads by its head, which is a target then.
+  const targets = [...heads, ...others].slice(0, waysInMax)
+  const paths = findWaysIn(graph, new Set(targets))
   for (const [from, ways] of paths) {
     // An edge that is there already is there twice then, so that the node counts as a merge, and is emitted once.
     edges.set(from, [...edges.get(from)!, ...ways.map(({ node }) => node)])
@@ -64,7 +64,9 @@ export function buildFlowGraph(
 }
 
 export interface WaysIn {
+  /** Of nodes that are no heads of loops: those come first. */
   readonly isWayIn: (node: number) => boolean
+  /** Beside the entry. */
   readonly waysInMax: number
 }
 
@@ -146,6 +148,7 @@ function findLoops(nodes: ReadonlySet<number>, edges: Edges): Set<number>[] {
   return loops
 }
 
+/** How the targets are reached; the heads of the loops around each are targets as well. */
 function findWaysIn(graph: Graph, targets: ReadonlySet<number>): Map<number, WayIn[]> {
   const paths = new Map<number, WayIn[]>()
   for (let index = graph.nodes.length - 1; index > 0; index--) {
@@ -153,6 +156,7 @@ function findWaysIn(graph: Graph, targets: ReadonlySet<number>): Map<number, Way
     if (!targets.has(node)) continue
     const below = (paths.get(node) ?? []).flatMap((path) => [path.node, ...path.below])
     const above = graph.headAbove(index)
+    assert(above === graph.nodes[0] || targets.has(above), 'no way leads to a way in')
     paths.set(above, [...(paths.get(above) ?? []), { node, below }])
   }
   return paths

@@ -19,9 +19,12 @@ import type { Predecoder } from '../predecode.ts'
 import { Batch, type BatchParts, type FoundPlace } from './batch.ts'
 import type { FlowHints } from './control_flow.ts'
 import { type Place, Profile } from './profile.ts'
-import { type Region, RegionMap } from './region_map.ts'
+import { hasByte, isKept, type Region, RegionMap } from './region_map.ts'
 
-/** When code is translated. */
+/**
+ * When code is translated. What is emitted is counted by bytes of WebAssembly, since an instruction of the guest can become very
+ * many; of common code it becomes 70 (Debian's boot 61, Python 69).
+ */
 export interface Tier {
   /** The steps of a slice behind which the pc is looked at, and the same while nearly all of it was in translated code. */
   readonly sampleSteps: number
@@ -29,11 +32,11 @@ export interface Tier {
   /** So often must a place be met before it is worth a translation. */
   readonly meetings: number
   /** How much is compiled together, and the slices for which one region waits for others at most. */
-  readonly batch: { readonly regions: number; readonly instructions: number; readonly slices: number }
-  /** So many instructions are emitted behind a slice; the last region may have more. */
-  readonly instructionsAtOnce: number
-  /** For each instruction that is emitted so many steps must have been taken: what is not hot for long is not worth it. */
-  readonly stepsPerInstruction: number
+  readonly batch: { readonly regions: number; readonly wasmBytes: number; readonly slices: number }
+  /** So many bytes of WebAssembly are emitted behind a slice; the last region may have more. */
+  readonly wasmBytesAtOnce: number
+  /** For each byte that is emitted so many steps must have been taken: what is not hot for long is not worth it. */
+  readonly stepsPerWasmByte: number
   /** Whether the region that begins there leaves out what has not been executed. */
   leavesOut(place: Place): boolean
 }
@@ -43,28 +46,28 @@ export const TIERS: Readonly<Record<'hot' | 'eager', Tier>> = {
     sampleSteps: 65_536,
     translatedSteps: 1_000_000,
     meetings: 12,
-    batch: { regions: 32, instructions: 1000, slices: 128 },
-    instructionsAtOnce: 200,
-    stepsPerInstruction: 20_000,
+    batch: { regions: 32, wasmBytes: 70_000, slices: 128 },
+    wasmBytesAtOnce: 14_000,
+    stepsPerWasmByte: 286,
     leavesOut: () => true,
   },
   eager: {
     sampleSteps: 97,
     translatedSteps: 1009,
     meetings: 1,
-    batch: { regions: 2, instructions: 1000, slices: 1 },
-    instructionsAtOnce: 100,
-    stepsPerInstruction: 0.01,
+    batch: { regions: 2, wasmBytes: 70_000, slices: 1 },
+    wasmBytesAtOnce: 7000,
+    stepsPerWasmByte: 0.0001,
     leavesOut: ({ inPage }) => inPage % 4 === 0,
   },
 }
 
 /** A slice with so much of it in translated code tells little that is new. */
 const TRANSLATED_SHARE = 0.9
-/** All modules together have no more of the guest's instructions: each takes some 400 bytes of the host's memory. */
-const INSTRUCTIONS_MAX = 250_000
+/** All modules together have no more bytes of WebAssembly: each takes some six of the host's memory. */
+const WASM_BYTES_MAX = 17_500_000
 /** So many may be emitted at once where nothing has been for long. */
-const CREDIT_MAX = 3000
+const CREDIT_MAX = 210_000
 /** More is not waiting to be translated at once. */
 const REQUESTS_MAX = 1000
 
@@ -80,6 +83,10 @@ export interface TranslatorParts extends BatchParts {
 interface Request {
   readonly place: FoundPlace
   readonly why: 'near' | 'arrival' | 'anew'
+  /** Where the jump has been seen to go, as the last of its targets. */
+  readonly target?: number
+  /** The regions that lead to the place and are to be made anew with it, as far as they have not had their turn. */
+  readonly left?: readonly Region[]
 }
 
 /** What has been done, for tuning. */
@@ -88,7 +95,9 @@ export interface TranslatorCounts {
   steps: number
   regions: number
   modules: number
+  /** Of the guest, and what they have become. */
   instructions: number
+  wasmBytes: number
   /** Regions taken out because their bytes were stored to, and put back after having slept. */
   dropped: number
   woken: number
@@ -106,7 +115,7 @@ export class Translator {
   /** Slices since the batch was begun. */
   #waited = 0
   #translatedSteps = 0
-  /** Instructions that may be emitted now. */
+  /** Bytes of WebAssembly that may be emitted now. */
   #credit = CREDIT_MAX
   #stepsMax: number
   readonly counts: TranslatorCounts = {
@@ -114,6 +123,7 @@ export class Translator {
     regions: 0,
     modules: 0,
     instructions: 0,
+    wasmBytes: 0,
     dropped: 0,
     woken: 0,
     evicted: 0,
@@ -126,7 +136,7 @@ export class Translator {
     this.#stepsMax = tier.sampleSteps
     this.#tables = new DataView(memories.tables.buffer)
     const ram = new Uint8Array(memories.ram.buffer)
-    const limits = { numbers: REGIONS_MAX, instructions: INSTRUCTIONS_MAX }
+    const limits = { numbers: REGIONS_MAX, wasmBytes: WASM_BYTES_MAX }
     this.#map = new RegionMap({ layout, core, predecoder, tables: this.#tables, ram, limits })
   }
 
@@ -145,7 +155,7 @@ export class Translator {
     const isNews = translated < steps * TRANSLATED_SHARE
     this.#stepsMax = isNews || this.#requests.length > 0 ? tier.sampleSteps : tier.translatedSteps
     this.#profile.tick()
-    this.#credit = Math.min(CREDIT_MAX, this.#credit + steps / tier.stepsPerInstruction)
+    this.#credit = Math.min(CREDIT_MAX, this.#credit + steps / tier.stepsPerWasmByte)
     this.#sample(hart, steps, translated)
     if (!this.#isWorking) return
     const { observer } = this.#parts
@@ -211,7 +221,7 @@ export class Translator {
     const from = isIts ? this.#placeOf(hart, this.#tables.getBigUint64(MACHINE.jumpedFrom, true)) : undefined
     if (from?.page !== arrival.page) return undefined
     return this.#profile.addTarget(from, arrival.inPage) && this.#map.isInside(from)
-      ? { place: from, why: 'anew' }
+      ? { place: from, why: 'anew', target: arrival.inPage }
       : undefined
   }
 
@@ -225,8 +235,16 @@ export class Translator {
 
   #request(request: Request): void {
     const { page, inPage } = request.place
-    const isSame = ({ place }: Request): boolean => place.page === page && place.inPage === inPage
-    if (this.#requests.length < REQUESTS_MAX && !this.#requests.some(isSame)) this.#requests.push(request)
+    const same = this.#requests.find(({ place }) => place.page === page && place.inPage === inPage)
+    // Made anew it has all targets that are known by then.
+    if (same?.target !== undefined) return
+    if (same === undefined && this.#requests.length < REQUESTS_MAX) this.#requests.push(request)
+    else this.#giveBack(request)
+  }
+
+  /** Nothing has come of a request: what it was made for is news when it is met again. */
+  #giveBack({ place, target }: Request): void {
+    if (target !== undefined) this.#profile.forgetTarget(place, target)
   }
 
   /** Where in RAM the hart finds the code at a virtual address; undefined if it has not looked lately. */
@@ -243,35 +261,50 @@ export class Translator {
 
   /** Does some of what is asked for. */
   #work(): void {
-    const { batch, instructionsAtOnce } = this.#parts.tier
+    const { batch, wasmBytesAtOnce } = this.#parts.tier
     if (this.#batch === undefined) {
       this.#batch = new Batch(this.#parts, this.counts.regions)
       this.#waited = 0
     }
-    for (let emitted = 0; emitted < instructionsAtOnce && this.#credit > 0; ) {
+    for (let emitted = 0; emitted < wasmBytesAtOnce && this.#credit > 0; ) {
       const request = this.#requests.shift()
       if (request === undefined) break
-      const instructions = this.#emit(this.#batch, request)
-      emitted += instructions
-      this.#credit -= instructions
+      const wasmBytes = this.#emit(this.#batch, request)
+      emitted += wasmBytes
+      this.#credit -= wasmBytes
     }
-    const { regions, instructions } = this.#batch
-    const isFull = regions >= batch.regions || instructions >= batch.instructions
+    const { regions, wasmBytes } = this.#batch
+    const isFull = regions >= batch.regions || wasmBytes >= batch.wasmBytes
     if (isFull || ++this.#waited >= batch.slices) this.#compile(this.#batch)
   }
 
-  #emit(batch: Batch, { place, why }: Request): number {
-    const { virtualPage } = place
-    if (why === 'anew') return this.#emitAnew(batch, this.#map.regionsWith(place), virtualPage)
+  #emit(batch: Batch, request: Request): number {
+    const { place, why, left } = request
+    if (left !== undefined) return this.#emitEach(batch, place, left)
+    if (why === 'anew') {
+      const wasmBytes = this.#emitAnew(batch, this.#map.regionsWith(place), place.virtualPage)
+      // Its page sleeps, or the region is in the batch already and may know less.
+      if (wasmBytes === 0) this.#giveBack(request)
+      return wasmBytes
+    }
     const isInside = this.#map.isInside(place)
     if (batch.isInside(place) || this.#map.isEntry(place) || (why === 'near' && isInside)) return 0
     // What a region has left out belongs to it, if it is not too large.
-    let instructions = 0
-    for (const region of isInside ? [] : this.#map.regionsWithout(place)) {
-      instructions += this.#emitAnew(batch, [region], virtualPage)
-      if (instructions >= this.#parts.tier.instructionsAtOnce) break
+    const wasmBytes = isInside ? 0 : this.#emitEach(batch, place, this.#map.regionsWithout(place))
+    return batch.isInside(place) ? wasmBytes : wasmBytes + this.#emitAt(batch, place, isInside)
+  }
+
+  /** Makes regions anew that lead to a place; those that would be too much at once have their turn behind the next slice. */
+  #emitEach(batch: Batch, place: FoundPlace, regions: readonly Region[]): number {
+    let wasmBytes = 0
+    for (const [index, region] of regions.entries()) {
+      if (wasmBytes >= this.#parts.tier.wasmBytesAtOnce) {
+        this.#requests.unshift({ place, why: 'anew', left: regions.slice(index) })
+        break
+      }
+      if (isKept(region)) wasmBytes += this.#emitAnew(batch, [region], place.virtualPage)
     }
-    return batch.isInside(place) ? instructions : instructions + this.#emitAt(batch, place, isInside)
+    return wasmBytes
   }
 
   /** One region in place of several that know less, where the first of them begins. */
@@ -279,20 +312,22 @@ export class Translator {
     const [first] = regions
     if (first === undefined) return 0
     const place = { page: first.source.page, inPage: first.entries[0]!.inPage, virtualPage }
-    return batch.isEntry(place) ? 0 : batch.add(place, this.#hintsFor(place, false), regions)
+    return batch.isEntry(place) ? 0 : batch.add(place, this.#hintsFor(place, false, regions), regions)
   }
 
   #emitAt(batch: Batch, place: FoundPlace, isInside: boolean): number {
-    const instructions = batch.add(place, this.#hintsFor(place, isInside))
-    if (instructions === 0) this.#profile.refuse(place)
-    return instructions
+    const wasmBytes = batch.add(place, this.#hintsFor(place, isInside))
+    if (wasmBytes === 0) this.#profile.refuse(place)
+    return wasmBytes
   }
 
-  #hintsFor({ page, inPage }: Place, isInside: boolean): FlowHints {
+  #hintsFor({ page, inPage }: Place, isInside: boolean, replaced: readonly Region[] = []): FlowHints {
     const { predecoder, tier } = this.#parts
     const leavesOut = tier.leavesOut({ page, inPage })
     return {
-      isMet: (offset) => !leavesOut || predecoder.wasMet(page, offset),
+      // What is in a region may have been met before its page lost its slot, and be executed by nothing else since.
+      isMet: (offset) =>
+        !leavesOut || predecoder.wasMet(page, offset) || replaced.some((one) => hasByte(one, offset)),
       // What comes into the middle of a region goes on in it, as soon as it can be entered.
       isElsewhere: (offset) => isInside && this.#map.isJoin({ page, inPage: offset }),
       targetsOf: (offset) =>
@@ -308,5 +343,6 @@ export class Translator {
     this.counts.modules++
     this.counts.regions += batch.regions
     this.counts.instructions += batch.instructions
+    this.counts.wasmBytes += batch.wasmBytes
   }
 }

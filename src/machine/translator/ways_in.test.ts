@@ -28,6 +28,22 @@ test('it has no more ways in than 32, its beginning among them', () => {
   }
 })
 
+test('code that is nothing but heads of loops stays small, and does the same both ways', () => {
+  const toItself = 'beq a0, a1, .\n'.repeat(400)
+  const toPrevious = `nop\n${'beq a0, a1, .-4\n'.repeat(399)}`
+  for (const heads of [toItself, toPrevious]) {
+    const { entries, wasmBytes } = translatedText(`${heads}ecall`)
+    assert.equal(entries.length, WAYS_MAX)
+    assert.ok(wasmBytes < 50_000, `${wasmBytes} bytes`)
+    const both = new BothWays(
+      nodeEngine,
+      `li a1, 1; li s1, 20\nround: ${heads}addi s1, s1, -1; bgtz s1, round`,
+    )
+    both.finish(83n)
+    assert.ok(both.counts.regions > 0)
+  }
+})
+
 test('as many loops as there are ways in, one more and many more do the same both ways', () => {
   for (const count of [31, 32, 33, 40]) {
     const both = new BothWays(
