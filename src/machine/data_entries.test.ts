@@ -14,7 +14,10 @@ const OTHER = ONE + BigInt(TLB_ENTRIES) * PAGE
 /** Its victims are at the same place as those of ONE, but not it itself. */
 const NEIGHBOUR = ONE + BigInt(TLB_VICTIMS) * PAGE
 const NEIGHBOUR_TOO = NEIGHBOUR + BigInt(TLB_ENTRIES) * PAGE
+/** ONE once more, as code and as data, and OTHER as code. */
 const CODE = 0x2000_0000n
+const CODE_TOO = CODE + PAGE
+const ALIAS = CODE + 2n * PAGE
 const ONE_PAGE = DATA + 0x1_0000
 
 /** A program in S-mode: s0 to s3 are the pages, which hold 1 to 4, s4 is the PTE of ONE, s5 maps a page that holds 5. */
@@ -23,7 +26,7 @@ function program(source: string): BothWays {
     nodeEngine,
     `${OPEN_PMP}; ${useTables()}
      li s0, ${ONE}; li s1, ${OTHER}; li s2, ${NEIGHBOUR}; li s3, ${NEIGHBOUR_TOO}; ${enter('S')}
-     li s4, ${DATA}; lwu s4, 0(s4); li s5, ${pte(ONE_PAGE + 4 * 4096, RW)}; li s6, ${CODE}; li s7, 200
+     li s4, ${DATA}; lwu s4, 0(s4); li s5, ${pte(ONE_PAGE + 4 * 4096, RW)}; li s6, ${CODE}; li s7, 200; li s8, ${ALIAS}; li s9, ${CODE_TOO}
      ${source}`,
   )
   both.each(({ machine }) => prepare(new AddressSpace(machine)))
@@ -37,6 +40,8 @@ function prepare(space: AddressSpace): void {
     space.map(va, ONE_PAGE + i * 4096, RW),
   )
   space.map(CODE, ONE_PAGE, RX)
+  space.map(CODE_TOO, ONE_PAGE + 4096, RX)
+  space.map(ALIAS, ONE_PAGE, RW)
   for (let i = 0; i < 5; i++) space.machine.ram.store32(ONE_PAGE + i * 4096, i + 1)
   space.machine.ram.store32(DATA, first!)
 }
@@ -84,22 +89,42 @@ test('a PTE that is stored to takes the victim with it', () => {
   )
 })
 
-test('a page that becomes code is stored to by the slow way, though its write entry is a victim', () => {
-  const addiA0 = (n: number): number => 0x00050513 | (n << 20)
-  const both = program(`
-     li t1, ${addiA0(1)}; li t2, 0x8067; sw t1, 0(s0); sw t2, 4(s0); sw zero, 0(s1)
-     jalr ra, 0(s6)
-     li t1, ${addiA0(16)}; sw t1, 0(s0)
-     jalr ra, 0(s6)
-     sw zero, 0(s1); li t1, ${addiA0(256)}; sw t1, 0(s0)
-     jalr ra, 0(s6)`).finish(1009n)
-  assert.equal(both.interpreted.x(10), 273n)
-})
+const addiA0 = (n: number): number => 0x00050513 | (n << 20)
+
+/**
+ * What has happened before the page of ONE, or that of OTHER, becomes code. Then a store revives its write entry, if it has still one,
+ * and the next one changes the code.
+ */
+const BEFORE: Readonly<Record<string, { readonly stores: string; readonly code: 's0' | 's1' }>> = {
+  'is a victim': { stores: 'sw zero, 64(s1)', code: 's0' },
+  'has been one': { stores: 'sw zero, 64(s1); sw zero, 64(s0)', code: 's0' },
+  'has become one again': { stores: 'sw zero, 64(s1); sw zero, 64(s0); sw zero, 64(s1)', code: 's0' },
+  'was pushed out by one that came back': { stores: 'sw zero, 64(s0)', code: 's1' },
+  'is a victim, and there is another one for the page': {
+    stores: 'sw zero, 64(s8); sw zero, 64(s1)',
+    code: 's0',
+  },
+}
+
+for (const [name, { stores, code }] of Object.entries(BEFORE)) {
+  test(`a page that becomes code is stored to by the slow way, though its write entry ${name}`, () => {
+    const way = code === 's0' ? 's6' : 's9'
+    const both = program(`
+       li t1, ${addiA0(1)}; li t2, 0x8067; sw zero, 64(s0)
+       sw t1, 0(${code}); sw t2, 4(${code}); ${stores}; fence.i; jalr ra, 0(${way})
+       sw zero, 64(${code}); li t1, ${addiA0(16)}; sw t1, 0(${code}); jalr ra, 0(${way})
+       sw zero, 64(s1); sw zero, 64(s0); li t1, ${addiA0(256)}
+       sw t1, 0(${code}); sw t2, 4(${code}); jalr ra, 0(${way})`).finish(1009n)
+    assert.equal(both.interpreted.x(10), 273n)
+  })
+}
 
 test('a victim is marked as written again behind a digest', () => {
-  const both = program('loop: sw s7, 8(s0); sw s7, 8(s1); addi s7, s7, -1; bnez s7, loop')
+  const both = program(`loop:
+     sw s7, 8(s0); sw s7, 12(s0); sw s7, 16(s0); sw s7, 20(s0); sw s7, 8(s1); sw s7, 12(s1); sw s7, 16(s1); sw s7, 20(s1)
+     addi s7, s7, -1; bnez s7, loop`)
   // A digest is taken, and compared, behind each piece.
-  while (both.run(61n).reason !== 'request')
+  while (both.run(66n).reason !== 'request')
     both.each(({ machine }) =>
       assert.equal(machine.ram.readAgain(0, machine.layout.ramPages).changed, undefined),
     )
