@@ -5,8 +5,8 @@
  * decoding, and telling about stores to pages the host watches.
  */
 import type { EngineTable } from '../wasm/engine.ts'
-import { type I32, i32, i64 } from '../wasm/expression.ts'
-import { type Callee, call } from '../wasm/function.ts'
+import { type I32, i32 } from '../wasm/expression.ts'
+import type { Callee } from '../wasm/function.ts'
 import { ModuleBuilder } from '../wasm/module.ts'
 import { buildBanks } from './banks.ts'
 import { buildCsrAccess, type FlagsAccess } from './csr.ts'
@@ -125,7 +125,6 @@ function emitCore(layout: Layout, memories: CoreMemories, fusesMultiplyAdd: bool
   })
   const functions = {
     ...{ mret: traps.mret, sret: traps.sret, float },
-    mulHigh: buildMulHigh(module),
     fusesMultiplyAdd,
   }
   const regions = module.emptyTable(REGIONS_MAX)
@@ -169,32 +168,4 @@ function importEnvironment(module: ModuleBuilder, { tablePages, ramPages }: Core
     sleepRegions: imported('sleepRegions', ['i32']),
     wakeRegions: imported('wakeRegions', ['i32']),
   }
-}
-
-/** The high 64 bits of 64 x 64 products, by 32-bit halves. */
-function buildMulHigh(module: ModuleBuilder): { unsigned: Callee; signed: Callee; mixed: Callee } {
-  const unsigned = module.function('mulhu', ['i64', 'i64'], ['i64'], (f) => {
-    const a = f.parameter(0, 'i64')
-    const b = f.parameter(1, 'i64')
-    const low32 = 0xffff_ffff
-    const aLow = f.let(i64.and(a, low32))
-    const aHigh = f.let(i64.shr_u(a, 32))
-    const bLow = f.let(i64.and(b, low32))
-    const bHigh = f.let(i64.shr_u(b, 32))
-    const middle = f.let(i64.add(i64.mul(aHigh, bLow), i64.shr_u(i64.mul(aLow, bLow), 32)))
-    const other = f.let(i64.add(i64.mul(aLow, bHigh), i64.and(middle, low32)))
-    f.return(i64.add(i64.mul(aHigh, bHigh), i64.add(i64.shr_u(middle, 32), i64.shr_u(other, 32))))
-  })
-  // A negative factor counts as 2^64 more when read as unsigned: take the other factor off the high half.
-  const mixed = module.function('mulhsu', ['i64', 'i64'], ['i64'], (f) => {
-    const a = f.parameter(0, 'i64')
-    const b = f.parameter(1, 'i64')
-    f.return(i64.sub(call<'i64'>(unsigned, a, b), i64.and(i64.shr_s(a, 63), b)))
-  })
-  const signed = module.function('mulh', ['i64', 'i64'], ['i64'], (f) => {
-    const a = f.parameter(0, 'i64')
-    const b = f.parameter(1, 'i64')
-    f.return(i64.sub(call<'i64'>(mixed, a, b), i64.and(i64.shr_s(b, 63), a)))
-  })
-  return { unsigned, signed, mixed }
 }

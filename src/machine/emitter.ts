@@ -97,7 +97,6 @@ export interface Rounded<T extends 'i32' | 'i64'> {
 export interface MeaningFunctions {
   readonly mret: Callee
   readonly sret: Callee
-  readonly mulHigh: { readonly unsigned: Callee; readonly signed: Callee; readonly mixed: Callee }
   readonly float: FloatFunctions
   /** Whether WebAssembly's relaxed multiply-add rounds once. */
   readonly fusesMultiplyAdd: boolean

@@ -1,6 +1,5 @@
 /** RV64I without memory access, and M: one line an instruction, beside the unprivileged spec. */
 import { type I32, type I64, i32, i64 } from '../../wasm/expression.ts'
-import { call } from '../../wasm/function.ts'
 import { requestExit } from '../csr.ts'
 import type { Emitter, Meaning } from '../emitter.ts'
 import { hart32, machine32, setHart64 } from '../fields.ts'
@@ -138,11 +137,28 @@ function divideWord(e: Emitter, kind: 'div_s' | 'div_u' | 'rem_s' | 'rem_u'): vo
   )
 }
 
+/**
+ * The high 64 bits of the product of two registers, by 32-bit halves; `correct` takes off what a negative factor counts too much when it
+ * is read as unsigned: 2^64 times the other one.
+ */
+function multiplyHigh(e: Emitter, correct: (high: I64, a: I64, b: I64) => I64): void {
+  const a = e.scratch64(0, e.x1())
+  const b = e.scratch64(1, e.x2())
+  const high = (value: I64): I64 => i64.shr_u(value, 32)
+  const low = zext32
+  const middle = e.scratch64(2, i64.add(i64.mul(high(a), low(b)), high(i64.mul(low(a), low(b)))))
+  const other = i64.add(i64.mul(low(a), high(b)), low(middle))
+  e.setX(correct(i64.add(i64.mul(high(a), high(b)), i64.add(high(middle), high(other))), a, b))
+}
+
+/** One factor if the other one is negative, else 0. */
+const ifNegative = (factor: I64, other: I64): I64 => i64.and(i64.shr_s(factor, 63), other)
+
 export const multiplyMeanings: Record<string, Meaning> = {
   mul: rr(i64.mul),
-  mulh: (e) => e.setX(call(e.functions.mulHigh.signed, e.x1(), e.x2())),
-  mulhsu: (e) => e.setX(call(e.functions.mulHigh.mixed, e.x1(), e.x2())),
-  mulhu: (e) => e.setX(call(e.functions.mulHigh.unsigned, e.x1(), e.x2())),
+  mulh: (e) => multiplyHigh(e, (high, a, b) => i64.sub(i64.sub(high, ifNegative(a, b)), ifNegative(b, a))),
+  mulhsu: (e) => multiplyHigh(e, (high, a, b) => i64.sub(high, ifNegative(a, b))),
+  mulhu: (e) => multiplyHigh(e, (high) => high),
   div: (e) => divide(e, 'div_s'),
   divu: (e) => divide(e, 'div_u'),
   rem: (e) => divide(e, 'rem_s'),
