@@ -41,5 +41,13 @@ describe('a profile that could not be written', { skip: process.platform !== 'li
     const { status, stderr } = await understudy(['boot', 'none', '--report', 'a', '--profile', 'a'])
     assert.equal(status, EXIT_CODE.usage)
     assert.match(stderr, /a is named twice: these options need a file each/)
+    for (const command of [
+      ['exec', 'a', '--profile', './a'],
+      ['replay', 'b', '--report', 'a', '--profile', 'a'],
+    ]) {
+      const refused = await understudy(command)
+      assert.equal(refused.status, EXIT_CODE.usage)
+      assert.match(refused.stderr, /a is named twice: --profile needs a file of its own/)
+    }
   })
 })

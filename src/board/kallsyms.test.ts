@@ -6,7 +6,7 @@ import { type KernelSymbol, readKallsyms } from './kallsyms.ts'
 
 const BASE = 0xffff_ffff_8000_0000n
 /** Tokens of several letters, as the kernel's build finds them; all others stand for themselves. */
-const LONG_TOKENS = ['__se_sys_', 'kallsyms', 'tT_']
+const LONG_TOKENS = ['__se_sys_', 'kallsyms', 'tT_', '\u001b[2J']
 const FIRST_LONG_TOKEN = 0x80
 
 const tokenTexts = Array.from(
@@ -114,6 +114,22 @@ describe('the symbols of a kernel', () => {
         assert.ok(found.length === 0 || found.length === 300)
       }),
     )
+  })
+
+  it('are none if a name is longer than a kernel can have, or would control a terminal', () => {
+    const named = (name: string): KernelSymbol[] => [...symbolsUpTo(3), { address: BASE, type: 'T', name }]
+    assert.equal(readKallsyms(tables(named('__se_sys_'.repeat(56)))).length, 4)
+    for (const name of ['__se_sys_'.repeat(57), 'x'.repeat(600), 'a\u001b[2Jb'])
+      assert.deepEqual(readKallsyms(tables(named(name))), [], name)
+  })
+
+  it('are not searched for long', () => {
+    const digits = Uint8Array.from(
+      [...'a\0b\0c\x000\x001\x002\x003\x004\x005\x006\x007\x008\x009\0'],
+      (one) => one.charCodeAt(0),
+    )
+    const memory = new Uint8Array(8 << 20).map((_, at) => digits[at % digits.length]!)
+    assert.deepEqual(readKallsyms(memory), [])
   })
 
   it('are none in memory without them', () => {

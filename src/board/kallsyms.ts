@@ -13,6 +13,8 @@
  * Each part is aligned to eight bytes. The tables of tokens are what can be told from anything else: no symbol needs all byte
  * values, so the digits stand for themselves, one behind the other, and the index has to say what the table says.
  * A name's first letter is the symbol's type, as `nm` has it.
+ *
+ * A guest can write such a table itself: how long a search takes, and what comes out of it, are bounded.
  */
 import { decodeAscii } from '../base/text.ts'
 
@@ -29,8 +31,12 @@ const FIRST_DIGIT = '0'.charCodeAt(0)
 /** A token is a piece of a name, which has up to 512 bytes. */
 const TOKEN_BYTES_MAX = 512
 const NAMES_PER_MARKER = 256
-/** More than any name takes, since names have up to 512 characters. */
-const BYTES_PER_NAME_MAX = 512
+/** KSYM_NAME_LEN: no name has more characters, nor more tokens. */
+const NAME_LENGTH_MAX = 512
+/** Of all names; a kernel's have some three million. */
+const CHARACTERS_MAX = 50_000_000
+/** So many places that look like digits are looked at more closely. */
+const CANDIDATES_MAX = 1000
 /** Ten times what a kernel has. */
 const SYMBOLS_MAX = 1_000_000
 
@@ -56,7 +62,9 @@ interface Names {
  */
 export function readKallsyms(memory: Uint8Array): KernelSymbol[] {
   const view = new DataView(memory.buffer, memory.byteOffset, memory.byteLength)
+  let candidates = 0
   for (let digits = findDigits(memory, 0); digits >= 0; digits = findDigits(memory, digits + 1)) {
+    if (++candidates > CANDIDATES_MAX) return []
     const tokens = readTokens(view, digits)
     const names = tokens === undefined ? undefined : findNames(view, tokens.start)
     if (tokens !== undefined && names !== undefined) return readSymbols(view, tokens, names)
@@ -121,7 +129,7 @@ function findNames(view: DataView, tokens: number): Names | undefined {
     if (markers === undefined) continue
     const { start, list } = markers
     const last = start - list.at(-1)!
-    const least = Math.max(8, last - NAMES_PER_MARKER * BYTES_PER_NAME_MAX)
+    const least = Math.max(8, last - NAMES_PER_MARKER * NAME_LENGTH_MAX)
     for (let names = last - (last % 8); names >= least; names -= 8) {
       const count = view.getUint32(names - 8, true)
       if (count > SYMBOLS_MAX || Math.ceil(count / NAMES_PER_MARKER) !== list.length) continue
@@ -156,7 +164,7 @@ function areNames(view: DataView, { start, count }: Names, markers: Markers): bo
     if (isMarked && at - start !== markers.list[index / NAMES_PER_MARKER]) return false
     if (at + 2 > markers.start) return false
     const { bytes, length } = lengthAt(view, at)
-    if (length === 0) return false
+    if (length === 0 || length > NAME_LENGTH_MAX) return false
     at += bytes + length
   }
   return aligned(at) === markers.start
@@ -176,14 +184,19 @@ function readSymbols(view: DataView, tokens: Tokens, { start, count }: Names): K
   const relativeBase = view.getBigUint64(base, true)
   const symbols: KernelSymbol[] = []
   let at = start
+  let characters = 0
   for (let index = 0; index < count; index++) {
     const { bytes, length } = lengthAt(view, at)
     at += bytes
     let text = ''
     for (const token of bytesOf(view, at, at + length)) text += tokens.texts[token]
     at += length
+    characters += text.length
+    if (text.length > NAME_LENGTH_MAX || characters > CHARACTERS_MAX || !isPrintable(text)) return []
     const address = BigInt.asUintN(64, relativeBase + BigInt(view.getUint32(offsets + index * 4, true)))
     symbols.push({ address, type: text.slice(0, 1), name: text.slice(1) })
   }
   return symbols
 }
+
+const isPrintable = (text: string): boolean => /^[!-~]*$/.test(text)

@@ -50,7 +50,6 @@ export async function boot(name: string, options: BootCommandOptions): Promise<v
     const wallSeconds = (performance.now() - startRun) / 1000
     profiler?.stop()
     guest.stop()
-    await writeProfile(options.profile, profiler)
     const signalled = reason === 'stopped' ? signals.exitCode : undefined
     const end: BootEnd =
       signalled === undefined ? guest.end(reason) : { end: 'interrupted', exitStatus: undefined }
@@ -64,6 +63,8 @@ export async function boot(name: string, options: BootCommandOptions): Promise<v
       }
       await writeRunReport(options.report, runReport(measured))
     }
+    // Last: whatever is wrong with it, nothing else is lost.
+    await writeProfile(options.profile, profiler)
     process.exitCode = signalled ?? end.exitStatus ?? EXIT_CODE.success
   } finally {
     guest.stop()

@@ -67,7 +67,7 @@ function parseRam(text: string): number {
 
 async function exec(path: string, options: ExecOptions): Promise<void> {
   const { runBareProgram } = await import('../node/bare_program.ts')
-  const profiler = await openProfiler(options.profile)
+  const profiler = await openProfiler(options.profile, path, options.report, options.signature)
   const output = new LineBuffer()
   let isInterrupted = false
   process.once('SIGINT', () => {

@@ -56,7 +56,7 @@ async function replayCommand(path: string, options: ReplayCommandOptions): Promi
   const { checkOutputFile, writeOutputFile } = await import('../node/files.ts')
   startOverIfCold()
   if (options.report !== undefined) checkOutputFile(options.report)
-  const profiler = await openProfiler(options.profile)
+  const profiler = await openProfiler(options.profile, path, options.report)
   const result = await replay({
     ...{ path, findImage: findImageFiles, onNotice: tell },
     ...(options.to === undefined ? {} : { to: options.to }),
@@ -65,10 +65,10 @@ async function replayCommand(path: string, options: ReplayCommandOptions): Promi
     translation: options.translate ? 'hot' : 'off',
     profiler,
   })
-  await writeProfile(options.profile, profiler)
   if (options.report !== undefined) {
     await writeOutputFile(options.report, `${JSON.stringify(replayReport(result), undefined, 2)}\n`)
   }
+  await writeProfile(options.profile, profiler)
   const { position, divergence, counts, isComplete } = result
   if (divergence !== undefined) {
     tell(`${path} ${describeDivergence(divergence, result.explanation)}`)

@@ -199,7 +199,9 @@ export class Translator {
     // Slices that end in a region end anywhere in it; its loops can all be entered.
     const isInside = place !== undefined && this.#isInside(place)
     if (place !== undefined && !isInside && this.#profile.meet(place)) this.#request({ place, why: 'near' })
-    const isPassedBy = isInside && steps >= this.#parts.tier.sampleSteps / 2 && translated < steps / 2
+    // Not what waits to be compiled: that helps nothing yet.
+    const isIn = place !== undefined && this.#map.isInside(place)
+    const isPassedBy = isIn && steps >= this.#parts.tier.sampleSteps / 2 && translated < steps / 2
     if (isPassedBy && this.#profile.meetPassedBy(place)) this.#request({ place, why: 'anew' })
     // What ends by itself ends at its own places.
     if (!isInside && this.#tables.getInt32(MACHINE.exit, true) === EXIT.budget)

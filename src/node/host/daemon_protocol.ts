@@ -12,7 +12,7 @@ import { addressSchema, networkSchema, port, processName, settingsSchema } from 
  */
 export const DAEMON_NAME = 'host-daemon'
 /** Raised with every change to the requests. */
-export const DAEMON_TERMS = { daemon: '1' } as const
+export const DAEMON_TERMS = { daemon: '2' } as const
 export const DAEMON_PORT = 7830
 
 /** Names that other processes of a machine have. */

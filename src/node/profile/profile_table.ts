@@ -15,7 +15,8 @@ export function profileTable(profile: GuestProfile): string {
     .map((tier) => `${tier} ${percent(tiers[tier].share)}`)
   const lines = [`time   ${times.join(', ')}`, stepsLine(profile), ...translationLines(profile)]
   const rows = regions.slice(0, REGIONS_SHOWN).map(regionRow)
-  return [...lines, ...rows].map((line) => `${line}\n`).join('')
+  // Names come from the guest, which must not control the terminal.
+  return [...lines, ...rows].map((line) => `${line.replace(/[^ -~]/g, '?')}\n`).join('')
 }
 
 function stepsLine({ seconds, steps }: GuestProfile): string {
