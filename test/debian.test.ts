@@ -17,8 +17,10 @@ import { GuestProcess, lacks, leftovers, understudy } from './guest_process.ts'
 import { systemImage, testEnvironment } from './system_image.ts'
 
 const MIB = 2 ** 20
-/** What the process may hold beside the guest RAM that was touched: it takes 93 to 95 MiB. */
-const RESIDENT_BESIDE_MAX = 105 * MIB
+/** What the process may hold beside the guest RAM that was touched: it takes some 118 MiB, 100 without translation. */
+const RESIDENT_BESIDE_MAX = 150 * MIB
+/** Of a core, for an idle guest: it takes 2.0, 1.5 without translation, and 2.4 beside a busy host. */
+const IDLE_PERCENT_MAX = 3.5
 
 const image = await systemImage()
 const skip = 'missing' in image ? image.missing : false
@@ -186,7 +188,7 @@ describe('a guest without a disk of its own', { skip }, () => {
         `idle: ${percent.toFixed(1)} % of a core; resident: ${Math.round(resident.guest / MIB)} MiB of the ` +
           `guest, ${Math.round(resident.other / MIB)} MiB beside it`,
       )
-      assert.ok(percent < 2, `an idle guest takes ${percent} % of a core`)
+      assert.ok(percent < IDLE_PERCENT_MAX, `an idle guest takes ${percent} % of a core`)
       assert.ok(
         resident.guest > 64 * MIB && resident.guest < 512 * MIB,
         `${resident.guest} bytes of guest RAM`,
