@@ -12,6 +12,9 @@ import type { ModuleBuilder } from '../wasm/module.ts'
 import { count, hart32 } from './fields.ts'
 import { BANK_VICTIMS, BANK_WRITE, INVALID_TAG, TLB_ENTRIES, TLB_VICTIMS } from './layout.ts'
 
+/** The arrays of a bank. */
+export const DATA_ARRAY = { read: 0, write: BANK_WRITE } as const
+
 export interface DataEntries {
   /**
    * find(hart, va, array) -> address of the entry of the page of `va` in the array of the current data bank, or 0. A victim takes
@@ -23,8 +26,9 @@ export interface DataEntries {
 }
 
 const pageOf = (va: I64): I64 => i64.and(va, -4096)
-/** Where in an array the entry of a page is, and where its victims are. */
-const placeOf = (va: I64): I32 => i32.and(i32.shr_u(i32.wrap(va), 8), (TLB_ENTRIES - 1) << 4)
+/** Where in an array the entry of a page is: (va >> 12) % TLB_ENTRIES x 16, in one shift and one mask. */
+export const placeOf = (va: I64): I32 => i32.and(i32.shr_u(i32.wrap(va), 8), (TLB_ENTRIES - 1) << 4)
+/** The place of its victims. */
 const victimOf = (array: I32, place: I32): I32 =>
   i32.add(i32.add(array, BANK_VICTIMS), i32.and(place, (TLB_VICTIMS - 1) << 4))
 /** What an entry adds to an address. */
@@ -79,6 +83,3 @@ export function buildDataEntries(module: ModuleBuilder, noteWriteEntry: Callee):
   })
   return { find, fill }
 }
-
-/** The arrays of a bank. */
-export const DATA_ARRAY = { read: 0, write: BANK_WRITE } as const

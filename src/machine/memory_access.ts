@@ -1,9 +1,10 @@
 /** Accesses to memory, as far as they are the same in the interpreter and in translated code: only how either leaves is its own. */
 import { type I32, type I64, i32, i64, type Operand } from '../wasm/expression.ts'
 import { type Callee, call, type FunctionBuilder, type Local } from '../wasm/function.ts'
+import { placeOf } from './data_entries.ts'
 import type { AccessBytes } from './emitter.ts'
 import { hart32, hart64, setHart32, setHart64 } from './fields.ts'
-import { BANK_WRITE, PAGE_WATCHED, RESERVATION_BYTES, TLB_ENTRIES } from './layout.ts'
+import { BANK_WRITE, PAGE_WATCHED, RESERVATION_BYTES } from './layout.ts'
 import { ACCESS } from './translate.ts'
 
 /** What an access to memory uses: registers of the emitter, and its ways out. */
@@ -31,9 +32,7 @@ export interface AccessContext {
 
 /** Sets `slot` to the bank's entry for `address`; the tag there. */
 export function lookUp(a: AccessContext, array: number): I64 {
-  // (va >> 12) % TLB_ENTRIES x 16, in one shift and one mask.
-  const index = i32.and(i32.shr_u(i32.wrap(a.address), 8), (TLB_ENTRIES - 1) << 4)
-  a.f.set(a.slot, i32.add(a.bank, index))
+  a.f.set(a.slot, i32.add(a.bank, placeOf(a.address)))
   return i64.load(a.slot, { offset: array })
 }
 

@@ -197,11 +197,11 @@ export class Translator {
     const pc = hart.get64('pc')
     const place = this.#placeOf(hart, pc)
     // Slices that end in a region end anywhere in it; its loops can all be entered.
-    const isInside = place !== undefined && this.#isInside(place)
+    const isTranslated = place !== undefined && this.#map.isInside(place)
+    const isInside = isTranslated || (place !== undefined && this.#batch?.isInside(place) === true)
     if (place !== undefined && !isInside && this.#profile.meet(place)) this.#request({ place, why: 'near' })
     // Not what waits to be compiled: that helps nothing yet.
-    const isIn = place !== undefined && this.#map.isInside(place)
-    const isPassedBy = isIn && steps >= this.#parts.tier.sampleSteps / 2 && translated < steps / 2
+    const isPassedBy = isTranslated && steps >= this.#parts.tier.sampleSteps / 2 && translated < steps / 2
     if (isPassedBy && this.#profile.meetPassedBy(place)) this.#request({ place, why: 'anew' })
     // What ends by itself ends at its own places.
     if (!isInside && this.#tables.getInt32(MACHINE.exit, true) === EXIT.budget)
@@ -229,10 +229,6 @@ export class Translator {
 
   #isEntry(place: Place): boolean {
     return this.#map.isEntry(place) || this.#batch?.isEntry(place) === true
-  }
-
-  #isInside(place: Place): boolean {
-    return this.#map.isInside(place) || this.#batch?.isInside(place) === true
   }
 
   #request(request: Request): void {
