@@ -164,7 +164,8 @@ export class PrimaryRun {
   append(request: AppendRequest): void {
     if (this.#isOff) return
     if (request.kind === 'released') this.#recorder.note(request)
-    else if (request.isUrgent) this.#digestDueMs = performance.now()
+    // At once, so that whoever asks for several gets as many.
+    else if (request.isUrgent) this.#recordDigest()
     else this.#digestDueMs ??= Math.max(performance.now(), this.#nextDigestMs)
     this.#wait()
   }
