@@ -37,11 +37,11 @@ export async function benchImage({ say }: BenchOptions): Promise<StoredImage> {
 /** A guest of the bench's image that runs a command. */
 async function guestOf(
   options: BenchOptions,
-  { command, parameters = '' }: { command: string; parameters?: string },
+  { command, parameters = '', translation = options.translation }: Partial<GuestRun> & { command: string },
 ): Promise<GuestRun> {
   const image = await benchImage(options)
   const all = `${image.manifest.commandLine} ${parameters}`
-  return { image: imageFiles(image), parameters: all, command, translation: 'off' }
+  return { image: imageFiles(image), parameters: all, command, translation }
 }
 
 /** Samples by name. */
@@ -69,11 +69,13 @@ export class MemorySamples {
     }
   }
 
-  figures(part: string): Figure[] {
+  figures(part: string, when = ''): Figure[] {
     const beyond = this.#samples.of('beyond')
     return [
-      figure({ part, name: 'resident memory', unit: 'MB' }, this.#samples.of('rss')),
-      ...(beyond.length > 0 ? [figure({ part, name: 'of it not guest RAM', unit: 'MB' }, beyond)] : []),
+      figure({ part, name: `resident memory${when}`, unit: 'MB' }, this.#samples.of('rss')),
+      ...(beyond.length > 0
+        ? [figure({ part, name: `of it not guest RAM${when}`, unit: 'MB' }, beyond)]
+        : []),
     ]
   }
 }
@@ -83,7 +85,7 @@ const BOOT_GOAL = { qemu: 1 }
 
 /** From the start of the process to the first line of the command, and to the end of `--run true`. */
 export async function measureBoot(options: BenchOptions): Promise<Figure[]> {
-  const guest = await guestOf(options, { command: 'echo @up' })
+  const guest = await guestOf(options, { command: 'echo @up', translation: 'off' })
   const [interpreted, translated, qemu] = [new Samples(), new Samples(), new Samples()]
   for (let round = 1; round <= options.repeat; round++) {
     options.say(`boot, round ${round} of ${options.repeat}`)

@@ -4,7 +4,8 @@
  *     node bench/machine_process.ts REQUEST                (a MachineRequest as JSON)
  *
  * What happens is told as lines of JSON (MachineNote) on the standard output. Tasks: `run` until the guest powers off;
- * `idle`, which measures the seconds after the mark `@idle`; `snapshot`, which saves and loads at the mark `@ready`.
+ * `long`, which measures memory at each mark and ends at the first after half an hour; `idle`, which measures the
+ * seconds after the mark `@idle`; `snapshot`, which saves and loads at the mark `@ready`.
  */
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -48,6 +49,7 @@ const RAM_BYTES = 512 * 2 ** 20
 const SETTLE_MS = 3000
 const IDLE_MS = 20_000
 const SNAPSHOTS = 3
+const LONG_MS = 30 * 60_000
 
 const request = JSON.parse(process.argv[2]!) as MachineRequest
 
@@ -124,6 +126,14 @@ async function measureIdle(): Promise<void> {
   await session.close()
 }
 
+async function measureLong(): Promise<void> {
+  const session = await run((_, { runner }) => {
+    noteMemory()
+    if (performance.now() >= LONG_MS) runner.stop()
+  })
+  await session.close()
+}
+
 async function measureSnapshots(): Promise<void> {
   const session = await run((name, running) => {
     if (name === 'ready') running.runner.stop()
@@ -155,6 +165,7 @@ function sizeOf(folder: string): number {
 }
 
 if (request.task === 'idle') await measureIdle()
+else if (request.task === 'long') await measureLong()
 else if (request.task === 'snapshot') await measureSnapshots()
 else {
   const session = await run(() => {})

@@ -46,7 +46,7 @@ export interface MachineRun<Note> {
   readonly notes: readonly Note[]
 }
 
-export type OwnTask = 'run' | 'idle' | 'snapshot'
+export type OwnTask = 'run' | 'long' | 'idle' | 'snapshot'
 
 /** Runs our machine in a process of its own. Throws if it fails. */
 export async function runOurs(

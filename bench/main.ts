@@ -17,14 +17,15 @@ const USAGE = `npm run bench -- [options]
 
   --only PART     one of: micro, system, programs, boot, redis, bare, idle, snapshot, exec, log,
                   core, simulator, arbiter, gateway, protected, power-off; may be given
-                  again
-  --tier NAME     how our machine runs micro, system, programs and redis: translated (the default) or interpreted
+                  again. long, half an hour of programs, runs only where it is named
+  --tier NAME     translated (the default) or interpreted: how our machine runs, but for boot and bare, which
+                  measure both, and protected and power-off, which run as users' machines do
   --peer NAME     qemu: needs qemu-system-riscv64 (the default is to use it if it is there); none: without
   --repeat N      measurements of each, 3 by default
   --json FILE     where the figures go, build/bench.json by default
   --help          this text`
 
-/** Parts in the order in which they run. */
+/** Parts in the order in which they run, those in LONG_PARTS only where they are named. */
 const PARTS: Readonly<Record<string, (options: BenchOptions) => Promise<Finding[]>>> = {
   micro: async (options) => (await import('./workload_parts.ts')).measureMicro(options),
   system: async (options) => (await import('./workload_parts.ts')).measureSystem(options),
@@ -41,8 +42,12 @@ const PARTS: Readonly<Record<string, (options: BenchOptions) => Promise<Finding[
   idle: async (options) => (await import('./guest_parts.ts')).measureIdle(options),
   gateway: async (options) => (await import('./gateway_parts.ts')).measureGateway(options),
   protected: async (options) => (await import('./protected_parts.ts')).measureProtected(options),
+  long: async (options) => (await import('./long_parts.ts')).measureLong(options),
   'power-off': async (options) => (await import('./power_off_parts.ts')).measurePowerOff(options),
 }
+
+/** Nobody wants to wait for these who has not asked for them. */
+const LONG_PARTS: readonly string[] = ['long']
 
 const TIERS: Readonly<Record<string, Translation>> = { interpreted: 'off', translated: 'hot' }
 
@@ -81,7 +86,7 @@ async function readRequest(): Promise<Request> {
   if (translation === undefined) throw new Error(`there is no tier ${values.tier}; see --help`)
   const repeat = Number(values.repeat)
   if (!Number.isInteger(repeat) || repeat < 1) throw new Error('--repeat wants a number of at least 1')
-  const parts = Object.keys(PARTS).filter((name) => values.only?.includes(name) ?? true)
+  const parts = Object.keys(PARTS).filter((name) => values.only?.includes(name) ?? !LONG_PARTS.includes(name))
   const withQemu = peer !== 'none' && isInstalled(QEMU)
   return { parts, withQemu, translation, repeat, json: resolve(values.json) }
 }

@@ -1,0 +1,65 @@
+/** The part of the bench that takes half an hour: whether a machine that works on and on slows down or grows. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { imageFiles } from '../src/cli/image_files.ts'
+import { GUEST_FOLDER, imageWithFiles } from './guest_disk.ts'
+import { type BenchOptions, benchImage, MemorySamples } from './guest_parts.ts'
+import type { MachineNote } from './machine_process.ts'
+import { marksOf, runOurs } from './machines.ts'
+import { type Figure, figure } from './results.ts'
+import { PREPARE, PROGRAMS, QUIET_KERNEL } from './workloads.ts'
+
+const PART = 'long'
+/** Rounds at either end that are compared. */
+const ROUNDS_COMPARED = 5
+/** The mark at the end of each round of programs. */
+const ROUND = 'round'
+
+/** Debian's programs over and over, those with a fixed amount of work: the first rounds against the last. */
+export async function measureLong(options: BenchOptions): Promise<Figure[]> {
+  options.say('half an hour of programs')
+  const folder = mkdtempSync(join(tmpdir(), 'bench-'))
+  try {
+    const stored = await benchImage(options)
+    writeFileSync(join(folder, 'script'), script())
+    const { notes } = await runOurs('long', {
+      ...{ image: await imageWithFiles(imageFiles(stored), folder, ['script']) },
+      ...{ translation: options.translation, parameters: `${stored.manifest.commandLine} ${QUIET_KERNEL}` },
+      command: `cd /tmp;PATH=$PATH:/usr/lib/7zip sh ${GUEST_FOLDER}/script`,
+    })
+    return figuresOf(notes)
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+}
+
+function script(): string {
+  const commands = PROGRAMS.filter(({ isCounted }) => !isCounted).map(({ command }) => command)
+  return [PREPARE, 'while :;do', ...commands, 'rm -f x.gz y.7z d', `echo @${ROUND}`, 'done', ''].join('\n')
+}
+
+function figuresOf(notes: readonly MachineNote[]): Figure[] {
+  const marks = marksOf(notes).filter(({ mark }) => mark === ROUND)
+  const seconds = marks.slice(1).map(({ ms }, i) => (ms - marks[i]!.ms) / 1000)
+  const speeds = marks.slice(1).map(({ steps, cpuMs }, i) => {
+    const before = marks[i]!
+    return (steps - before.steps) / (cpuMs - before.cpuMs) / 1000
+  })
+  if (seconds.length < 2 * ROUNDS_COMPARED) throw new Error(`only ${marks.length} rounds were made`)
+  const memory = notes.filter((note) => 'rssBytes' in note)
+  const ends = [
+    ['first', (all) => all.slice(0, ROUNDS_COMPARED)],
+    ['last', (all) => all.slice(-ROUNDS_COMPARED)],
+  ] as const satisfies readonly (readonly [string, <T>(all: readonly T[]) => readonly T[]])[]
+  return ends.flatMap(([which, pick]) => {
+    const name = `${which} rounds`
+    const samples = new MemorySamples()
+    samples.add(pick(memory))
+    return [
+      figure({ part: PART, name, unit: 's' }, pick(seconds)),
+      figure({ part: PART, name, unit: 'M steps/CPU s', isRate: true }, pick(speeds)),
+      ...samples.figures(PART, ` in the ${which} rounds`),
+    ]
+  })
+}
