@@ -66,6 +66,23 @@ test('memory of user space that a callee closes is closed behind the call', () =
   assert.equal(both.interpreted.hart.x(21), 600n, 'it traps once in a round')
 })
 
+test('memory of user space that is closed in a region is closed for what is not translated', () => {
+  // Each round goes on in a piece of code that was never met before, in pages behind the data.
+  const [pieces, pieceBytes] = [DATA + 0x1_0000, 32]
+  const piece = assemble(
+    'ld a4, 0(s2); sd a4, 8(s3); csrs sstatus, s9; ld a3, 0(s2); jalr zero, 0(ra)',
+    0n,
+  ).bytes
+  const both = loopOf(
+    'csrc sstatus, s9; jalr ra, 0(s4); addi s4, s4, 32',
+    `li s4, ${pieces}`,
+    ({ machine }) => {
+      for (let i = 0; i < 600; i++) machine.ram.write(pieces + i * pieceBytes, piece)
+    },
+  )
+  assert.equal(both.interpreted.hart.x(21), 600n, 'it traps once in a round')
+})
+
 test('floating point that is switched off in a region is illegal behind that', () => {
   // Inexact has been raised, and the results are normal: WebAssembly's own arithmetic is used.
   const both = loopOf(
