@@ -6,7 +6,7 @@ import { type Layout, PAGE_BYTES } from '../layout.ts'
 import { type FlowHints, findFlow } from './control_flow.ts'
 import { importLinkage, type Linkage } from './linkage.ts'
 import type { TranslationObserver } from './observer.ts'
-import type { FoundPlace, Place } from './profile.ts'
+import type { Place } from './profile.ts'
 import { emitRegion, type RegionParts } from './region.ts'
 import { bytesIn, type NewRegion, type Region, type RegionSource, spansOf } from './region_map.ts'
 
@@ -22,6 +22,11 @@ export interface BatchParts {
     readonly ramPages: number
   }
   readonly observer?: TranslationObserver | undefined
+}
+
+/** A place, and the address of its page in the address space of the hart that came there. */
+export interface FoundPlace extends Place {
+  readonly virtualPage: bigint
 }
 
 /** A region that has been emitted, with the name of its function. */

@@ -7,18 +7,13 @@ export interface Place {
   readonly inPage: number
 }
 
-/** A place, and the address of its page in the address space of the hart that came there. */
-export interface FoundPlace extends Place {
-  readonly virtualPage: bigint
-}
-
 /** Places of a loop, which are met at random, count as one if they are as near as this. */
-export const NEAR_BYTES = 64
+const NEAR_BYTES = 64
 /** Keep the ways of meeting a place apart. */
 const ARRIVED = 2 ** 40
 const PASSED_BY = 2 ** 41
 /** Of the meetings that are needed, what is enough for what regions have left out. */
-const LEFT_OUT_SHARE = 0.75
+const LEFT_OUT_SHARE = 0.25
 /** So many meetings a place is refused for. */
 const REFUSED_MEETINGS = 10_000
 /** Then all is forgotten: what is hot is met again. */

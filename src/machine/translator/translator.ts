@@ -16,11 +16,10 @@ import {
   TLB_ENTRY_BYTES,
 } from '../layout.ts'
 import type { Predecoder } from '../predecode.ts'
-import { Batch, type BatchParts } from './batch.ts'
+import { Batch, type BatchParts, type FoundPlace } from './batch.ts'
 import type { FlowHints } from './control_flow.ts'
-import { type FoundPlace, type Place, Profile } from './profile.ts'
+import { type Place, Profile } from './profile.ts'
 import { hasByte, isKept, type Region, RegionMap } from './region_map.ts'
-import { type Request, Requests } from './requests.ts'
 
 /**
  * When code is translated. What is emitted is counted by bytes of WebAssembly, since an instruction of the guest can become very
@@ -32,8 +31,6 @@ export interface Tier {
   readonly translatedSteps: number
   /** So often must a place be met before it is worth a translation. */
   readonly meetings: number
-  /** What is asked for is translated at once where little has been lately; where much has, when it was asked for so many times. */
-  readonly timesMax: number
   /** How much is compiled together, and the slices for which one region waits for others at most. */
   readonly batch: { readonly regions: number; readonly wasmBytes: number; readonly slices: number }
   /** So many bytes of WebAssembly are emitted behind a slice; the last region may have more. */
@@ -48,8 +45,7 @@ export const TIERS: Readonly<Record<'hot' | 'eager', Tier>> = {
   hot: {
     sampleSteps: 65_536,
     translatedSteps: 1_000_000,
-    meetings: 4,
-    timesMax: 3,
+    meetings: 12,
     batch: { regions: 32, wasmBytes: 70_000, slices: 128 },
     wasmBytesAtOnce: 14_000,
     stepsPerWasmByte: 286,
@@ -59,7 +55,6 @@ export const TIERS: Readonly<Record<'hot' | 'eager', Tier>> = {
     sampleSteps: 97,
     translatedSteps: 1009,
     meetings: 1,
-    timesMax: 1,
     batch: { regions: 2, wasmBytes: 70_000, slices: 1 },
     wasmBytesAtOnce: 7000,
     stepsPerWasmByte: 0.0001,
@@ -73,10 +68,25 @@ const TRANSLATED_SHARE = 0.9
 const WASM_BYTES_MAX = 17_500_000
 /** So many may be emitted at once where nothing has been for long. */
 const CREDIT_MAX = 210_000
+/** More is not waiting to be translated at once. */
+const REQUESTS_MAX = 1000
 
 export interface TranslatorParts extends BatchParts {
   readonly predecoder: Predecoder
   readonly tier: Tier
+}
+
+/**
+ * A place that is to be translated: because the pc has been near, or because code comes just there by a jump; or that of a jump
+ * whose region is to be made anew, since more has become known of where it goes.
+ */
+interface Request {
+  readonly place: FoundPlace
+  readonly why: 'near' | 'arrival' | 'anew'
+  /** Where the jump has been seen to go, as the last of its targets. */
+  readonly target?: number
+  /** The regions that lead to the place and are to be made anew with it, as far as they have not had their turn. */
+  readonly left?: readonly Region[]
 }
 
 /** What has been done, for tuning. */
@@ -100,7 +110,7 @@ export class Translator {
   readonly #tables: DataView
   readonly #profile: Profile
   readonly #map: RegionMap
-  readonly #requests = new Requests()
+  #requests: Request[] = []
   #batch: Batch | undefined
   /** Slices since the batch was begun. */
   #waited = 0
@@ -143,7 +153,7 @@ export class Translator {
     this.#translatedSteps = total
     this.counts.steps += translated
     const isNews = translated < steps * TRANSLATED_SHARE
-    this.#stepsMax = isNews || this.#requests.size > 0 ? tier.sampleSteps : tier.translatedSteps
+    this.#stepsMax = isNews || this.#requests.length > 0 ? tier.sampleSteps : tier.translatedSteps
     this.#profile.tick()
     this.#credit = Math.min(CREDIT_MAX, this.#credit + steps / tier.stepsPerWasmByte)
     this.#sample(hart, steps, translated)
@@ -175,12 +185,12 @@ export class Translator {
   forgetAll(): void {
     this.#map.forgetAll()
     this.#profile.forget()
-    this.#requests.clear()
+    this.#requests = []
     this.#batch = undefined
   }
 
   get #isWorking(): boolean {
-    return this.#requests.size > 0 || this.#batch !== undefined
+    return this.#requests.length > 0 || this.#batch !== undefined
   }
 
   #sample(hart: Hart, steps: number, translated: number): void {
@@ -222,7 +232,12 @@ export class Translator {
   }
 
   #request(request: Request): void {
-    if (!this.#requests.add(request)) this.#giveBack(request)
+    const { page, inPage } = request.place
+    const same = this.#requests.find(({ place }) => place.page === page && place.inPage === inPage)
+    // Made anew it has all targets that are known by then.
+    if (same?.target !== undefined) return
+    if (same === undefined && this.#requests.length < REQUESTS_MAX) this.#requests.push(request)
+    else this.#giveBack(request)
   }
 
   /** Nothing has come of a request: what it was made for is news when it is met again. */
@@ -245,28 +260,20 @@ export class Translator {
   /** Does some of what is asked for. */
   #work(): void {
     const { batch, wasmBytesAtOnce } = this.#parts.tier
+    if (this.#batch === undefined) {
+      this.#batch = new Batch(this.#parts, this.counts.regions)
+      this.#waited = 0
+    }
     for (let emitted = 0; emitted < wasmBytesAtOnce && this.#credit > 0; ) {
-      const request = this.#requests.take(this.#timesMin)
+      const request = this.#requests.shift()
       if (request === undefined) break
-      this.#batch ??= this.#newBatch()
       const wasmBytes = this.#emit(this.#batch, request)
       emitted += wasmBytes
       this.#credit -= wasmBytes
     }
-    if (this.#batch === undefined) return
     const { regions, wasmBytes } = this.#batch
     const isFull = regions >= batch.regions || wasmBytes >= batch.wasmBytes
     if (isFull || ++this.#waited >= batch.slices) this.#compile(this.#batch)
-  }
-
-  #newBatch(): Batch {
-    this.#waited = 0
-    return new Batch(this.#parts, this.counts.regions)
-  }
-
-  /** The less there may be emitted, the hotter must be what is. */
-  get #timesMin(): number {
-    return Math.ceil(this.#parts.tier.timesMax * (1 - this.#credit / CREDIT_MAX)) || 1
   }
 
   #emit(batch: Batch, request: Request): number {
@@ -290,7 +297,7 @@ export class Translator {
     let wasmBytes = 0
     for (const [index, region] of regions.entries()) {
       if (wasmBytes >= this.#parts.tier.wasmBytesAtOnce) {
-        this.#requests.putBack({ place, why: 'anew', left: regions.slice(index) })
+        this.#requests.unshift({ place, why: 'anew', left: regions.slice(index) })
         break
       }
       if (isKept(region)) wasmBytes += this.#emitAnew(batch, [region], place.virtualPage)
