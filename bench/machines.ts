@@ -48,7 +48,17 @@ export interface MachineRun<Note> {
 
 export type OwnTask = 'run' | 'long' | 'idle' | 'snapshot'
 
-/** Runs our machine in a process of its own. Throws if it fails. */
+/** How the script `understudy` starts Node.js for its users, as it says itself. */
+function leanStart(): { readonly flags: readonly string[]; readonly environment: Record<string, string> } {
+  const script = readFileSync(join(root, 'understudy'), 'utf8')
+  const flags = /^lean='(.*)'$/m.exec(script)?.[1]?.split(' ')
+  const variables = [...script.matchAll(/(MALLOC_\w+)="\$\{MALLOC_\w+-(\d+)\}"/g)]
+  if (flags === undefined || variables.length === 0)
+    throw new Error('understudy does not say how it starts Node.js')
+  return { flags, environment: Object.fromEntries(variables.map(([, name, value]) => [name, value])) }
+}
+
+/** Runs our machine in a process of its own, as users' machines run. Throws if it fails. */
 export async function runOurs(
   task: OwnTask,
   guest: GuestRun,
@@ -56,9 +66,11 @@ export async function runOurs(
 ): Promise<MachineRun<MachineNote>> {
   const program = join(root, 'bench', 'machine_process.ts')
   const request: MachineRequest = { task, ...guest }
+  const { flags, environment } = leanStart()
   const startMs = Date.now()
-  const child = spawn(process.execPath, [program, JSON.stringify(request)], {
+  const child = spawn(process.execPath, [...flags, program, JSON.stringify(request)], {
     stdio: ['ignore', 'pipe', 'inherit'],
+    env: { ...process.env, ...environment },
   })
   const notes: MachineNote[] = []
   const stopped = new Stopped(child, onMark)
