@@ -46,8 +46,8 @@ export const TIERS: Readonly<Record<'hot' | 'eager', Tier>> = {
     sampleSteps: 65_536,
     translatedSteps: 1_000_000,
     meetings: 12,
-    batch: { regions: 32, wasmBytes: 70_000, slices: 128 },
-    wasmBytesAtOnce: 14_000,
+    batch: { regions: 32, wasmBytes: 35_000, slices: 128 },
+    wasmBytesAtOnce: 2000,
     stepsPerWasmByte: 286,
     leavesOut: () => true,
   },
@@ -257,23 +257,23 @@ export class Translator {
     return { page, inPage: Number(pc & 4095n), virtualPage }
   }
 
-  /** Does some of what is asked for. */
+  /** Does some of what is asked for. A full batch has a slice for itself, so that no pause is long. */
   #work(): void {
     const { batch, wasmBytesAtOnce } = this.#parts.tier
     if (this.#batch === undefined) {
       this.#batch = new Batch(this.#parts, this.counts.regions)
       this.#waited = 0
     }
+    const { regions, wasmBytes } = this.#batch
+    if (regions >= batch.regions || wasmBytes >= batch.wasmBytes) return this.#compile(this.#batch)
     for (let emitted = 0; emitted < wasmBytesAtOnce && this.#credit > 0; ) {
       const request = this.#requests.shift()
       if (request === undefined) break
-      const wasmBytes = this.#emit(this.#batch, request)
-      emitted += wasmBytes
-      this.#credit -= wasmBytes
+      const bytes = this.#emit(this.#batch, request)
+      emitted += bytes
+      this.#credit -= bytes
     }
-    const { regions, wasmBytes } = this.#batch
-    const isFull = regions >= batch.regions || wasmBytes >= batch.wasmBytes
-    if (isFull || ++this.#waited >= batch.slices) this.#compile(this.#batch)
+    if (++this.#waited >= batch.slices) this.#compile(this.#batch)
   }
 
   #emit(batch: Batch, request: Request): number {
