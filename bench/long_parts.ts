@@ -11,7 +11,7 @@ import { type Figure, figure } from './results.ts'
 import { PREPARE, PROGRAMS, QUIET_KERNEL } from './workloads.ts'
 
 const PART = 'long'
-/** Rounds at either end that are compared. */
+/** So many rounds are taken together, at either end and in the middle. */
 const ROUNDS_COMPARED = 5
 /** The mark at the end of each round of programs. */
 const ROUND = 'round'
@@ -48,11 +48,12 @@ function figuresOf(notes: readonly MachineNote[]): Figure[] {
   })
   if (seconds.length < 2 * ROUNDS_COMPARED) throw new Error(`only ${marks.length} rounds were made`)
   const memory = notes.filter((note) => 'rssBytes' in note)
-  const ends = [
+  const parts = [
     ['first', (all) => all.slice(0, ROUNDS_COMPARED)],
+    ['middle', (all) => all.slice((all.length - ROUNDS_COMPARED) / 2).slice(0, ROUNDS_COMPARED)],
     ['last', (all) => all.slice(-ROUNDS_COMPARED)],
   ] as const satisfies readonly (readonly [string, <T>(all: readonly T[]) => readonly T[]])[]
-  return ends.flatMap(([which, pick]) => {
+  return parts.flatMap(([which, pick]) => {
     const name = `${which} rounds`
     const samples = new MemorySamples()
     samples.add(pick(memory))
