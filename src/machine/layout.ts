@@ -9,9 +9,10 @@
  *
  * A translation bank caches the translations of one address space at one privilege:
  *
- *     +0       READ_ENTRIES  x { tag i64, addend i32, unused i32 }
- *     +READ    WRITE_ENTRIES x { tag i64, addend i32, unused i32 }
- *     +WRITE   FETCH_ENTRIES x { tag i64, code slot i32, unused i32 }
+ *     +0             TLB_ENTRIES   x { tag i64, addend i32, unused i32 }     loads
+ *     +BANK_VICTIMS  TLB_VICTIMS   x the same                                what was pushed out there
+ *     +BANK_WRITE    the same two for stores
+ *     +BANK_FETCH    FETCH_ENTRIES x { tag i64, code slot i32, unused i32 }
  *
  * A tag is the virtual page address, so that one comparison of `va & (size - 1 - 4096)` finds a miss and a misaligned
  * access alike; an invalid tag (INVALID_BYTE in every byte) has bit 11 set, which this mask always clears. va + addend is the offset in memory 1.
@@ -226,9 +227,9 @@ export const MACHINE = place(64, {
   hartCount: 'i32',
   /** 1: an environment call from S-mode is answered by the board (SBI). */
   sbi: 'i32',
-  /** Next code slot to hand out, and the oldest one to take back once all are in use. */
   /** 1: cached translations were dropped; the running hart must look its own up again. */
   resync: 'i32',
+  /** Next code slot to hand out, and the oldest one to take back once all are in use. */
   codeSlotNext: 'i32',
   tableSlotNext: 'i32',
   /** Counts of what the memory system did, for tuning only; never visible to the guest. */

@@ -9,8 +9,8 @@ import type { TranslationObserver } from './translator/observer.ts'
 
 const MIB = 1024 * 1024
 
-/** `hot`: code that takes much time. `eager`: whatever is met, for tests of the translator. */
-export type Translation = 'off' | 'hot' | 'eager'
+/** `hot`: code that takes much time. For tests of the translator, `eager`: whatever is met; `patient`: the same, some time later. */
+export type Translation = 'off' | 'hot' | 'eager' | 'patient'
 
 export interface MachineOptions {
   readonly engine: Engine

@@ -20,9 +20,9 @@ export class BothWays {
   readonly interpreted: Program
   readonly translated: Program
 
-  constructor(engine: Engine, source: string, options: Omit<ProgramOptions, 'translation'> = {}) {
-    this.interpreted = new Program(engine, source, options)
-    this.translated = new Program(engine, source, { ...options, translation: 'eager' })
+  constructor(engine: Engine, source: string, options: ProgramOptions = {}) {
+    this.interpreted = new Program(engine, source, { ...options, translation: 'off' })
+    this.translated = new Program(engine, source, { translation: 'eager', ...options })
   }
 
   /** What has been translated so far. */

@@ -3,8 +3,8 @@
  * its stack: they are looked up once.
  *
  * A group's first access looks the whole range up, which must lie in one page and be aligned; the others use what it has found.
- * That stays right until the block ends: translations change by instructions that are not translated, and by accesses that
- * take the slow way. Behind one of those every group counts as not found.
+ * That stays right until the block ends: within it, translations change by CSR instructions and atomics, behind which no group
+ * goes on, and by accesses that take the slow way. Behind one of those every group counts as not found.
  */
 import { instructions } from '../../isa/instructions.ts'
 import type { AccessBytes } from '../emitter.ts'

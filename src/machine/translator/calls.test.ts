@@ -86,7 +86,7 @@ test('frames of the largest size fit on the stack of the engine, as deep as call
   const source = (rounds: number): string => `
      li t0, 0x6000; csrs mstatus, t0; csrwi fflags, 1; li t1, 1; ${ones}; li gp, ${DATA}; li s2, ${DATA + 0x1000}
      li s3, ${DATA + 0x2000}; li sp, ${DATA + 0xf_0000}; li s0, ${rounds}
-     1: li a0, 300; jalr ra, 0(s2); addi s0, s0, -1; bnez s0, 1b; ecall`
+     1: li a0, 450; jalr ra, 0(s2); addi s0, s0, -1; bnez s0, 1b; ecall`
   const functions = (program: Program): void => {
     for (const i of [0, 1])
       put(
@@ -103,6 +103,8 @@ test('frames of the largest size fit on the stack of the engine, as deep as call
   for (const { machine } of [hot, interpreted]) assert.equal(machine.run(100_000_000n).reason, 'request')
 
   requireSameState(hot.machine, interpreted.machine)
+  const { steps } = hot.machine.translatorCounts!
+  assert.ok(steps > 5_000_000, `${steps} of ${hot.machine.position} steps in translated code`)
 })
 
 test('returns that skip frames, and such as go where nothing has called', () => {

@@ -156,7 +156,7 @@ test('random functions do the same, translated and interpreted', () => {
     2: la gp, back; csrw mepc, gp
       mret
     1: li s11, ${LOG}; j handler`
-    const both = new BothWays(nodeEngine, main)
+    const both = new BothWays(nodeEngine, main, { translation: random.pick(['eager', 'patient']) })
     both.each((program) => {
       const { machine } = program
       const space = new AddressSpace(machine)

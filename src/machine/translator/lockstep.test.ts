@@ -11,6 +11,7 @@ import { runTo, stormMachine } from '../testing/storm.ts'
 
 const seeds = fc.noBias(fc.integer({ min: 0, max: 1_000_000 }))
 const harts = fc.constantFrom(1, 2)
+const tiers = fc.constantFrom('eager', 'patient')
 const cuts = fc.array(fc.oneof(fc.integer({ min: 1, max: 300 }), fc.integer({ min: 1, max: 20_000 })), {
   minLength: 1,
   maxLength: 30,
@@ -19,16 +20,16 @@ const cuts = fc.array(fc.oneof(fc.integer({ min: 1, max: 300 }), fc.integer({ mi
 test('a storm does the same translated and interpreted, wherever it is stopped', () => {
   let translated = 0
   fc.assert(
-    fc.property(seeds, harts, cuts, (seed, hartCount, pieces) => {
+    fc.property(seeds, harts, tiers, cuts, (seed, hartCount, tier, pieces) => {
       const interpreted = stormMachine(nodeEngine, hartCount, seed)
-      const eager = stormMachine(nodeEngine, hartCount, seed, 'eager')
+      const other = stormMachine(nodeEngine, hartCount, seed, tier)
       for (const piece of pieces) {
         const end = interpreted.position + BigInt(piece)
         runTo(interpreted, end)
-        runTo(eager, end)
-        requireSameState(eager, interpreted)
+        runTo(other, end)
+        requireSameState(other, interpreted)
       }
-      translated += eager.translatorCounts!.regions
+      translated += other.translatorCounts!.regions
     }),
     { numRuns: 30, endOnFailure: true },
   )

@@ -358,7 +358,7 @@ class RegionEmitter {
   }
 }
 
-/** More steps than these are not asked for at once: at the end of a slice they are the interpreter's. */
+/** Blocks are not asked for together if that makes more steps than these: at the end of a slice they are the interpreter's. */
 const STEPS_NEEDED_MAX = 64
 
 /**
