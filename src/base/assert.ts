@@ -6,9 +6,9 @@ export class AssertionError extends Error {
   override readonly name = 'AssertionError'
 }
 
-/** Throws an AssertionError unless `condition` holds. */
-export function assert(condition: unknown, message: string): asserts condition {
-  if (!condition) throw new AssertionError(message)
+/** Throws an AssertionError unless `condition` holds. A message that takes time to put together is given as a function. */
+export function assert(condition: unknown, message: string | (() => string)): asserts condition {
+  if (!condition) throw new AssertionError(typeof message === 'string' ? message : message())
 }
 
 /** Marks a branch that the types prove unreachable. */

@@ -159,7 +159,7 @@ export class VirtioMmio implements Device, VirtioTransport {
 
   queue(index: number): Virtqueue {
     const queue = this.#queues[index]
-    assert(queue !== undefined, `${this.name} has no queue ${index}`)
+    assert(queue !== undefined, () => `${this.name} has no queue ${index}`)
     return queue
   }
 

@@ -89,7 +89,7 @@ export class LinkClient {
   put({ port, ordinal, bytes }: LinkOutput): void {
     if (this.#state !== 'up') return
     if (FRAME_PORTS.has(port)) {
-      assert(bytes.length <= LINK_BYTES_MAX, `a frame of ${bytes.length} bytes`)
+      assert(bytes.length <= LINK_BYTES_MAX, () => `a frame of ${bytes.length} bytes`)
       return this.#link.send({ kind: 'output', port, ordinal, bytes })
     }
     const start = ordinal - BigInt(bytes.length)

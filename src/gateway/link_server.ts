@@ -96,7 +96,7 @@ export class LinkServer {
 
   /** Sends something to the guest. False if it was dropped; then `onInputReady` follows when there is room. */
   input(port: number, bytes: Uint8Array): boolean {
-    assert(bytes.length <= LINK_BYTES_MAX, `an input of ${bytes.length} bytes`)
+    assert(bytes.length <= LINK_BYTES_MAX, () => `an input of ${bytes.length} bytes`)
     const { unsentBytesMax = UNSENT_BYTES_MAX } = this.#options
     const link = this.#attached
     if (link === undefined || link.isHeld || link.stream.unsentBytes + bytes.length > unsentBytesMax) {

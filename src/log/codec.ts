@@ -71,7 +71,7 @@ export function encodeRecord(writer: ByteWriter, context: RecordContext, record:
   )
   switch (record.kind) {
     case 'input':
-      assert(record.bytes.length <= MAX_INPUT_BYTES, `an input of ${record.bytes.length} bytes`)
+      assert(record.bytes.length <= MAX_INPUT_BYTES, () => `an input of ${record.bytes.length} bytes`)
       start(writer, context, record, 0)
       writePort(writer, record.port)
       writer.varint(record.bytes.length)
@@ -186,7 +186,7 @@ function readPosition(reader: ByteReader, context: RecordContext): bigint {
 }
 
 function writePort(writer: ByteWriter, port: number): void {
-  assert(port <= MAX_PORT, `not a port: ${port}`)
+  assert(port <= MAX_PORT, () => `not a port: ${port}`)
   writer.varint(port)
 }
 
@@ -221,7 +221,7 @@ function encodeCompletion(
   context: RecordContext,
   record: Omit<CompletionRecord, 'index'>,
 ): void {
-  assert(record.request <= 0xffff_ffff, `not a request: ${record.request}`)
+  assert(record.request <= 0xffff_ffff, () => `not a request: ${record.request}`)
   const hasDigest = record.digest === undefined ? 0 : FLAG_COMPLETION_DIGEST
   start(writer, context, record, COMPLETION_STATUSES.indexOf(record.status) | hasDigest)
   writer.varint(record.request)

@@ -187,7 +187,7 @@ export class Ram implements GuestMemory {
   }
 
   #offset(address: number, length: number): number {
-    assert(this.contains(address, length), `no RAM at 0x${address.toString(16)}, ${length} bytes`)
+    assert(this.contains(address, length), () => `no RAM at 0x${address.toString(16)}, ${length} bytes`)
     return address - RAM_BASE
   }
 

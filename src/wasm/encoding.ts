@@ -85,7 +85,7 @@ const BYTES: readonly Code[] = Array.from({ length: 0x100 }, (_, byte) => String
 
 /** LEB128 of an unsigned integer below 2^53. */
 export function unsignedLeb(value: number): Code {
-  assert(Number.isSafeInteger(value) && value >= 0, `not an unsigned integer: ${value}`)
+  assert(Number.isSafeInteger(value) && value >= 0, () => `not an unsigned integer: ${value}`)
   if (value < 0x80) return BYTES[value]!
   return BYTES[(value % 0x80) | 0x80]! + unsignedLeb(Math.floor(value / 0x80))
 }

@@ -59,7 +59,7 @@ type Arguments = readonly Operand<ValueType>[]
 
 /** An expression that calls `callee`, which must have exactly one result. */
 export function call<T extends ValueType = ValueType>(callee: Callee, ...args: Arguments): Expr<T> {
-  assert(callee.results.length === 1, `${callee.name} has ${callee.results.length} results`)
+  assert(callee.results.length === 1, () => `${callee.name} has ${callee.results.length} results`)
   return { type: callee.results[0]! as T, code: callCode(0x10, callee, args) }
 }
 
@@ -77,14 +77,17 @@ export function callIndirect<T extends ValueType>(
 
 function callCode(opcode: number, callee: Callee, args: Arguments): Code {
   const wanted = callee.parameters
-  assert(args.length === wanted.length, `${callee.name} takes ${wanted.length} arguments, got ${args.length}`)
+  assert(
+    args.length === wanted.length,
+    () => `${callee.name} takes ${wanted.length} arguments, got ${args.length}`,
+  )
   const values = args.map((arg, i) => checked(wanted[i]!, arg, callee.name).code)
   return values.join('') + code(opcode) + unsignedLeb(callee.index)
 }
 
 function checked(type: ValueType, value: Operand<ValueType>, place: string): Expr {
   const expr = operand(type, value as Operand<typeof type>)
-  assert(expr.type === type, `${place}: expected ${type}, got ${expr.type}`)
+  assert(expr.type === type, () => `${place}: expected ${type}, got ${expr.type}`)
   return expr
 }
 
@@ -105,7 +108,10 @@ export class FunctionBuilder {
 
   /** The parameter at `index`. */
   parameter<T extends ValueType>(index: number, type: T): Local<T> {
-    assert(this.parameters[index] === type, `parameter ${index} is ${this.parameters[index]}, not ${type}`)
+    assert(
+      this.parameters[index] === type,
+      () => `parameter ${index} is ${this.parameters[index]}, not ${type}`,
+    )
     return { type, index, code: LOCAL_GET + unsignedLeb(index) }
   }
 
@@ -294,12 +300,16 @@ export class FunctionBuilder {
   }
 }
 
+/** By how many bits are stored. */
+const INTEGER_STORES: Readonly<Record<'i32' | 'i64', Readonly<Record<number, number>>>> = {
+  i32: { 8: 0x3a, 16: 0x3b, 32: 0x36 },
+  i64: { 8: 0x3c, 16: 0x3d, 32: 0x3e, 64: 0x37 },
+}
+
 function storeOpcode(type: ValueType, width: number): number {
   if (type === 'f32') return 0x38
   if (type === 'f64') return 0x39
-  const opcodes: Record<number, number> =
-    type === 'i32' ? { 8: 0x3a, 16: 0x3b, 32: 0x36 } : { 8: 0x3c, 16: 0x3d, 32: 0x3e, 64: 0x37 }
-  const opcode = opcodes[width]
-  assert(opcode !== undefined, `${type} cannot be stored with ${width} bits`)
+  const opcode = INTEGER_STORES[type][width]
+  assert(opcode !== undefined, () => `${type} cannot be stored with ${width} bits`)
   return opcode
 }

@@ -143,7 +143,7 @@ export class RegionMap {
 
   /** Whether the instruction at this place is in a region. */
   isInside({ page, inPage }: Place): boolean {
-    return this.#having(page, inPage).length > 0
+    return this.#entered.get(page)?.some((region) => hasByte(region, inPage)) ?? false
   }
 
   /** Takes in the regions of a module. Those whose bytes have changed since they were made are left out. */
