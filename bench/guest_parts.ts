@@ -37,7 +37,11 @@ export async function benchImage({ say }: BenchOptions): Promise<StoredImage> {
 /** A guest of the bench's image that runs a command. */
 async function guestOf(
   options: BenchOptions,
-  { command, parameters = '', translation = options.translation }: Partial<GuestRun> & { command: string },
+  {
+    command,
+    parameters = '',
+    translation = options.translation,
+  }: Pick<GuestRun, 'command'> & Partial<Pick<GuestRun, 'parameters' | 'translation'>>,
 ): Promise<GuestRun> {
   const image = await benchImage(options)
   const all = `${image.manifest.commandLine} ${parameters}`

@@ -8,12 +8,12 @@ import { type BenchOptions, benchImage, MemorySamples } from './guest_parts.ts'
 import type { MachineNote } from './machine_process.ts'
 import { marksOf, runOurs } from './machines.ts'
 import { type Figure, figure } from './results.ts'
-import { PREPARE, PROGRAMS, QUIET_KERNEL } from './workloads.ts'
+import { PREPARE, PROGRAMS, QUIET_KERNEL, unlessItFails } from './workloads.ts'
 
 const PART = 'long'
 /** So many rounds are taken together, at either end and in the middle. */
 const ROUNDS_COMPARED = 5
-/** The mark at the end of each round of programs. */
+/** The mark before the first round of programs, and at the end of each. */
 const ROUND = 'round'
 
 /** Debian's programs over and over, those with a fixed amount of work: the first rounds against the last. */
@@ -36,21 +36,24 @@ export async function measureLong(options: BenchOptions): Promise<Figure[]> {
 
 function script(): string {
   const commands = PROGRAMS.filter(({ isCounted }) => !isCounted).map(({ command }) => command)
-  return [PREPARE, 'while :;do', ...commands, 'rm -f x.gz y.7z d', `echo @${ROUND}`, 'done', ''].join('\n')
+  const round = [...commands.map(unlessItFails), 'rm -f x.gz y.7z d', `echo @${ROUND}`]
+  return [PREPARE, `echo @${ROUND}`, 'while :;do', ...round, 'done', ''].join('\n')
 }
 
 function figuresOf(notes: readonly MachineNote[]): Figure[] {
-  const marks = marksOf(notes).filter(({ mark }) => mark === ROUND)
+  const marks = marksOf(notes)
+  if (marks.some(({ mark }) => mark !== ROUND)) throw new Error('a program has failed')
   const seconds = marks.slice(1).map(({ ms }, i) => (ms - marks[i]!.ms) / 1000)
   const speeds = marks.slice(1).map(({ steps, cpuMs }, i) => {
     const before = marks[i]!
     return (steps - before.steps) / (cpuMs - before.cpuMs) / 1000
   })
   if (seconds.length < 2 * ROUNDS_COMPARED) throw new Error(`only ${marks.length} rounds were made`)
-  const memory = notes.filter((note) => 'rssBytes' in note)
+  // The first was before any round.
+  const memory = notes.filter((note) => 'rssBytes' in note).slice(1)
   const parts = [
     ['first', (all) => all.slice(0, ROUNDS_COMPARED)],
-    ['middle', (all) => all.slice((all.length - ROUNDS_COMPARED) / 2).slice(0, ROUNDS_COMPARED)],
+    ['middle', (all) => all.slice((all.length - ROUNDS_COMPARED) >> 1).slice(0, ROUNDS_COMPARED)],
     ['last', (all) => all.slice(-ROUNDS_COMPARED)],
   ] as const satisfies readonly (readonly [string, <T>(all: readonly T[]) => readonly T[]])[]
   return parts.flatMap(([which, pick]) => {

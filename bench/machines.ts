@@ -48,12 +48,12 @@ export interface MachineRun<Note> {
 
 export type OwnTask = 'run' | 'long' | 'idle' | 'snapshot'
 
-/** How the script `understudy` starts Node.js for its users, as it says itself. */
+/** How the script `understudy` starts Node.js for its users, as it says itself; without its cache of compiled JavaScript. */
 function leanStart(): { readonly flags: readonly string[]; readonly environment: Record<string, string> } {
   const script = readFileSync(join(root, 'understudy'), 'utf8')
   const flags = /^lean='(.*)'$/m.exec(script)?.[1]?.split(' ')
   const variables = [...script.matchAll(/(MALLOC_\w+)="\$\{MALLOC_\w+-(\d+)\}"/g)]
-  if (flags === undefined || variables.length === 0)
+  if (flags === undefined || variables.length !== 2)
     throw new Error('understudy does not say how it starts Node.js')
   return { flags, environment: Object.fromEntries(variables.map(([, name, value]) => [name, value])) }
 }
@@ -70,7 +70,7 @@ export async function runOurs(
   const startMs = Date.now()
   const child = spawn(process.execPath, [...flags, program, JSON.stringify(request)], {
     stdio: ['ignore', 'pipe', 'inherit'],
-    env: { ...process.env, ...environment },
+    env: { ...environment, ...process.env },
   })
   const notes: MachineNote[] = []
   const stopped = new Stopped(child, onMark)

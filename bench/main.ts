@@ -19,7 +19,7 @@ const USAGE = `npm run bench -- [options]
                   core, simulator, arbiter, gateway, protected, power-off; may be given
                   again. long, half an hour of programs, runs only where it is named
   --tier NAME     translated (the default) or interpreted: how our machine runs, but for boot and bare, which
-                  measure both, and protected and power-off, which run as users' machines do
+                  measure both, and exec, protected and power-off, which run as users' machines do
   --peer NAME     qemu: needs qemu-system-riscv64 (the default is to use it if it is there); none: without
   --repeat N      measurements of each, 3 by default
   --json FILE     where the figures go, build/bench.json by default

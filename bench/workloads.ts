@@ -107,13 +107,18 @@ function micro(name: string, goals: Goals): Workload {
   return { name, program: MICRO_PROGRAM, command: `${MICRO_PROGRAM} ${name}`, goals }
 }
 
+/** The command, and a mark if it fails. */
+export function unlessItFails(command: string): string {
+  return `{ ${command}\n} || echo @failed`
+}
+
 /** The script: a mark before each workload, its place in the list, and one at the end. */
 export function workloadScript(
   workloads: readonly Workload[],
   isWanted: (workload: Workload) => boolean = () => true,
 ): string {
   const lines = workloads.flatMap((workload, i) =>
-    isWanted(workload) ? [`echo @${i}\n{ ${workload.command}\n} || echo @failed`] : [],
+    isWanted(workload) ? [`echo @${i}`, unlessItFails(workload.command)] : [],
   )
   return [PREPARE, ...lines, 'echo @end', ''].join('\n')
 }

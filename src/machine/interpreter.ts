@@ -331,7 +331,7 @@ function emitRegion(f: FunctionBuilder, v: Variables, parts: InterpreterParts, l
   })
   setMachine32(f, 'translatedSteps', i32.add(machine32('translatedSteps'), i32.sub(v.status, v.steps)))
   f.ifUnlikely(machine32('regionResync'), () => f.br(labels.resync))
-  // The region may have switched the memory of user space on or off.
+  // The region may have changed which bank is the hart's (SUM, MPRV, satp).
   f.set(v.bank, hart32(v.hart, 'dataBank'))
   f.set(v.target, hart64(v.hart, 'pc'))
   f.br(labels.arrive)

@@ -300,7 +300,7 @@ export class FunctionBuilder {
   }
 }
 
-/** By how many bits are stored. */
+/** Opcodes of stores, by the number of bits that they store. */
 const INTEGER_STORES: Readonly<Record<'i32' | 'i64', Readonly<Record<number, number>>>> = {
   i32: { 8: 0x3a, 16: 0x3b, 32: 0x36 },
   i64: { 8: 0x3c, 16: 0x3d, 32: 0x3e, 64: 0x37 },

@@ -18,7 +18,6 @@ const TOUCHES = VALUE_BYTES / PAGE_BYTES - 1
 const TOUCH = `for at = 0, ${TOUCHES} do redis.call('SETRANGE', KEYS[1], at * ${PAGE_BYTES}, ARGV[1]) end`
 /** Combined with each character of a text by exclusive or. */
 const MASK = '\x01'
-const TEXT = 'what is used is masked first '
 /** Some digests, on a computer that is busy; far less than it takes to read all RAM again. */
 const NOTICED_MS_MAX = 30_000
 /** A digest may come between the write and the flip, or the backup not have got as far. */
@@ -116,7 +115,8 @@ export const flipAndUse: Fault = async (pair, before) => {
   const client = await RedisClient.connect(pair.port)
   const control = await pair.connectTo(before.primary!.host)
   try {
-    const masked = await setMasked(client, 'masked', TEXT)
+    const text = 'what is used is masked first '
+    const masked = await setMasked(client, 'masked', text)
     const from = pair.log(before.primary!.host).length
     await control.request('flipBit', { isWritten: false, holding: masked })
     const [, , , page] = await pair.untilLogged(before.primary!.host, FLIP, from)
@@ -126,7 +126,7 @@ export const flipAndUse: Fault = async (pair, before) => {
     await seen.until('primary', new RegExp(`memory changed by itself: page ${page} of`))
     await seen.until('backup', new RegExp(`taken for dead: it yields: page ${page} of`))
     const { reply } = await client.command('GET', 'used')
-    assert.ok(reply === repeated(TEXT), `a flipped bit has come through${pair.logs()}`)
+    assert.ok(reply === repeated(text), `a flipped bit has come through${pair.logs()}`)
   } finally {
     control.close()
     client.close()
@@ -140,11 +140,12 @@ export const flipAndUse: Fault = async (pair, before) => {
  */
 async function setMasked(client: RedisClient, key: string, text: string): Promise<string> {
   const value = repeated(text)
+  // As long as this value, whatever was masked before.
   await client.command('SET', 'mask', MASK.repeat(value.length))
-  await client.command('SET', 'plain', value)
   if ((await client.command('STRLEN', key)).reply !== value.length) {
+    await client.command('SET', 'plain', value)
     await client.command('BITOP', 'XOR', key, 'plain', 'mask')
-    // What the kernel still has to do for it is done, so that it is left alone from now on.
+    // The log of commands has reached the disk: the guest is quiet from now on.
     await client.command('WAITAOF', '1', '0', '5000')
   }
   return Array.from(text, (character) =>

@@ -16,11 +16,14 @@ export function requireSameState(one: Machine, other: Machine): void {
   assert(one.digest() === other.digest(), `RAM differs ${place}`)
 }
 
+/** The tiers of tests: what is met is translated, at once or some time later. */
+type TestTier = 'eager' | 'patient'
+
 export class BothWays {
   readonly interpreted: Program
   readonly translated: Program
 
-  constructor(engine: Engine, source: string, options: ProgramOptions = {}) {
+  constructor(engine: Engine, source: string, options: ProgramOptions & { translation?: TestTier } = {}) {
     this.interpreted = new Program(engine, source, { ...options, translation: 'off' })
     this.translated = new Program(engine, source, { translation: 'eager', ...options })
   }

@@ -358,7 +358,7 @@ class RegionEmitter {
   }
 }
 
-/** Blocks are not asked for together if that makes more steps than these: at the end of a slice they are the interpreter's. */
+/** Blocks are not asked for together if that makes more steps than these: fewer that are left of a slice are the interpreter's. */
 const STEPS_NEEDED_MAX = 64
 
 /**

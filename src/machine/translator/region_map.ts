@@ -129,16 +129,12 @@ export class RegionMap {
 
   /** The regions that have the instruction at this place. */
   regionsWith({ page, inPage }: Place): readonly Region[] {
-    return this.#having(page, inPage)
+    return this.#entered.get(page)?.filter((region) => hasByte(region, inPage)) ?? []
   }
 
   /** The regions that lead to this place and have left it out. */
   regionsWithout({ page, inPage }: Place): readonly Region[] {
     return this.#entered.get(page)?.filter(({ source }) => source.leftOut.has(inPage)) ?? []
-  }
-
-  #having(page: number, inPage: number): Region[] {
-    return this.#entered.get(page)?.filter((region) => hasByte(region, inPage)) ?? []
   }
 
   /** Whether the instruction at this place is in a region. */

@@ -39,6 +39,25 @@ test('no state is taken while the disk works on what the guest has forgotten bef
   assert.deepEqual(run.readySnapshots()?.joins, [1])
 })
 
+test('each digest that is asked for at once is made, also of requests that come together', () => {
+  const machine = computer()
+  const kinds: string[] = []
+  const indexes: (bigint | undefined)[] = []
+  const decoder = new BatchDecoder('test')
+  const report = (said: MachineReport): void => {
+    if (said.kind !== 'appended') return
+    indexes.push(said.digestIndex)
+    decoder.push(said.bytes)
+    kinds.push(...decoder.next()!.records.map(({ kind }) => kind))
+  }
+  const place = { life: 1, nextIndex: 3n, position: machine.position }
+  const run = new PrimaryRun(machine, place, { report, hasCommands: () => true, flushMs: 1 })
+  for (let i = 0; i < 2; i++) run.append({ kind: 'digest', isUrgent: true })
+  run.flush()
+  assert.deepEqual(kinds, ['digest', 'digest'])
+  assert.deepEqual(indexes, [4n])
+})
+
 test('frames wait until the network device has room for them, and none is lost for want of a buffer', () => {
   const machine = computer()
   let room = 3
