@@ -1,9 +1,12 @@
 /** The parts of the bench that boot Debian and run no program in it: boot, idling, snapshots. */
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { imageFiles } from '../src/cli/image_files.ts'
 import { buildDebianImage } from '../src/image/debian.ts'
 import { imageNames, openImage, type StoredImage } from '../src/image/store.ts'
 import type { Translation } from '../src/machine/machine_options.ts'
+import { GUEST_FOLDER, imageWithFiles } from './guest_disk.ts'
 import type { MachineNote } from './machine_process.ts'
 import { cpuPercent, type GuestRun, type MachineRun, runOurs, runQemu } from './machines.ts'
 import type { Mark } from './marks.ts'
@@ -46,6 +49,23 @@ async function guestOf(
   const image = await benchImage(options)
   const all = `${image.manifest.commandLine} ${parameters}`
   return { image: imageFiles(image), parameters: all, command, translation }
+}
+
+/** One that runs a script, which is written into `folder`; the files `others` of that folder are beside it. */
+export async function scriptGuest(
+  options: BenchOptions,
+  folder: string,
+  script: string,
+  others: readonly string[] = [],
+): Promise<GuestRun> {
+  const stored = await benchImage(options)
+  writeFileSync(join(folder, 'script'), script)
+  return {
+    image: await imageWithFiles(imageFiles(stored), folder, ['script', ...others]),
+    translation: options.translation,
+    parameters: `${stored.manifest.commandLine} ${QUIET_KERNEL}`,
+    command: `cd /tmp;PATH=$PATH:/usr/lib/7zip:${GUEST_FOLDER} sh ${GUEST_FOLDER}/script`,
+  }
 }
 
 /** Samples by name. */

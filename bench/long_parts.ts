@@ -1,14 +1,12 @@
 /** The part of the bench that takes half an hour: whether a machine that works on and on slows down or grows. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { imageFiles } from '../src/cli/image_files.ts'
-import { GUEST_FOLDER, imageWithFiles } from './guest_disk.ts'
-import { type BenchOptions, benchImage, MemorySamples } from './guest_parts.ts'
+import { type BenchOptions, MemorySamples, scriptGuest } from './guest_parts.ts'
 import type { MachineNote } from './machine_process.ts'
 import { marksOf, runOurs } from './machines.ts'
 import { type Figure, figure } from './results.ts'
-import { PREPARE, PROGRAMS, QUIET_KERNEL, unlessItFails } from './workloads.ts'
+import { markFailure, PREPARE, PROGRAMS } from './workloads.ts'
 
 const PART = 'long'
 /** So many rounds are taken together, at either end and in the middle. */
@@ -21,13 +19,7 @@ export async function measureLong(options: BenchOptions): Promise<Figure[]> {
   options.say('half an hour of programs')
   const folder = mkdtempSync(join(tmpdir(), 'bench-'))
   try {
-    const stored = await benchImage(options)
-    writeFileSync(join(folder, 'script'), script())
-    const { notes } = await runOurs('long', {
-      ...{ image: await imageWithFiles(imageFiles(stored), folder, ['script']) },
-      ...{ translation: options.translation, parameters: `${stored.manifest.commandLine} ${QUIET_KERNEL}` },
-      command: `cd /tmp;PATH=$PATH:/usr/lib/7zip sh ${GUEST_FOLDER}/script`,
-    })
+    const { notes } = await runOurs('long', await scriptGuest(options, folder, script()))
     return figuresOf(notes)
   } finally {
     rmSync(folder, { recursive: true })
@@ -36,7 +28,7 @@ export async function measureLong(options: BenchOptions): Promise<Figure[]> {
 
 function script(): string {
   const commands = PROGRAMS.filter(({ isCounted }) => !isCounted).map(({ command }) => command)
-  const round = [...commands.map(unlessItFails), 'rm -f x.gz y.7z d', `echo @${ROUND}`]
+  const round = [...commands.map(markFailure), 'rm -f x.gz y.7z d', `echo @${ROUND}`]
   return [PREPARE, `echo @${ROUND}`, 'while :;do', ...round, 'done', ''].join('\n')
 }
 

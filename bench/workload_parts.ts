@@ -2,12 +2,10 @@
  * The parts of the bench that run the same script on three machines, ours, QEMU's and the host itself, in turns: small
  * programs, what asks the kernel, and programs of Debian.
  */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { imageFiles } from '../src/cli/image_files.ts'
-import { GUEST_FOLDER, imageWithFiles } from './guest_disk.ts'
-import { type BenchOptions, benchImage, MemorySamples, Samples } from './guest_parts.ts'
+import { type BenchOptions, MemorySamples, Samples, scriptGuest } from './guest_parts.ts'
 import type { OwnMark } from './machine_process.ts'
 import { type GuestRun, isInstalled, marksOf, runOnHost, runOurs, runQemu } from './machines.ts'
 import type { Mark } from './marks.ts'
@@ -19,7 +17,6 @@ import {
   MICRO_PROGRAMS,
   PROGRAMS,
   PROGRAMS_MEAN,
-  QUIET_KERNEL,
   resultsOf,
   SYSTEM_PROGRAMS,
   type Workload,
@@ -93,18 +90,12 @@ async function guestOf(
   folder: string,
   options: BenchOptions,
 ): Promise<GuestRun> {
-  const stored = await benchImage(options)
   const hasMicro = workloads.some(({ program }) => program === MICRO_PROGRAM)
-  const names = ['script', ...(hasMicro ? [MICRO_PROGRAM] : [])]
-  writeFileSync(join(folder, 'script'), workloadScript(workloads))
   if (hasMicro) compileMicro('guest', join(folder, MICRO_PROGRAM))
-  const image = await imageWithFiles(imageFiles(stored), folder, names)
+  const others = hasMicro ? [MICRO_PROGRAM] : []
+  const guest = await scriptGuest(options, folder, workloadScript(workloads), others)
   if (hasMicro) compileMicro('host', join(folder, MICRO_PROGRAM))
-  return {
-    ...{ image, translation: options.translation },
-    parameters: `${stored.manifest.commandLine} ${QUIET_KERNEL}`,
-    command: `cd /tmp;PATH=$PATH:/usr/lib/7zip:${GUEST_FOLDER} sh ${GUEST_FOLDER}/script`,
-  }
+  return guest
 }
 
 /** The same as far as the host has the programs. */

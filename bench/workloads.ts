@@ -108,7 +108,7 @@ function micro(name: string, goals: Goals): Workload {
 }
 
 /** The command, and a mark if it fails. */
-export function unlessItFails(command: string): string {
+export function markFailure(command: string): string {
   return `{ ${command}\n} || echo @failed`
 }
 
@@ -118,7 +118,7 @@ export function workloadScript(
   isWanted: (workload: Workload) => boolean = () => true,
 ): string {
   const lines = workloads.flatMap((workload, i) =>
-    isWanted(workload) ? [`echo @${i}`, unlessItFails(workload.command)] : [],
+    isWanted(workload) ? [`echo @${i}`, markFailure(workload.command)] : [],
   )
   return [PREPARE, ...lines, 'echo @end', ''].join('\n')
 }
