@@ -25,6 +25,8 @@ export interface Emitter {
   x2(): I64
   /** Writes rd; x0 stays zero. */
   setX(value: I64): void
+  /** Whether only the low half of what this instruction gives rd is ever looked at. Only translated code can know. */
+  readonly isLowEnough: boolean
 
   /** Floating-point register operands: the raw 64 bits. */
   f1(): I64

@@ -86,6 +86,7 @@ export class OpenOperands implements Emitter {
   readonly f: FunctionBuilder
   readonly hart: I32
   readonly functions: MeaningFunctions
+  readonly isLowEnough = false
   readonly #v: Variables
   readonly #labels: Labels
   readonly #parts: InterpreterParts

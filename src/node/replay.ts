@@ -10,6 +10,7 @@ import { compareWithWitness, type MachineDifference } from '../board/witness.ts'
 import { BaseImage } from '../host/base_image.ts'
 import { DiskQueue, type DiskRequest } from '../host/disk_queue.ts'
 import { nodeEngine } from '../host/engine.ts'
+import { onHugePages } from '../host/huge_pages.ts'
 import { type OverlayDisk, openEphemeral, openFrozenOverlay } from '../host/overlay_disk.ts'
 import { randomIdentity } from '../host/overlay_files.ts'
 import type { LogRecord } from '../log/record.ts'
@@ -76,7 +77,7 @@ export async function replay(options: ReplayOptions): Promise<ReplayResult> {
     const snapshot = options.from ?? header.start.snapshot
     if (options.from === undefined && snapshot !== undefined) await requireStart(snapshot, header)
     const computer = new Computer({
-      engine: nodeEngine,
+      engine: onHugePages(nodeEngine),
       translation: options.translation ?? 'off',
       observer: options.profiler?.observer,
       specification: machine.specification,

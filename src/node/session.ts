@@ -17,6 +17,7 @@ import { GENERATION_BYTES } from '../devices/vm_generation.ts'
 import { BaseImage } from '../host/base_image.ts'
 import { DiskQueue } from '../host/disk_queue.ts'
 import { nodeEngine } from '../host/engine.ts'
+import { onHugePages } from '../host/huge_pages.ts'
 import { InUseError } from '../host/lock_file.ts'
 import {
   createOverlay,
@@ -141,7 +142,7 @@ export class Session {
       const bootFiles = bootFilesOf(options.image, digests)
       const { translation = 'off', observer } = options
       const computer = new Computer({
-        ...{ engine: nodeEngine, specification, bootFiles, translation, observer },
+        ...{ engine: onHugePages(nodeEngine), specification, bootFiles, translation, observer },
       })
       if (options.load === undefined) computer.start()
       else await restore(computer, options.load)

@@ -150,7 +150,10 @@ function conversionMeanings(width: Width): Record<string, Meaning> {
     (e) =>
       round(e, width, {
         exact: (mode) => raw(functions(e)[name], e.x1(), mode),
-        ...(name !== 'fromLu' && { nearest: () => format.native.convert_i64_s(whole(e.x1())) }),
+        nearest: () =>
+          name === 'fromLu'
+            ? format.native.convert_i64_u(e.x1())
+            : format.native.convert_i64_s(whole(e.x1())),
       })
   return {
     'fcvt.w': toInteger('toW'),

@@ -12,22 +12,31 @@ export const word = (value: I64): I32 => i32.wrap(value)
 export const fromWord = (value: I32): I64 => i64.extend_i32_s(value)
 export const truth = (condition: I32): I64 => i64.extend_i32_u(condition)
 
+/** `low` gives the low half of the result from those of the operands; it is taken where that is all that counts. */
 export const rr =
-  (result: (a: I64, b: I64) => I64): Meaning =>
+  (result: (a: I64, b: I64) => I64, low?: (a: I32, b: I32) => I32): Meaning =>
   (e) =>
-    e.setX(result(e.x1(), e.x2()))
+    low !== undefined && e.isLowEnough
+      ? setWord(e, low(word(e.x1()), word(e.x2())))
+      : e.setX(result(e.x1(), e.x2()))
 export const ri =
-  (result: (a: I64, imm: I64) => I64): Meaning =>
+  (result: (a: I64, imm: I64) => I64, low?: (a: I32, imm: I32) => I32): Meaning =>
   (e) =>
-    e.setX(result(e.x1(), e.imm()))
+    low !== undefined && e.isLowEnough
+      ? setWord(e, low(word(e.x1()), e.imm32()))
+      : e.setX(result(e.x1(), e.imm()))
 export const rrw =
   (result: (a: I32, b: I32) => I32): Meaning =>
   (e) =>
-    e.setX(fromWord(result(word(e.x1()), word(e.x2()))))
+    setWord(e, result(word(e.x1()), word(e.x2())))
 export const riw =
   (result: (a: I32, imm: I32) => I32): Meaning =>
   (e) =>
-    e.setX(fromWord(result(word(e.x1()), e.imm32())))
+    setWord(e, result(word(e.x1()), e.imm32()))
+/** Sign-extends, unless nobody looks at the upper half: zeros cost nothing there. */
+function setWord(e: Emitter, value: I32): void {
+  e.setX(e.isLowEnough ? i64.extend_i32_u(value) : fromWord(value))
+}
 const branch =
   (condition: (a: I64, b: I64) => I32): Meaning =>
   (e) =>
@@ -62,25 +71,25 @@ export const integerMeanings: Record<string, Meaning> = {
   bge: branch(i64.ge_s),
   bltu: branch(i64.lt_u),
   bgeu: branch(i64.ge_u),
-  addi: ri(i64.add),
+  addi: ri(i64.add, i32.add),
   slti: ri((a, imm) => truth(i64.lt_s(a, imm))),
   sltiu: ri((a, imm) => truth(i64.lt_u(a, imm))),
-  xori: ri(i64.xor),
-  ori: ri(i64.or),
-  andi: ri(i64.and),
+  xori: ri(i64.xor, i32.xor),
+  ori: ri(i64.or, i32.or),
+  andi: ri(i64.and, i32.and),
   slli: ri(i64.shl),
   srli: ri(i64.shr_u),
   srai: ri(i64.shr_s),
-  add: rr(i64.add),
-  sub: rr(i64.sub),
+  add: rr(i64.add, i32.add),
+  sub: rr(i64.sub, i32.sub),
   sll: rr(i64.shl),
   slt: rr((a, b) => truth(i64.lt_s(a, b))),
   sltu: rr((a, b) => truth(i64.lt_u(a, b))),
-  xor: rr(i64.xor),
+  xor: rr(i64.xor, i32.xor),
   srl: rr(i64.shr_u),
   sra: rr(i64.shr_s),
-  or: rr(i64.or),
-  and: rr(i64.and),
+  or: rr(i64.or, i32.or),
+  and: rr(i64.and, i32.and),
   addiw: riw(i32.add),
   slliw: riw(i32.shl),
   srliw: riw(i32.shr_u),
@@ -155,7 +164,7 @@ function multiplyHigh(e: Emitter, correct: (high: I64, a: I64, b: I64) => I64): 
 const ifNegative = (factor: I64, other: I64): I64 => i64.and(i64.shr_s(factor, 63), other)
 
 export const multiplyMeanings: Record<string, Meaning> = {
-  mul: rr(i64.mul),
+  mul: rr(i64.mul, i32.mul),
   mulh: (e) => multiplyHigh(e, (high, a, b) => i64.sub(i64.sub(high, ifNegative(a, b)), ifNegative(b, a))),
   mulhsu: (e) => multiplyHigh(e, (high, a, b) => i64.sub(high, ifNegative(a, b))),
   mulhu: (e) => multiplyHigh(e, (high) => high),

@@ -11,7 +11,7 @@ import type { Callee, TableReference } from '../../wasm/function.ts'
 import type { ModuleBuilder } from '../../wasm/module.ts'
 import { hart32, machine32, setHart64, setMachine32 } from '../fields.ts'
 import { HANDLER } from '../handlers.ts'
-import { BANK_FETCH, FETCH_ENTRIES } from '../layout.ts'
+import { BANK_FETCH, FETCH_ENTRIES, MACHINE_MISSES, MISSES_KEPT } from '../layout.ts'
 
 /** The signature of regions, and of `chain`. */
 export function regionSignature(module: ModuleBuilder): number {
@@ -35,7 +35,10 @@ export function buildChain(module: ModuleBuilder, regions: TableReference): Call
         f.returnCallIndirect(regionSignature(module), regions, number, hart, steps, pc)
       })
     })
-    setMachine32(f, 'chainMisses', i32.add(machine32('chainMisses'), 1))
+    const misses = f.let(machine32('chainMisses'))
+    const place = i32.shl(i32.and(misses, MISSES_KEPT - 1), 3)
+    f.store('i64', place, pc, { offset: MACHINE_MISSES })
+    setMachine32(f, 'chainMisses', i32.add(misses, 1))
     setHart64(f, hart, 'pc', pc)
     setMachine32(f, 'regionResync', 0)
     f.return(steps)

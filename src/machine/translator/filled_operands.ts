@@ -35,6 +35,7 @@ import { type AccessGroup, findAccessGroups, type GroupUse } from './access_grou
 import type { PlacedInstruction } from './control_flow.ts'
 import { FLOAT_CHANGES, type FloatVariables, isWithin } from './float_state.ts'
 import type { Linkage } from './linkage.ts'
+import { findLowHalves } from './low_halves.ts'
 import { accessInfo, csrInfo, NO_GROUP } from './slow_access.ts'
 
 /** rm = 7 stands for the mode in frm. */
@@ -108,6 +109,7 @@ export class FilledOperands implements Emitter {
   readonly #context: AccessContext
   /** What the block has found out already. */
   #float: FloatState = {}
+  #lowHalves: readonly boolean[] = []
   #groups: ReadonlyMap<number, GroupUse> = new Map()
   #use: GroupUse | undefined
   #paths!: RegionPaths
@@ -132,6 +134,7 @@ export class FilledOperands implements Emitter {
   beginBlock(list: readonly PlacedInstruction[]): void {
     this.#float = {}
     this.#groups = findAccessGroups(list)
+    this.#lowHalves = findLowHalves(list)
     this.#length = list.length
   }
 
@@ -156,6 +159,10 @@ export class FilledOperands implements Emitter {
     const { rd } = this.#instruction
     if (rd !== 0) this.f.set(this.#v.x[rd]!, value)
     else if (raisesFlags[this.#instruction.op]!) this.f.drop(value)
+  }
+
+  get isLowEnough(): boolean {
+    return this.#lowHalves[this.#length - 1 - this.#behind]!
   }
 
   f1(): I64 {

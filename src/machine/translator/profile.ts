@@ -12,6 +12,7 @@ const NEAR_BYTES = 64
 /** Keep the ways of meeting a place apart. */
 const ARRIVED = 2 ** 40
 const PASSED_BY = 2 ** 41
+const MISSED = 2 ** 42
 /** Of the meetings that are needed, what is enough for what regions have left out. */
 const LEFT_OUT_SHARE = 0.25
 /** So many meetings a place is refused for. */
@@ -38,6 +39,14 @@ const JUMPS_MAX = 10_000
 /** Up to so many targets, each new one is worth a translation; then each that doubles them. */
 const FEW_TARGETS = 8
 
+/** A place is worth a translation when it has been met so often; more often in a page that keeps changing. */
+export interface MeetingsMin {
+  /** By the pc, at the ends of slices. */
+  readonly meetings: number
+  /** By regions that found none to go on in. */
+  readonly misses: number
+}
+
 export class Profile {
   /** Where jumps to an address in a register were seen to go within their page, by their places. */
   readonly #targets = new Map<number, number[]>()
@@ -45,12 +54,11 @@ export class Profile {
   readonly #changes = new Map<number, Changes>()
   /** How often regions were made anew since they were passed by there. */
   readonly #vain = new Map<number, number>()
-  readonly #meetingsMin: number
+  readonly #min: MeetingsMin
   #slice = 0
 
-  /** A place is worth a translation when it has been met `meetingsMin` times, and more often in a page that keeps changing. */
-  constructor(meetingsMin: number) {
-    this.#meetingsMin = meetingsMin
+  constructor(min: MeetingsMin) {
+    this.#min = min
   }
 
   /** A slice has ended. */
@@ -83,11 +91,18 @@ export class Profile {
     return isTime
   }
 
+  /** Regions have led to the place so many times and found none. */
+  meetMiss({ page, inPage }: Place, times: number): boolean {
+    const share = this.#min.misses / this.#min.meetings
+    return this.#meet(MISSED + page * PAGE_BYTES + inPage, page, share, times)
+  }
+
   /** There is nothing to translate at the place: it is met in vain for long. */
   refuse({ page, inPage }: Place): void {
     for (const key of [
       page * PAGE_BYTES + inPage - (inPage % NEAR_BYTES),
       ARRIVED + page * PAGE_BYTES + inPage,
+      MISSED + page * PAGE_BYTES + inPage,
     ])
       this.#meetings.set(key, -REFUSED_MEETINGS)
   }
@@ -136,10 +151,10 @@ export class Profile {
     return Math.max(0, changes.count - Math.floor((this.#slice - changes.last) / CALM_SLICES))
   }
 
-  #meet(key: number, page: number, share = 1): boolean {
-    const times = (this.#meetings.get(key) ?? 0) + 1
+  #meet(key: number, page: number, share = 1, more = 1): boolean {
+    const times = (this.#meetings.get(key) ?? 0) + more
     if (this.#meetings.size >= PLACES_MAX) this.#meetings.clear()
-    const isTime = times >= this.#meetingsMin * share * 2 ** this.#changesOf(page)
+    const isTime = times >= this.#min.meetings * share * 2 ** this.#changesOf(page)
     this.#meetings.set(key, isTime ? 0 : times)
     return isTime
   }

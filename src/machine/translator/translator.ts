@@ -12,6 +12,8 @@ import {
   EXIT,
   FETCH_ENTRIES,
   MACHINE,
+  MACHINE_MISSES,
+  MISSES_KEPT,
   REGIONS_MAX,
   TLB_ENTRY_BYTES,
 } from '../layout.ts'
@@ -31,6 +33,8 @@ export interface Tier {
   readonly translatedSteps: number
   /** So often must a place be met before it is worth a translation. */
   readonly meetings: number
+  /** So often must regions have led to a place in vain. */
+  readonly misses: number
   /** How much is compiled together, and the slices for which one region waits for others at most. */
   readonly batch: { readonly regions: number; readonly wasmBytes: number; readonly slices: number }
   /** So many bytes of WebAssembly are emitted behind a slice; the last region may have more. */
@@ -46,6 +50,7 @@ const eager: Tier = {
   sampleSteps: 97,
   translatedSteps: 1009,
   meetings: 1,
+  misses: 1,
   batch: { regions: 2, wasmBytes: 70_000, slices: 1 },
   wasmBytesAtOnce: 7000,
   stepsPerWasmByte: 0.0001,
@@ -58,6 +63,7 @@ export const TIERS: Readonly<Record<'hot' | 'eager' | 'patient', Tier>> = {
     sampleSteps: 65_536,
     translatedSteps: 1_000_000,
     meetings: 12,
+    misses: 10_000,
     batch: { regions: 32, wasmBytes: 35_000, slices: 128 },
     wasmBytesAtOnce: 2000,
     stepsPerWasmByte: 286,
@@ -121,6 +127,7 @@ export class Translator {
   /** Slices since the batch was begun. */
   #waited = 0
   #translatedSteps = 0
+  #misses = 0
   /** Bytes of WebAssembly that may be emitted now. */
   #credit = CREDIT_MAX
   #stepsMax: number
@@ -138,7 +145,7 @@ export class Translator {
   constructor(parts: TranslatorParts) {
     this.#parts = parts
     const { layout, core, predecoder, memories, tier } = parts
-    this.#profile = new Profile(tier.meetings)
+    this.#profile = new Profile(tier)
     this.#stepsMax = tier.sampleSteps
     this.#tables = new DataView(memories.tables.buffer)
     const ram = new Uint8Array(memories.ram.buffer)
@@ -217,6 +224,22 @@ export class Translator {
     const arrival = isJump ? this.#placeOf(hart, arrived) : undefined
     if (arrival !== undefined && !this.#isEntry(arrival) && this.#meetArrival(arrival))
       this.#request(this.#anew(hart, arrived, arrival) ?? { place: arrival, why: 'arrival' })
+    this.#sampleMisses(hart)
+  }
+
+  /** The places where chain has found no region; each of those that are kept stands for an equal part of them. */
+  #sampleMisses(hart: Hart): void {
+    const misses = this.#tables.getUint32(MACHINE.chainMisses, true)
+    const more = (misses - this.#misses) >>> 0
+    const kept = Math.min(more, MISSES_KEPT)
+    this.#misses = misses
+    for (let i = 1; i <= kept; i++) {
+      const at = MACHINE_MISSES + ((misses - i) & (MISSES_KEPT - 1)) * 8
+      const address = this.#tables.getBigUint64(at, true)
+      const place = this.#placeOf(hart, address)
+      if (place === undefined || this.#isEntry(place) || !this.#profile.meetMiss(place, more / kept)) continue
+      this.#request(this.#anew(hart, address, place) ?? { place, why: 'arrival' })
+    }
   }
 
   #meetArrival(place: Place): boolean {
