@@ -47,6 +47,7 @@ import {
   HART_STRADDLE,
   type Layout,
   MACHINE,
+  REGION_ENTRY,
   REGISTER_BYTES,
 } from './layout.ts'
 import { meanings } from './meaning/meanings.ts'
@@ -316,12 +317,13 @@ function emitStraddle(f: FunctionBuilder, v: Variables, parts: InterpreterParts,
  * instruction in whose place it stands is executed alone, from the hart's own place.
  */
 function emitRegion(f: FunctionBuilder, v: Variables, parts: InterpreterParts, labels: Labels): void {
-  const number = i32.load(v.entry, { offset: 4 })
+  const index = i32.load16_u(v.entry, { offset: REGION_ENTRY.functionIndex })
   setMachine32(f, 'regionEntries', i32.add(machine32('regionEntries'), 1))
   f.set(v.target, pcOf(v))
   f.set(v.status, v.steps)
-  f.set(v.steps, callIndirect('i32', parts.regionType, parts.regions, number, v.hart, v.steps, v.target))
+  f.set(v.steps, callIndirect('i32', parts.regionType, parts.regions, index, v.hart, v.steps, v.target))
   f.ifUnlikely(i32.eq(v.status, v.steps), () => {
+    const number = i32.load(v.entry, { offset: REGION_ENTRY.number })
     const original = i64.load(i32.shl(number, 3), { offset: parts.layout.regionOriginals })
     f.store('i64', v.hart, original, { offset: HART_STRADDLE })
     f.set(v.entry, i32.add(v.hart, HART_STRADDLE))

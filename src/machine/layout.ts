@@ -49,6 +49,11 @@ export const CODE_ENTRY_BYTES = 8
 export const CODE_ENTRIES = PAGE_BYTES / 2 + 2
 export const CODE_SLOT_BYTES = CODE_ENTRIES * CODE_ENTRY_BYTES + 48
 export const CODE_SLOTS = 1024
+/**
+ * A region's entry, which stands in the place of a predecoded instruction: behind HANDLER.region, u16, the place of its function in the
+ * table of regions, u16, and the number under which the instruction is kept, u32.
+ */
+export const REGION_ENTRY = { functionIndex: 2, number: 4 } as const
 
 /** Translated regions that there can be at a time. */
 export const REGIONS_MAX = 16_384

@@ -11,7 +11,7 @@ import type { Callee, TableReference } from '../../wasm/function.ts'
 import type { ModuleBuilder } from '../../wasm/module.ts'
 import { hart32, machine32, setHart64, setMachine32 } from '../fields.ts'
 import { HANDLER } from '../handlers.ts'
-import { BANK_FETCH, FETCH_ENTRIES, MACHINE_MISSES, MISSES_KEPT } from '../layout.ts'
+import { BANK_FETCH, FETCH_ENTRIES, MACHINE_MISSES, MISSES_KEPT, REGION_ENTRY } from '../layout.ts'
 
 /** The signature of regions, and of `chain`. */
 export function regionSignature(module: ModuleBuilder): number {
@@ -29,10 +29,11 @@ export function buildChain(module: ModuleBuilder, regions: TableReference): Call
     const slot = f.let(i32.add(hart32(hart, 'fetchBank'), index))
     f.ifLikely(i64.eq(page, i64.load(slot, { offset: BANK_FETCH })), () => {
       const base = i32.load(slot, { offset: BANK_FETCH + 8 })
-      const entry = f.let(i32.add(base, i32.shl(i32.wrap(i64.and(pc, 4095)), 2)))
-      f.ifLikely(i32.eq(i32.load16_u(entry), HANDLER.region), () => {
-        const number = i32.load(entry, { offset: 4 })
-        f.returnCallIndirect(regionSignature(module), regions, number, hart, steps, pc)
+      const offset = i32.shl(i32.wrap(i64.and(pc, 4095)), 2)
+      const entry = f.let(i32.load(i32.add(base, offset)))
+      f.ifLikely(i32.eq(i32.and(entry, 0xffff), HANDLER.region), () => {
+        const index = i32.shr_u(entry, REGION_ENTRY.functionIndex * 8)
+        f.returnCallIndirect(regionSignature(module), regions, index, hart, steps, pc)
       })
     })
     const misses = f.let(machine32('chainMisses'))

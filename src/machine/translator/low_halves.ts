@@ -10,7 +10,9 @@ import { mayLeave } from './register_flow.ts'
 
 /** These look at nothing but the low halves of their operands. */
 const looksAtLow = instructions.map(({ name }) =>
-  /^((add|sub|sll|srl|sra|mul|div|divu|rem|remu|rol|ror)w|(add|sll|srl|sra|ror)iw|(clz|ctz|cpop)w)$/.test(name),
+  /^((add|sub|sll|srl|sra|mul|div|divu|rem|remu|rol|ror)w|(add|sll|srl|sra|ror)iw|(clz|ctz|cpop)w)$/.test(
+    name,
+  ),
 )
 /** The low half of what these give depends on nothing but the low halves of their operands. */
 const keepsLow = instructions.map(({ name }) => /^((add|xor|or|and)i?|sub|mul)$/.test(name))

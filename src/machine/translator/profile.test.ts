@@ -9,18 +9,18 @@ const timesTrue = (ask: () => boolean, times: number): number =>
   Array.from({ length: times }, ask).filter((answer) => answer).length
 
 test('a place is worth a translation when it has been met often enough, and then as often again', () => {
-  const profile = new Profile(3)
+  const profile = new Profile({ meetings: 3, misses: 1000 })
   const answers = Array.from({ length: 7 }, () => profile.meet(at(128)))
   assert.deepEqual(answers, [false, false, true, false, false, true, false])
 })
 
 test('once can be enough', () => {
-  const profile = new Profile(1)
+  const profile = new Profile({ meetings: 1, misses: 1000 })
   assert.ok(profile.meet(at(0)) && profile.meet(at(0)) && profile.meetArrival(at(0), false))
 })
 
 test('places of the same 64 bytes are met as one, those beside them are not', () => {
-  const profile = new Profile(3)
+  const profile = new Profile({ meetings: 3, misses: 1000 })
   assert.ok(!profile.meet(at(128)) && !profile.meet(at(160)))
   assert.ok(!profile.meet(at(126)) && !profile.meet(at(192)))
   assert.ok(profile.meet(at(190)))
@@ -28,13 +28,13 @@ test('places of the same 64 bytes are met as one, those beside them are not', ()
 })
 
 test('the same place in another page is another one', () => {
-  const profile = new Profile(2)
+  const profile = new Profile({ meetings: 2, misses: 1000 })
   assert.ok(!profile.meet(at(64, 0)) && !profile.meet(at(64, 1)) && !profile.meet(at(0, 1)))
   assert.ok(profile.meet(at(64, 0)))
 })
 
 test('arrivals count at the very place, and apart from what is met there', () => {
-  const profile = new Profile(2)
+  const profile = new Profile({ meetings: 2, misses: 1000 })
   assert.ok(
     !profile.meetArrival(at(128), false) && !profile.meetArrival(at(130), false),
     '130 is another place',
@@ -46,7 +46,7 @@ test('arrivals count at the very place, and apart from what is met there', () =>
 })
 
 test('the last page of the largest RAM is not confused with any arrival', () => {
-  const profile = new Profile(2)
+  const profile = new Profile({ meetings: 2, misses: 1000 })
   const last = 3 * 2 ** 18 - 1
   assert.ok(
     !profile.meet(at(4032, last)) &&
@@ -56,7 +56,7 @@ test('the last page of the largest RAM is not confused with any arrival', () => 
 })
 
 test('what is forgotten is met anew', () => {
-  const profile = new Profile(2)
+  const profile = new Profile({ meetings: 2, misses: 1000 })
   profile.meet(at(0))
   profile.meetArrival(at(0), false)
   profile.forget()
@@ -65,7 +65,7 @@ test('what is forgotten is met anew', () => {
 })
 
 test('more places than it keeps make it forget all, and go on', () => {
-  const profile = new Profile(2)
+  const profile = new Profile({ meetings: 2, misses: 1000 })
   const far = { page: 1_000_000, inPage: 0 }
   profile.meet(far)
   const isTime = timesTrue(
@@ -81,7 +81,7 @@ test('more places than it keeps make it forget all, and go on', () => {
 })
 
 test('a target is worth a translation once, and again if nothing has come of it', () => {
-  const profile = new Profile(1)
+  const profile = new Profile({ meetings: 1, misses: 1000 })
   assert.ok(profile.addTarget(at(0), 8) && profile.addTarget(at(0), 16))
   assert.ok(!profile.addTarget(at(0), 8))
   profile.forgetTarget(at(0), 8)

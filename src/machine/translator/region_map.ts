@@ -9,7 +9,14 @@
 import type { EngineFunction } from '../../wasm/engine.ts'
 import type { CoreExports } from '../core.ts'
 import { HANDLER } from '../handlers.ts'
-import { CODE_ENTRY_BYTES, CODE_SLOT_BYTES, CODE_SLOTS, type Layout, PAGE_BYTES } from '../layout.ts'
+import {
+  CODE_ENTRY_BYTES,
+  CODE_SLOT_BYTES,
+  CODE_SLOTS,
+  type Layout,
+  PAGE_BYTES,
+  REGION_ENTRY,
+} from '../layout.ts'
 import type { Predecoder } from '../predecode.ts'
 import type { PlacedInstruction } from './control_flow.ts'
 import type { Place } from './profile.ts'
@@ -41,11 +48,13 @@ interface RegionModule {
 export interface Region {
   readonly source: RegionSource
   readonly module: RegionModule
+  /** The place of its function in the core's table of regions. */
+  readonly functionIndex: number
   readonly entries: readonly Entry[]
   readonly joins: readonly number[]
 }
 
-/** A way into a region: its number in the core's table of regions, and where in the page it is. */
+/** A way into a region: the number under which the instruction that stood there is kept, and where in the page it is. */
 interface Entry {
   readonly number: number
   readonly inPage: number
@@ -107,8 +116,9 @@ export class RegionMap {
   readonly #sleeping = new Map<number, Region[]>()
   /** The oldest first. */
   readonly #modules = new Set<RegionModule>()
-  readonly #freeNumbers: number[] = []
-  #numbers = 0
+  readonly #numbers = new Numbers()
+  /** Dense, so that what chain looks at of the regions that are in use is in few cache lines. */
+  readonly #functions = new Numbers()
   #wasmBytes = 0
   /** Regions that were given up to make room. */
   evicted = 0
@@ -150,8 +160,10 @@ export class RegionMap {
     const wasmBytes = list.reduce((sum, { source }) => sum + source.wasmBytes, 0)
     const module: RegionModule = { regions: new Set(), wasmBytes }
     for (const { source, run, entries, joins } of list) {
-      const numbered = entries.map((inPage) => ({ number: this.#takeNumber(run), inPage }))
-      const region = { source, module, entries: numbered, joins }
+      const functionIndex = this.#functions.take()
+      this.#parts.core.regions.set(functionIndex, run)
+      const numbered = entries.map((inPage) => ({ number: this.#numbers.take(), inPage }))
+      const region = { source, module, functionIndex, entries: numbered, joins }
       module.regions.add(region)
       this.#putIn(region)
     }
@@ -203,7 +215,7 @@ export class RegionMap {
     const numbers = list.reduce((sum, { entries }) => sum + entries.length, 0)
     const wasmBytes = list.reduce((sum, { source }) => sum + source.wasmBytes, 0)
     for (const module of this.#modules) {
-      const hasNumbers = this.#numbers - this.#freeNumbers.length + numbers <= limits.numbers
+      const hasNumbers = this.#numbers.used + numbers <= limits.numbers
       if (hasNumbers && this.#wasmBytes + wasmBytes <= limits.wasmBytes) return
       for (const region of [...module.regions]) {
         this.#giveUp(region)
@@ -219,18 +231,11 @@ export class RegionMap {
     this.#forget(region)
   }
 
-  #takeNumber(run: EngineFunction): number {
-    const number = this.#freeNumbers.pop() ?? this.#numbers++
-    this.#parts.core.regions.set(number, run)
-    return number
-  }
-
   #forget(region: Region): void {
-    for (const { number } of region.entries) {
-      this.#parts.core.regions.set(number, null)
-      this.#freeNumbers.push(number)
-    }
-    const { module } = region
+    const { module, functionIndex, entries } = region
+    for (const { number } of entries) this.#numbers.giveBack(number)
+    this.#parts.core.regions.set(functionIndex, null)
+    this.#functions.giveBack(functionIndex)
     module.regions.delete(region)
     if (module.regions.size > 0) return
     this.#modules.delete(module)
@@ -242,7 +247,7 @@ export class RegionMap {
     const { page } = region.source
     const slot = this.#slotOf(page)
     if (slot === undefined) return push(this.#sleeping, page, region)
-    for (const entry of region.entries) this.#enterAt(slot, page, entry)
+    for (const entry of region.entries) this.#enterAt(slot, region, entry)
     push(this.#entered, page, region)
     this.#countInSlot(slot, 1)
   }
@@ -256,24 +261,24 @@ export class RegionMap {
       const entry = this.#entryAt(slot, inPage)
       const isIts =
         this.#parts.tables.getUint16(entry, true) === HANDLER.region &&
-        this.#parts.tables.getUint32(entry + 4, true) === number
+        this.#parts.tables.getUint32(entry + REGION_ENTRY.number, true) === number
       if (!isIts) continue
       this.#parts.tables.setUint16(entry, HANDLER.undecoded, true)
-      const others = this.#entered.get(page)?.flatMap(({ entries }) => entries) ?? []
-      const other = others.find((one) => one.inPage === inPage)
-      if (other !== undefined) this.#enterAt(slot, page, other)
+      const other = this.#entered.get(page)?.find(({ entries }) => hasEntryAt(entries, inPage))
+      if (other !== undefined) this.#enterAt(slot, other, other.entries.find((one) => one.inPage === inPage)!)
     }
     this.#countInSlot(slot, -regions.length)
   }
 
-  #enterAt(slot: number, page: number, { number, inPage }: Entry): void {
+  #enterAt(slot: number, { source: { page }, functionIndex }: Region, { number, inPage }: Entry): void {
     const { layout, predecoder, tables } = this.#parts
     const entry = this.#entryAt(slot, inPage)
     if (tables.getUint16(entry, true) === HANDLER.region) return
     predecoder.decodeAt(entry, page, inPage)
     tables.setBigUint64(layout.regionOriginals + number * 8, tables.getBigUint64(entry, true), true)
     tables.setUint16(entry, HANDLER.region, true)
-    tables.setUint32(entry + 4, number, true)
+    tables.setUint16(entry + REGION_ENTRY.functionIndex, functionIndex, true)
+    tables.setUint32(entry + REGION_ENTRY.number, number, true)
     predecoder.endSequencesBefore(entry, inPage)
   }
 
@@ -300,6 +305,24 @@ export class RegionMap {
   #countInSlot(slot: number, change: number): void {
     const at = this.#parts.layout.codeSlotRegions + slot * 4
     this.#parts.tables.setUint32(at, this.#parts.tables.getUint32(at, true) + change, true)
+  }
+}
+
+/** Numbers from 0 on; those that were given back are taken first. */
+class Numbers {
+  readonly #free: number[] = []
+  #next = 0
+
+  get used(): number {
+    return this.#next - this.#free.length
+  }
+
+  take(): number {
+    return this.#free.pop() ?? this.#next++
+  }
+
+  giveBack(number: number): void {
+    this.#free.push(number)
   }
 }
 
