@@ -252,7 +252,9 @@ class RegionEmitter {
     const f = this.#f
     if (!this.#blocks.has(to) || !this.#graph.hasEdge(from, to)) return this.#leave(to, this.#exits!.chain)
     const at = this.#at
-    this.#load(without(this.#registers.at(to).start.valid, at.valid))
+    const { valid, dirty } = this.#registers.at(to).start
+    this.#store(without(at.dirty, dirty))
+    this.#load(without(valid, at.valid))
     if (this.#graph.isBack(from, to)) return f.br(this.#heads.get(to)!)
     if (this.#graph.isMerge(to)) return f.br(this.#merges.get(to)!)
     this.#tree(to)

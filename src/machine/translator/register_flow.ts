@@ -6,7 +6,8 @@
  *
  *   - Valid stays valid. Where paths meet, valid is what is valid on all of them, and what is dirty on any: an edge loads what
  *     is missing.
- *   - A call of what is elsewhere stores all that is dirty; nothing is valid behind it.
+ *   - A call of what is elsewhere stores all that is dirty; nothing is valid behind it. What is dirty before a loop with
+ *     such a call is stored by the edges that enter the loop.
  *   - A block loads at its start what it reads and is not valid, and what it writes behind an instruction at which the region may
  *     be left: then all that is dirty at its end can be stored anywhere in it.
  */
@@ -67,8 +68,8 @@ export const NOTHING_VALID: RegistersAt = { valid: NO_REGISTERS, dirty: NO_REGIS
 export function findRegisterFlow(graph: FlowGraph, blocks: ReadonlyMap<number, Block>): RegisterFlow {
   const uses = new Map(graph.nodes.map((start) => [start, useOf(blocks.get(start)!.instructions)]))
   const isCall = (start: number): boolean => blocks.get(start)!.end.kind === 'call'
-  const wanted = wantedInLoops(graph, uses, isCall)
   const before = edgesBefore(graph)
+  const { wanted, withCalls } = lookAtLoops(graph, before, uses, isCall)
   const found = new Map<number, BlockRegisters>()
   for (let isChanged = true; isChanged; ) {
     isChanged = false
@@ -76,7 +77,10 @@ export function findRegisterFlow(graph: FlowGraph, blocks: ReadonlyMap<number, B
       const states = index === 0 ? [NOTHING_VALID] : []
       for (const { from, isWayIn } of before.get(start)!) {
         const known = found.get(from)
-        if (known !== undefined) states.push(isWayIn ? known.start : known.end)
+        if (known === undefined) continue
+        const state = isWayIn ? known.start : known.end
+        const isEntering = withCalls.has(start) && !graph.isBack(from, start)
+        states.push(isEntering ? { ...state, dirty: NO_REGISTERS } : state)
       }
       const registers = through(states, uses.get(start)!, wanted.get(start) ?? NO_REGISTERS, isCall(start))
       isChanged ||= !isSame(registers, found.get(start))
@@ -152,14 +156,21 @@ function one(file: 'x' | 'f' | undefined, number: number): Registers {
   return file === 'x' ? { x: 1 << number, f: 0 } : { x: 0, f: 1 << number }
 }
 
-/** What is loaded before loops, by their heads: all that they use, unless a call in them makes it invalid each time. */
-function wantedInLoops(
+interface Loops {
+  /** What is loaded before loops, by their heads: all that they use, unless a call in them makes it invalid each time. */
+  readonly wanted: ReadonlyMap<number, Registers>
+  /** The heads of loops with calls: what is dirty before them is stored there, and not in front of the calls each time. */
+  readonly withCalls: ReadonlySet<number>
+}
+
+function lookAtLoops(
   graph: FlowGraph,
+  before: ReadonlyMap<number, readonly EdgeBefore[]>,
   uses: ReadonlyMap<number, Use>,
   isCall: (start: number) => boolean,
-): Map<number, Registers> {
+): Loops {
   const wanted = new Map<number, Registers>()
-  const before = edgesBefore(graph)
+  const withCalls = new Set<number>()
   for (const head of graph.nodes) {
     if (!graph.isLoopHead(head)) continue
     // The natural loop: what comes to its back edges without passing its head.
@@ -167,10 +178,10 @@ function wantedInLoops(
     for (const { from } of before.get(head)!) if (graph.isBack(from, head)) body.add(from)
     for (const node of body) if (node !== head) for (const { from } of before.get(node)!) body.add(from)
     const inside = [...body]
-    if (inside.some(isCall)) continue
-    wanted.set(head, inside.map((node) => uses.get(node)!.all).reduce(union))
+    if (inside.some(isCall)) withCalls.add(head)
+    else wanted.set(head, inside.map((node) => uses.get(node)!.all).reduce(union))
   }
-  return wanted
+  return { wanted, withCalls }
 }
 
 function through(
