@@ -17,7 +17,7 @@ import { buildInterpreter } from './interpreter.ts'
 import { type Layout, REGIONS_MAX } from './layout.ts'
 import { buildDecodeStraddle, buildSlowMemory } from './memory.ts'
 import { buildTranslate } from './translate.ts'
-import { buildChain, regionSignature } from './translator/chain.ts'
+import { regionSignature } from './translator/chain.ts'
 import { buildFloatChecks } from './translator/float_state.ts'
 import { exportLinkage, type Linkage } from './translator/linkage.ts'
 import { buildSlowAccess } from './translator/slow_access.ts'
@@ -134,7 +134,6 @@ function emitCore(layout: Layout, memories: CoreMemories, fusesMultiplyAdd: bool
     slow: buildSlowAccess(module, { memory, entries, csr: csr.access }),
     float: buildFloatChecks(module, fflags, raiseIllegal),
     ...{ afterStore: watch.afterStore, raise: traps.raise, raiseIllegal, functions },
-    chain: buildChain(module, regions),
   }
   exportLinkage(module, linkage)
   const run = buildInterpreter(module, {

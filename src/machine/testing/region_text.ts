@@ -15,7 +15,9 @@ import {
   layoutFor,
   MACHINE,
   PAGE_BYTES,
+  REGIONS_MAX,
 } from '../layout.ts'
+import { buildChain } from '../translator/chain.ts'
 import { type Flow, findFlow } from '../translator/control_flow.ts'
 import { importLinkage } from '../translator/linkage.ts'
 import { emitRegion } from '../translator/region.ts'
@@ -52,8 +54,10 @@ export function translatedText(source: string): TranslatedText {
   const limits = (pages: number) => ({ initialPages: pages, maximumPages: pages, shared: true })
   module.importMemory('environment', 'tables', limits(memories.tablePages))
   module.importMemory('environment', 'ram', limits(memories.ramPages))
+  const regions = module.importTable('core', 'regions', REGIONS_MAX)
   const linkage = importLinkage(module, buildCore(layout, memories, false).linkage)
-  const { entries } = emitRegion({ module, linkage, pageFlags: layout.pageFlags }, NAME, 0, flow)
+  const parts = { module, linkage, chain: buildChain(module, regions), pageFlags: layout.pageFlags }
+  const { entries } = emitRegion(parts, NAME, 0, flow)
   const options = { place, parameters: ['hart', 'steps', 'page'] }
   const wasm = module.build()
   const region = functionText(wasm, NAME, options)

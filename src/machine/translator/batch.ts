@@ -2,7 +2,8 @@
 import type { Engine, EngineFunction, EngineMemory } from '../../wasm/engine.ts'
 import { ModuleBuilder } from '../../wasm/module.ts'
 import type { CoreExports } from '../core.ts'
-import { type Layout, PAGE_BYTES } from '../layout.ts'
+import { type Layout, PAGE_BYTES, REGIONS_MAX } from '../layout.ts'
+import { buildChain } from './chain.ts'
 import { type FlowHints, findFlow } from './control_flow.ts'
 import { importLinkage, type Linkage } from './linkage.ts'
 import type { TranslationObserver } from './observer.ts'
@@ -65,8 +66,10 @@ export class Batch {
         maximumPages: pages,
         shared: true,
       })
+    const regions = this.#module.importTable('core', 'regions', REGIONS_MAX)
     const linked = importLinkage(this.#module, linkage)
-    this.#regionParts = { module: this.#module, linkage: linked, pageFlags: layout.pageFlags }
+    const chain = buildChain(this.#module, regions)
+    this.#regionParts = { module: this.#module, linkage: linked, chain, pageFlags: layout.pageFlags }
   }
 
   get regions(): number {

@@ -18,8 +18,6 @@ export interface Linkage {
   readonly raise: Callee
   readonly raiseIllegal: Callee
   readonly functions: MeaningFunctions
-  /** Goes on at a pc (chain.ts). */
-  readonly chain: Callee
 }
 
 /** Functions and the global by their places; what is neither is the same on both sides. */

@@ -37,6 +37,8 @@ import { buildFlowGraph, type FlowGraph } from './structure.ts'
 export interface RegionParts {
   readonly module: ModuleBuilder
   readonly linkage: Linkage
+  /** Goes on at a pc (chain.ts). */
+  readonly chain: Callee
   /** Where the flags of pages stand (Layout.pageFlags). */
   readonly pageFlags: number
 }
@@ -146,7 +148,7 @@ class RegionEmitter {
           setMachine32(f, 'regionResync', 0)
           f.return(v.steps)
         })
-        f.returnCall(this.#parts.linkage.chain, v.hart, v.steps, v.target)
+        f.returnCall(this.#parts.chain, v.hart, v.steps, v.target)
       })
       setHart64(f, v.hart, 'pc', v.target)
       setMachine32(f, 'remaining', v.steps)
@@ -323,7 +325,7 @@ class RegionEmitter {
     f.set(outerReturn, machine64('returnTo'))
     setMachine32(f, 'callDepth', i32.add(depth, 1))
     setMachine64(f, 'returnTo', i64.add(page, next))
-    f.set(steps, call<'i32'>(this.#parts.linkage.chain, hart, steps, this.#v.target))
+    f.set(steps, call<'i32'>(this.#parts.chain, hart, steps, this.#v.target))
     setMachine32(f, 'callDepth', depth)
     setMachine64(f, 'returnTo', outerReturn)
     const isElsewhere = i64.ne(hart64(hart, 'pc'), i64.add(page, next))
