@@ -53,6 +53,7 @@ import {
 import { meanings } from './meaning/meanings.ts'
 import { clearResync, FETCH_TRAPPED, pageOfSlot, type SlowMemory } from './memory.ts'
 import { type Labels, OpenOperands, pcOf, type Variables } from './open_operands.ts'
+import { elsewhere, RETURN_NOWHERE } from './translator/chain.ts'
 import { pendingInterrupts, type Traps } from './trap.ts'
 import type { Watch } from './watch.ts'
 
@@ -321,7 +322,9 @@ function emitRegion(f: FunctionBuilder, v: Variables, parts: InterpreterParts, l
   setMachine32(f, 'regionEntries', i32.add(machine32('regionEntries'), 1))
   f.set(v.target, pcOf(v))
   f.set(v.status, v.steps)
-  f.set(v.steps, callIndirect('i32', parts.regionType, parts.regions, index, v.hart, v.steps, v.target))
+  const values = [v.hart, v.steps, v.target, i32.const(0), i64.const(RETURN_NOWHERE)]
+  const result = callIndirect('i32', parts.regionType, parts.regions, index, ...values)
+  f.set(v.steps, elsewhere(result))
   f.ifUnlikely(i32.eq(v.status, v.steps), () => {
     const number = i32.load(v.entry, { offset: REGION_ENTRY.number })
     const original = i64.load(i32.shl(number, 3), { offset: parts.layout.regionOriginals })

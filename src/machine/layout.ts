@@ -219,8 +219,6 @@ export const MACHINE = place(64, {
   /** Where translated code last jumped to an address in a register, other than to return and to what it knew, and that address. */
   jumpedFrom: 'i64',
   jumpedTo: 'i64',
-  /** Where translated code that has called other translated code goes on. */
-  returnTo: 'i64',
   /** Steps of the slice that are left, valid while WebAssembly calls out. */
   remaining: 'i32',
   /** Why the last slice ended (EXIT). */
@@ -247,8 +245,6 @@ export const MACHINE = place(64, {
   /** How often a region was entered by the interpreter, and how often one found no other to go on in (chain). */
   regionEntries: 'i32',
   chainMisses: 'i32',
-  /** How many calls of translated code are in progress. */
-  callDepth: 'i32',
   /** 1: the region that came back wants the hart's pc to be looked at by the slow way. */
   regionResync: 'i32',
   /** Counts for tuning, as those above: entries of data and of fetch banks that were filled. */

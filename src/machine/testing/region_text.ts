@@ -58,7 +58,7 @@ export function translatedText(source: string): TranslatedText {
   const linkage = importLinkage(module, buildCore(layout, memories, false).linkage)
   const parts = { module, linkage, chain: buildChain(module, regions), pageFlags: layout.pageFlags }
   const { entries } = emitRegion(parts, NAME, 0, flow)
-  const options = { place, parameters: ['hart', 'steps', 'page'] }
+  const options = { place, parameters: ['hart', 'steps', 'page', 'depth', 'returnTo'] }
   const wasm = module.build()
   const region = functionText(wasm, NAME, options)
   return { guest: guestText(flow, page), entries, wasmBytes: wasm.length, region }

@@ -53,9 +53,9 @@ export interface RegionVariables {
   readonly page: Local<'i64'>
   /** The offset in the page at which the region was entered, until the way to it has been taken. */
   readonly entry: Local<'i32'>
-  /** Of a call in progress: how many there were before it, and where the one before it goes on. */
+  /** How many calls are in progress, and where the last of them waits. */
   readonly depth: Local<'i32'>
-  readonly outerReturn: Local<'i64'>
+  readonly returnTo: Local<'i64'>
   readonly bank: Local<'i32'>
   /** A pc to go on at. */
   readonly target: Local<'i64'>

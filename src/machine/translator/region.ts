@@ -6,7 +6,7 @@
  * before the next look; if not, the region is left there.
  *
  *     resync   to the hart's pc, by the slow way        chain   to the pc in `target`, maybe into another region
- *     back     to the pc in `target`, where translated code goes on that has called this
+ *     back     to what has called this, which waits for it at `returnTo`
  *     short    to the pc in `target`, in the interpreter, by the slow way as well
  */
 
@@ -14,9 +14,10 @@ import { assert } from '../../base/assert.ts'
 import { f64, type I64, i32, i64, select } from '../../wasm/expression.ts'
 import { type Callee, call, type FunctionBuilder, type Label, type Local } from '../../wasm/function.ts'
 import type { ModuleBuilder } from '../../wasm/module.ts'
-import { hart32, hart64, machine32, machine64, setHart64, setMachine32, setMachine64 } from '../fields.ts'
+import { hart32, machine32, setHart64, setMachine32, setMachine64 } from '../fields.ts'
 import { CURRENT_REGISTERS, HART_F, HART_X, PAGE_BYTES } from '../layout.ts'
 import { GROUPS_MAX } from './access_groups.ts'
+import { elsewhere, REGION_PARAMETERS } from './chain.ts'
 import { type Block, type Flow, successors } from './control_flow.ts'
 import { FilledOperands, type RegionPaths, type RegionVariables } from './filled_operands.ts'
 import { loadFloatState } from './float_state.ts'
@@ -56,7 +57,7 @@ export function emitRegion(parts: RegionParts, name: string, entry: number, flow
     { isWayIn: (start) => behindCalls.has(start), waysInMax: ENTRIES_MAX - 1 },
   )
   let wasmBytes = 0
-  const callee = parts.module.function(name, ['i32', 'i32', 'i64'], ['i32'], (f) => {
+  const callee = parts.module.function(name, REGION_PARAMETERS, ['i32'], (f) => {
     new RegionEmitter(parts, f, graph, flow).emit()
     wasmBytes = f.code.length
   })
@@ -144,17 +145,15 @@ class RegionEmitter {
             this.#exits = { resync, chain, short, back }
             this.#tree(first!)
           })
-          setHart64(f, v.hart, 'pc', v.target)
-          setMachine32(f, 'regionResync', 0)
           f.return(v.steps)
         })
-        f.returnCall(this.#parts.chain, v.hart, v.steps, v.target)
+        f.returnCall(this.#parts.chain, v.hart, v.steps, v.target, v.depth, v.returnTo)
       })
       setHart64(f, v.hart, 'pc', v.target)
       setMachine32(f, 'remaining', v.steps)
     })
     setMachine32(f, 'regionResync', 1)
-    f.return(machine32('remaining'))
+    f.return(elsewhere(machine32('remaining')))
   }
 
   /** A block and all that it dominates. */
@@ -282,7 +281,7 @@ class RegionEmitter {
     }
     if (end.kind === 'indirect' && !isReturn) this.#goToKnown(start, end.targets, target)
     this.#store(this.#at.dirty)
-    if (isReturn) f.brIf(this.#exits!.back, i64.eq(target, machine64('returnTo')))
+    if (isReturn) f.brIf(this.#exits!.back, i64.eq(target, this.#v.returnTo))
     f.br(this.#exits!.chain)
   }
 
@@ -317,25 +316,19 @@ class RegionEmitter {
    */
   #call(start: number, target: I64, next: number): void {
     const f = this.#f
-    const { hart, steps, page, outerReturn, depth } = this.#v
-    this.#store(this.#at.dirty)
+    const { hart, steps, page, depth } = this.#v
+    const at = this.#at
+    this.#store(at.dirty)
     f.set(this.#v.target, target)
-    f.set(depth, machine32('callDepth'))
     f.brIf(this.#exits!.chain, i32.ge_u(depth, CALLS_MAX), 'unlikely')
-    f.set(outerReturn, machine64('returnTo'))
-    setMachine32(f, 'callDepth', i32.add(depth, 1))
-    setMachine64(f, 'returnTo', i64.add(page, next))
-    f.set(steps, call<'i32'>(this.#parts.chain, hart, steps, this.#v.target))
-    setMachine32(f, 'callDepth', depth)
-    setMachine64(f, 'returnTo', outerReturn)
-    const isElsewhere = i64.ne(hart64(hart, 'pc'), i64.add(page, next))
+    const values = [hart, steps, this.#v.target, i32.add(depth, 1), i64.add(page, next)]
+    f.set(steps, call<'i32'>(this.#parts.chain, ...values))
+    f.ifUnlikely(i32.lt_s(steps, 0), () => f.return(steps))
+    this.#at = NOTHING_VALID
     // An atomic goes on though it has dropped translations, that of this page perhaps.
-    const isStale = i32.or(machine32('regionResync'), machine32('resync'))
-    f.ifUnlikely(i32.or(isStale, isElsewhere), () => f.return(steps))
+    f.ifUnlikely(machine32('resync'), () => this.#leave(next, this.#exits!.short))
     // What was called may have opened the memory of user space, or closed it.
     f.set(this.#v.bank, hart32(hart, 'dataBank'))
-    const at = this.#at
-    this.#at = NOTHING_VALID
     this.#goTo(start, next)
     this.#at = at
   }
@@ -394,9 +387,9 @@ function declareVariables(f: FunctionBuilder, used: Registers): RegionVariables 
     steps: f.parameter(1, 'i32'),
     page: f.parameter(2, 'i64'),
     bank: f.local('i32'),
+    depth: f.parameter(3, 'i32'),
+    returnTo: f.parameter(4, 'i64'),
     entry: f.local('i32'),
-    depth: f.local('i32'),
-    outerReturn: f.local('i64'),
     slot: f.local('i32'),
     status: f.local('i32'),
     offset: f.local('i32'),
