@@ -92,6 +92,8 @@ export interface Rounded<T extends 'i32' | 'i64'> {
    * rounding mode nearest even, with inexact raised already, for results that are normal (float/arithmetic.ts).
    */
   readonly nearest?: { readonly format: Pick<Format, 'fractionBits' | 'exponentMax'>; result(): Expr<T> }
+  /** The same of what is rounded toward zero, where it is in range: then it can have raised nothing but inexact. */
+  readonly towardZero?: { isInRange(): I32; result(): Expr<T> }
   done(result: Expr<T>): void
 }
 

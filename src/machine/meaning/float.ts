@@ -138,10 +138,17 @@ function comparisonMeanings(width: Width): Record<string, Meaning> {
 function conversionMeanings(width: Width): Record<string, Meaning> {
   const { format, functions, unbox } = width
   const toInteger =
-    (name: 'toW' | 'toWu' | 'toL' | 'toLu'): Meaning =>
+    (name: 'toW' | 'toWu' | 'toL' | 'toLu', bound: number): Meaning =>
     (e) => {
+      const number = (): Expr<'f64'> =>
+        width === double ? f64.reinterpret(e.f1()) : f64.promote(f32.reinterpret(unboxSingle(e.f1())))
+      const isBelow = (): I32 => f64.lt(f64.abs(number()), bound)
       e.rounded<'i64'>({
         exact: (mode) => call<'i64'>(functions(e)[name], unbox(e.f1()), mode),
+        towardZero: {
+          isInRange: () => (name.endsWith('u') ? i32.and(isBelow(), f64.ge(number(), 0)) : isBelow()),
+          result: () => i64.trunc_sat_f64_s(number()),
+        },
         done: (found) => e.setX(found),
       })
     }
@@ -156,10 +163,10 @@ function conversionMeanings(width: Width): Record<string, Meaning> {
             : format.native.convert_i64_s(whole(e.x1())),
       })
   return {
-    'fcvt.w': toInteger('toW'),
-    'fcvt.wu': toInteger('toWu'),
-    'fcvt.l': toInteger('toL'),
-    'fcvt.lu': toInteger('toLu'),
+    'fcvt.w': toInteger('toW', 2 ** 31),
+    'fcvt.wu': toInteger('toWu', 2 ** 31),
+    'fcvt.l': toInteger('toL', 2 ** 63),
+    'fcvt.lu': toInteger('toLu', 2 ** 63),
     'from.w': fromInteger('fromW', i64.extend32_s),
     'from.wu': fromInteger('fromWu', (x) => i64.and(x, 0xffff_ffff)),
     'from.l': fromInteger('fromL', (x) => x),

@@ -17,6 +17,7 @@ import {
 import { call, type FunctionBuilder, type Label, type Local } from '../../wasm/function.ts'
 import type { AccessBytes, Emitter, MeaningFunctions, Rounded } from '../emitter.ts'
 import { hart32, setHart64, setMachine32 } from '../fields.ts'
+import { ROUND } from '../float/format.ts'
 import { BANK_WRITE } from '../layout.ts'
 import { meanings } from '../meaning/meanings.ts'
 import { STATUS } from '../memory.ts'
@@ -350,17 +351,21 @@ export class FilledOperands implements Emitter {
     body()
   }
 
-  rounded<T extends 'i32' | 'i64'>({ exact, nearest, done }: Rounded<T>): void {
+  rounded<T extends 'i32' | 'i64'>({ exact, nearest, towardZero, done }: Rounded<T>): void {
     const { rm } = this.#instruction
-    const { mode } = this.#v.float
+    const { mode, limit } = this.#v.float
     const slow = (): void => {
       this.#checkFloat(rm, true)
       done(exact(mode))
-      this.f.set(this.#v.float.limit, call<'i32'>(this.#linkage.float.limit, this.hart))
+      this.f.set(limit, call<'i32'>(this.#linkage.float.limit, this.hart))
+    }
+    if (towardZero !== undefined && rm === ROUND.towardZero) {
+      const isQuick = i32.and(i32.ne(limit, 0), towardZero.isInRange())
+      return this.f.ifLikely(isQuick, () => done(towardZero.result()), slow)
     }
     if (nearest === undefined || (rm !== 0 && rm !== DYNAMIC)) return slow()
     const result = this.#scratch(nearest.result())
-    this.f.ifLikely(isWithin(this.#v.float.limit, result, nearest.format), () => done(result), slow)
+    this.f.ifLikely(isWithin(limit, result, nearest.format), () => done(result), slow)
   }
 
   prefer(condition: () => I32, fast: () => void, otherwise: () => void): void {

@@ -90,3 +90,23 @@ test('a target is worth a translation once, and again if nothing has come of it'
   assert.deepEqual(profile.targetsOf(at(0)), [16])
   assert.ok(profile.addTarget(at(0), 8) && !profile.addTarget(at(0), 16))
 })
+
+test('meetings count half after ten thousand million steps, and soon nothing', () => {
+  const profile = new Profile({ meetings: 8, misses: 1000 })
+  const meet = (times: number) => timesTrue(() => profile.meet(at(0)), times)
+  assert.equal(meet(6), 0)
+  for (const steps of [4e9, 6e9]) profile.tick(steps)
+  assert.equal(meet(4), 0, 'three of them were left')
+  assert.equal(meet(1), 1)
+  assert.equal(meet(7), 0)
+  for (let i = 0; i < 3; i++) profile.tick(1e10)
+  assert.equal(meet(7), 0)
+})
+
+test('misses count at the very place, as many as each stands for', () => {
+  const profile = new Profile({ meetings: 3, misses: 1000 })
+  assert.ok(!profile.meetMiss(at(128), 400) && !profile.meetMiss(at(130), 900))
+  assert.ok(!profile.meet(at(128)) && !profile.meetArrival(at(128), false), 'other ways count apart')
+  assert.ok(!profile.meetMiss(at(128), 500) && profile.meetMiss(at(128), 100))
+  assert.ok(!profile.meetMiss(at(128), 999))
+})

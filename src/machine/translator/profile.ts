@@ -19,6 +19,11 @@ const LEFT_OUT_SHARE = 0.25
 const REFUSED_MEETINGS = 10_000
 /** Then all is forgotten: what is hot is met again. */
 const PLACES_MAX = 100_000
+/**
+ * After so many steps, some ten seconds, half of the meetings count. So what is met now and then is never translated, however long the
+ * machine runs, and the memory for translations ends growing.
+ */
+const HALVING_STEPS = 10_000_000_000
 
 /** Changes of a page in as many slices count as one: what overwrites it takes its regions out one after the other. */
 const SAME_CHANGE_SLICES = 64
@@ -56,14 +61,23 @@ export class Profile {
   readonly #vain = new Map<number, number>()
   readonly #min: MeetingsMin
   #slice = 0
+  /** Since meetings were halved. */
+  #steps = 0
 
   constructor(min: MeetingsMin) {
     this.#min = min
   }
 
   /** A slice has ended. */
-  tick(): void {
+  tick(steps: number): void {
     this.#slice++
+    this.#steps += steps
+    if (this.#steps < HALVING_STEPS) return
+    this.#steps = 0
+    for (const [key, times] of this.#meetings) {
+      if (Math.abs(times) < 2) this.#meetings.delete(key)
+      else this.#meetings.set(key, times / 2)
+    }
   }
 
   /** The pc was at the place; whether it is time to translate it. */

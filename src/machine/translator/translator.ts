@@ -167,7 +167,7 @@ export class Translator {
     this.counts.steps += translated
     const isNews = translated < steps * TRANSLATED_SHARE
     this.#stepsMax = isNews || this.#requests.length > 0 ? tier.sampleSteps : tier.translatedSteps
-    this.#profile.tick()
+    this.#profile.tick(steps)
     this.#credit = Math.min(CREDIT_MAX, this.#credit + steps / tier.stepsPerWasmByte)
     this.#sample(hart, steps, translated)
     if (!this.#isWorking) return
