@@ -55,7 +55,7 @@ export const CODE_SLOTS = 1024
  */
 export const REGION_ENTRY = { functionIndex: 2, number: 4 } as const
 
-/** Translated regions that there can be at a time. */
+/** Ways into translated regions that there can be at a time; there are fewer regions. */
 export const REGIONS_MAX = 16_384
 
 /** A page-table slot: which PTEs of a page cached translations came from, and what to do when one changes. */

@@ -62,6 +62,18 @@ function withFunctions(main: string, functions: readonly string[]): BothWays {
 const PUSH = 'addi sp, sp, -16; sd ra, 0(sp)'
 const POP = 'ld ra, 0(sp); addi sp, sp, 16; ret'
 
+test('what is changed before a loop with calls is what the callee sees', () => {
+  // Where the region begins depends on where slices end: at the function's beginning in some of these.
+  for (const piece of [397n, 1009n, 1511n, 5003n]) {
+    const both = withFunctions('li s0, 300; 1: jalr t5, 0(s3); addi s0, s0, -1; bnez s0, 1b; ecall', [
+      'addi a1, a1, 1; add a1, a1, a5; ret',
+      `addi a5, s0, 7; mul a6, a5, s0; li s4, 3; 1: beqz s4, 2f; jalr ra, 0(s2); addi s4, s4, -1; j 1b
+       2: add a7, a7, a5; xor a7, a7, a6; jr t5`,
+    ]).finish(piece)
+    assert.ok(both.counts.regions > 1)
+  }
+})
+
 test('two functions that call each other 1500 deep come back through all of them', () => {
   for (const piece of [1009n, 20_011n]) {
     const both = withFunctions(

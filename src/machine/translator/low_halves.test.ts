@@ -50,7 +50,14 @@ test('the whole counts to what looks at it', () => {
 })
 
 test('the whole counts wherever the region may be left', () => {
-  for (const leave of ['lw a3, 0(a4)', 'sw a3, 0(a4)', 'csrr a3, sscratch', 'amoadd.w a3, a3, (a4)'])
+  for (const leave of [
+    'lw a3, 0(a4)',
+    'sw a3, 0(a4)',
+    'csrr a3, sscratch',
+    'amoadd.w a3, a3, (a4)',
+    'fcvt.d.w fa0, a3',
+    'fmv.x.w a3, fa0',
+  ])
     assert.deepEqual(
       lowHalves(`addw a0, a1, a2; ${leave}; addw a0, a0, a0; ecall`),
       [false, false, false],
@@ -84,6 +91,9 @@ function instruction(random: Random): string {
         `${random.pick(['sw', 'sd', 'sb'])} ${rs1}, ${8 * random.below(8)}(s1)`,
         // A fault, whose handler looks at all registers.
         `${random.pick(['lw', 'sw'])} ${rd}, 0(zero)`,
+        `${random.pick(['amoadd.w', 'amoxor.d'])} ${rd}, ${rs1}, (s1)`,
+        `${random.pick(['csrrw', 'csrrs'])} ${rd}, sscratch, ${rs1}`,
+        `${random.pick(['fcvt.d.w', 'fcvt.d.lu', 'fmv.d.x'])} fa0, ${rs1}; fmv.x.d ${rd}, fa0`,
       ]),
   ])()
 }
@@ -104,7 +114,7 @@ test('random instructions for words and for doublewords do the same both ways', 
     const fresh = REGISTERS.map((name) => `mul s5, s5, s3; addi s5, s5, 77; add ${name}, ${name}, s5`)
     const both = new BothWays(
       nodeEngine,
-      `la t0, pass; csrw mtvec, t0; li s1, ${DATA}; li s2, 300; li s3, 0x9e3779b97f4a7c15; li s5, ${seed}
+      `la t0, pass; csrw mtvec, t0; li t0, 0x6000; csrs mstatus, t0; li s1, ${DATA}; li s2, 300; li s3, 0x9e3779b97f4a7c15; li s5, ${seed}
     next: ${fresh.join('; ')}
       ${body.join('\n')}
       ${labels} addi s2, s2, -1; bnez s2, next; ecall

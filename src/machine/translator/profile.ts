@@ -113,12 +113,11 @@ export class Profile {
 
   /** There is nothing to translate at the place: it is met in vain for long. */
   refuse({ page, inPage }: Place): void {
-    for (const key of [
-      page * PAGE_BYTES + inPage - (inPage % NEAR_BYTES),
-      ARRIVED + page * PAGE_BYTES + inPage,
-      MISSED + page * PAGE_BYTES + inPage,
-    ])
+    const { meetings, misses } = this.#min
+    const place = page * PAGE_BYTES + inPage
+    for (const key of [place - (inPage % NEAR_BYTES), ARRIVED + place])
       this.#meetings.set(key, -REFUSED_MEETINGS)
+    this.#meetings.set(MISSED + place, (-REFUSED_MEETINGS * misses) / meetings)
   }
 
   /** Translated code of the page was stored to. */

@@ -82,7 +82,7 @@ export interface EmittedRegion {
   readonly wasmBytes: number
 }
 
-/** A region has no more ways in: each takes a number of the core's table. The interpreter soon meets one of them. */
+/** A region has no more ways in: for each an instruction is kept. The interpreter soon meets one of them. */
 const ENTRIES_MAX = 32
 
 /** There is no way to take any more. */
@@ -310,10 +310,7 @@ class RegionEmitter {
     setMachine64(f, 'jumpedTo', target)
   }
 
-  /**
-   * Calls what is elsewhere. All may be different when it comes back, or it does not come back here: then whoever called this
-   * has to look.
-   */
+  /** Calls what is elsewhere. If it does not come back here, whoever called this comes back as well. */
   #call(start: number, target: I64, next: number): void {
     const f = this.#f
     const { hart, steps, page, depth } = this.#v

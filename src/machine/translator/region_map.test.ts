@@ -26,7 +26,7 @@ interface Wanted {
   readonly replaced?: readonly Region[]
 }
 
-/** A map with page PAGE in slot SLOT, and the functions of the core's table by their numbers. */
+/** A map with page PAGE in slot SLOT, and the functions of the core's table by their places. */
 class Bench {
   readonly layout = layoutFor(1, RAM_BYTES)
   readonly #tables = new DataView(new ArrayBuffer(this.layout.end))

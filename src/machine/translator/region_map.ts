@@ -263,7 +263,7 @@ export class RegionMap {
         this.#parts.tables.getUint16(entry, true) === HANDLER.region &&
         this.#parts.tables.getUint32(entry + REGION_ENTRY.number, true) === number
       if (!isIts) continue
-      this.#parts.tables.setUint16(entry, HANDLER.undecoded, true)
+      this.#forgetEntry(entry, number)
       const other = this.#entered.get(page)?.find(({ entries }) => hasEntryAt(entries, inPage))
       if (other !== undefined) this.#enterAt(slot, other, other.entries.find((one) => one.inPage === inPage)!)
     }
@@ -280,6 +280,13 @@ export class RegionMap {
     tables.setUint16(entry + REGION_ENTRY.functionIndex, functionIndex, true)
     tables.setUint32(entry + REGION_ENTRY.number, number, true)
     predecoder.endSequencesBefore(entry, inPage)
+  }
+
+  /** The instruction that stood there keeps its operands, like all that are forgotten. */
+  #forgetEntry(entry: number, number: number): void {
+    const { layout, tables } = this.#parts
+    tables.setBigUint64(entry, tables.getBigUint64(layout.regionOriginals + number * 8, true), true)
+    tables.setUint16(entry, HANDLER.undecoded, true)
   }
 
   #isAsItWas({ page, spans, bytes }: RegionSource): boolean {
