@@ -80,6 +80,8 @@ const TRANSLATED_SHARE = 0.9
 const WASM_BYTES_MAX = 17_500_000
 /** So many may be emitted at once where nothing has been for long. */
 const CREDIT_MAX = 210_000
+/** So many misses count as one where regions have left the place out: all of those are made anew with it. */
+const LEFT_OUT_MISSES = 4
 /** More is not waiting to be translated at once. */
 const REQUESTS_MAX = 1000
 
@@ -237,7 +239,9 @@ export class Translator {
       const at = MACHINE_MISSES + ((misses - i) & (MISSES_KEPT - 1)) * 8
       const address = this.#tables.getBigUint64(at, true)
       const place = this.#placeOf(hart, address)
-      if (place === undefined || this.#isEntry(place) || !this.#profile.meetMiss(place, more / kept)) continue
+      if (place === undefined || this.#isEntry(place)) continue
+      const isLeftOut = this.#map.regionsWithout(place).length > 0
+      if (!this.#profile.meetMiss(place, more / kept / (isLeftOut ? LEFT_OUT_MISSES : 1))) continue
       this.#request(this.#anew(hart, address, place) ?? { place, why: 'arrival' })
     }
   }
