@@ -254,7 +254,7 @@ export const MACHINE = place(64, {
 /** Scratch for the PTE addresses of the walk in progress: 4 x i32. */
 export const MACHINE_WALK = 32
 /** Where chain found no region lately: the i-th miss stands at place i modulo MISSES_KEPT, i64 each; for the profile. */
-export const MACHINE_MISSES = 0x600
+export const MACHINE_MISSES = CURRENT_REGISTERS + REGISTER_BYTES
 export const MISSES_KEPT = 4
 
 /** Why a slice ended. */

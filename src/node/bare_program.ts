@@ -4,7 +4,6 @@ import { FormatError, UserError } from '../base/errors.ts'
 import { BareComputer, type BareEnd, signature } from '../board/bare.ts'
 import { type ElfFile, readElf, symbolAddress } from '../board/elf.ts'
 import { nodeEngine } from '../host/engine.ts'
-import { onHugePages } from '../host/huge_pages.ts'
 import { checkOutputFile, readInputFile, writeOutputFile } from './files.ts'
 import type { GuestProfiler } from './profile/guest_profiler.ts'
 import { type ReportedEnd, runReport, writeRunReport } from './run_report.ts'
@@ -53,7 +52,7 @@ export async function runBareProgram(options: BareProgramOptions): Promise<BareP
   if (reportPath !== undefined) checkOutputFile(reportPath)
   const translation = options.translates ? 'hot' : 'off'
   const computer = new BareComputer({
-    engine: onHugePages(nodeEngine),
+    engine: nodeEngine,
     elf,
     name: path,
     ramBytes,

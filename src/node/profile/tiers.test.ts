@@ -21,7 +21,11 @@ const interpreter = ['run', CORE] as const
 const expected: readonly [what: string, tier: ProfileTier, nodes: CallNode[]][] = [
   ['a region', 'translated', calls(root, machine, interpreter, ['region17', 'wasm://wasm/1'])],
   ['the interpreter', 'interpreter', calls(root, machine, interpreter)],
-  ['chain under a region', 'chain', calls(root, interpreter, ['region1', 'wasm://wasm/1'], ['chain', CORE])],
+  [
+    'chain under a region',
+    'chain',
+    calls(root, interpreter, ['region1', 'wasm://wasm/1'], ['chain', 'wasm://wasm/1']),
+  ],
   ['a slow path', 'core', calls(root, interpreter, ['region1', 'wasm://wasm/1'], ['regionLoad', CORE])],
   ['a way into WebAssembly', 'unknown', calls(root, machine, ['js-to-wasm:ii:i', CORE])],
   [
