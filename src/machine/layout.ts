@@ -245,6 +245,8 @@ export const MACHINE = place(64, {
   /** How often a region was entered by the interpreter, and how often one found no other to go on in (chain). */
   regionEntries: 'i32',
   chainMisses: 'i32',
+  /** How often translated code jumped to an address in a register that its region did not know. */
+  unknownJumps: 'i32',
   /** 1: the region that came back wants the hart's pc to be looked at by the slow way. */
   regionResync: 'i32',
   /** Counts for tuning, as those above: entries of data and of fetch banks that were filled. */

@@ -51,7 +51,7 @@ export interface BoardTimer {
 /** The counts that the core keeps; what each is, is said in MACHINE. */
 export const STATISTICS = [
   ...(['walks', 'dataMisses', 'fetchMisses', 'bankMisses', 'slowStores', 'tableStores'] as const),
-  ...(['regionEntries', 'chainMisses'] as const),
+  ...(['regionEntries', 'chainMisses', 'unknownJumps'] as const),
 ] as const
 export type Statistics = Readonly<Record<(typeof STATISTICS)[number], number>>
 

@@ -3,15 +3,16 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { nodeEngine } from '../../host/engine.ts'
 import { BothWays } from '../testing/both_ways.ts'
+import { Program } from '../testing/program.ts'
 
-/** A switch of cases cases in a loop, by random numbers; each case does something of its own. */
-function switchOf(cases: number): string {
+/** A switch of cases cases in a loop of so many rounds, by random numbers; each case does something of its own. */
+function switchOf(cases: number, rounds = 6000): string {
   const bodies = Array.from(
     { length: cases },
     (_, i) => `case${i}: addi a0, a0, ${i}; xori a1, a0, ${i * 3}; j next`,
   )
   return `
-      li s1, 6000; li s2, 12345; li s3, 1103515245; la s4, table
+      li s1, ${rounds}; li s2, 12345; li s3, 1103515245; la s4, table
    next:
       addi s1, s1, -1; beqz s1, done
       mul s2, s2, s3; addi s2, s2, 1013
@@ -30,6 +31,15 @@ test('a switch does the same both ways while its targets become known', () => {
       assert.ok(both.counts.regions > 0)
     }
   }
+})
+
+test('a hot switch becomes one region that knows where it goes', () => {
+  const { machine } = new Program(nodeEngine, switchOf(9, 1e9), { translation: 'hot' })
+  machine.run(600_000_000n)
+  const before = machine.statistics().unknownJumps
+  assert.ok(before > 0, 'first it does not know')
+  machine.run(machine.position + 10_000_000n)
+  assert.ok(machine.statistics().unknownJumps - before < 1000)
 })
 
 test('a jump that leaves its known targets goes where it goes', () => {

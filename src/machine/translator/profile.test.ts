@@ -80,15 +80,19 @@ test('more places than it keeps make it forget all, and go on', () => {
   assert.ok(profile.meet(far))
 })
 
-test('a target is worth a translation once, and again if nothing has come of it', () => {
-  const profile = new Profile({ meetings: 1, misses: 1000 })
-  assert.ok(profile.addTarget(at(0), 8) && profile.addTarget(at(0), 16))
-  assert.ok(!profile.addTarget(at(0), 8))
-  profile.forgetTarget(at(0), 8)
-  profile.forgetTarget(at(0), 24)
-  profile.forgetTarget(at(4), 16)
-  assert.deepEqual(profile.targetsOf(at(0)), [16])
-  assert.ok(profile.addTarget(at(0), 8) && !profile.addTarget(at(0), 16))
+test('a jump is made anew with all targets that were met, each time after twice as many meetings', () => {
+  const profile = new Profile({ meetings: 3, misses: 1000 })
+  const meet = (...targets: number[]) => targets.filter((to) => profile.meetTarget(at(0), to)).length
+  assert.deepEqual(profile.targetsOf(at(0)), [])
+  assert.equal(meet(8, 16), 0)
+  assert.ok(!profile.meetTarget(at(4), 24), 'another jump counts apart')
+  assert.equal(meet(8), 1)
+  assert.deepEqual(profile.targetsOf(at(0)), [8, 16])
+  assert.equal(meet(32, 32, 32, 32, 40), 0)
+  assert.equal(meet(32), 1)
+  assert.deepEqual(profile.targetsOf(at(0)), [8, 16, 32, 40])
+  assert.equal(meet(...Array.from({ length: 1000 }, (_, i) => i * 2)), 6)
+  assert.equal(profile.targetsOf(at(0)).length, 64)
 })
 
 test('meetings count half after ten thousand million steps, and soon nothing', () => {

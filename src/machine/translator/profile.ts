@@ -41,8 +41,14 @@ interface Changes {
 /** More targets of a jump are not kept, nor more jumps. */
 const TARGETS_MAX = 64
 const JUMPS_MAX = 10_000
-/** Up to so many targets, each new one is worth a translation; then each that doubles them. */
-const FEW_TARGETS = 8
+
+/** A jump to an address in a register, to offsets of its page that its region did not know as its targets. */
+interface Jump {
+  readonly targets: Set<number>
+  /** How often that was seen since its region was made anew for it, and how often it was. */
+  meetings: number
+  timesMade: number
+}
 
 /** A place is worth a translation when it has been met so often; more often in a page that keeps changing. */
 export interface MeetingsMin {
@@ -53,8 +59,8 @@ export interface MeetingsMin {
 }
 
 export class Profile {
-  /** Where jumps to an address in a register were seen to go within their page, by their places. */
-  readonly #targets = new Map<number, number[]>()
+  /** By their places. */
+  readonly #jumps = new Map<number, Jump>()
   readonly #meetings = new Map<number, number>()
   readonly #changes = new Map<number, Changes>()
   /** How often regions were made anew since they were passed by there. */
@@ -129,30 +135,28 @@ export class Profile {
     this.#changes.set(page, { count, last: this.#slice })
   }
 
-  /** A jump has led to an offset of its page. Returns whether it is worth translating it again. */
-  addTarget({ page, inPage }: Place, target: number): boolean {
+  /**
+   * A jump of a region has led to an offset of its page that the region did not know as its target. Returns whether it is time to make
+   * it anew with all that have been met; each time that takes twice as many meetings.
+   */
+  meetTarget({ page, inPage }: Place, target: number): boolean {
     const key = page * PAGE_BYTES + inPage
-    const targets = this.#targets.get(key) ?? []
-    if (targets.includes(target) || targets.length === TARGETS_MAX) return false
-    if (this.#targets.size >= JUMPS_MAX) this.#targets.clear()
-    targets.push(target)
-    this.#targets.set(key, targets)
-    return targets.length <= FEW_TARGETS || Math.log2(targets.length) % 1 === 0
-  }
-
-  /** Nothing has been translated for a target: it is a new one when it is seen again. */
-  forgetTarget({ page, inPage }: Place, target: number): void {
-    const targets = this.#targets.get(page * PAGE_BYTES + inPage) ?? []
-    const index = targets.indexOf(target)
-    if (index >= 0) targets.splice(index, 1)
+    if (this.#jumps.size >= JUMPS_MAX) this.#jumps.clear()
+    const jump = this.#jumps.get(key) ?? { targets: new Set(), meetings: 0, timesMade: 0 }
+    this.#jumps.set(key, jump)
+    if (jump.targets.size < TARGETS_MAX) jump.targets.add(target)
+    if (++jump.meetings < this.#min.meetings * 2 ** jump.timesMade) return false
+    jump.meetings = 0
+    jump.timesMade++
+    return true
   }
 
   targetsOf({ page, inPage }: Place): readonly number[] {
-    return this.#targets.get(page * PAGE_BYTES + inPage) ?? []
+    return [...(this.#jumps.get(page * PAGE_BYTES + inPage)?.targets ?? [])]
   }
 
   forget(): void {
-    this.#targets.clear()
+    this.#jumps.clear()
     this.#meetings.clear()
     this.#changes.clear()
     this.#vain.clear()

@@ -308,6 +308,7 @@ class RegionEmitter {
     }
     setMachine64(f, 'jumpedFrom', i64.add(page, last.offset))
     setMachine64(f, 'jumpedTo', target)
+    setMachine32(f, 'unknownJumps', i32.add(machine32('unknownJumps'), 1))
   }
 
   /** Calls what is elsewhere. If it does not come back here, whoever called this comes back as well. */

@@ -97,8 +97,6 @@ export interface TranslatorParts extends BatchParts {
 interface Request {
   readonly place: FoundPlace
   readonly why: 'near' | 'arrival' | 'anew'
-  /** Where the jump has been seen to go, as the last of its targets. */
-  readonly target?: number
   /** The regions that lead to the place and are to be made anew with it, as far as they have not had their turn. */
   readonly left?: readonly Region[]
 }
@@ -130,6 +128,7 @@ export class Translator {
   #waited = 0
   #translatedSteps = 0
   #misses = 0
+  #unknownJumps = 0
   /** Bytes of WebAssembly that may be emitted now. */
   #credit = CREDIT_MAX
   #stepsMax: number
@@ -225,8 +224,22 @@ export class Translator {
     const isJump = arrived !== this.#tables.getBigUint64(MACHINE.resumed, true)
     const arrival = isJump ? this.#placeOf(hart, arrived) : undefined
     if (arrival !== undefined && !this.#isEntry(arrival) && this.#meetArrival(arrival))
-      this.#request(this.#anew(hart, arrived, arrival) ?? { place: arrival, why: 'arrival' })
+      this.#request({ place: arrival, why: 'arrival' })
     this.#sampleMisses(hart)
+    this.#sampleJump(hart)
+  }
+
+  /** The last jump of translated code to an address in a register that its region did not know: it may be one of the page. */
+  #sampleJump(hart: Hart): void {
+    const jumps = this.#tables.getUint32(MACHINE.unknownJumps, true)
+    if (jumps === this.#unknownJumps) return
+    this.#unknownJumps = jumps
+    const from = this.#placeOf(hart, this.#tables.getBigUint64(MACHINE.jumpedFrom, true))
+    const to = this.#placeOf(hart, this.#tables.getBigUint64(MACHINE.jumpedTo, true))
+    if (from === undefined || from.page !== to?.page || !this.#map.isInside(from)) return
+    // What waits to be compiled may know it.
+    if (this.#batch?.isInside(from) === true) return
+    if (this.#profile.meetTarget(from, to.inPage)) this.#request({ place: from, why: 'anew' })
   }
 
   /** The places where chain has found no region; each of those that are kept stands for an equal part of them. */
@@ -242,22 +255,12 @@ export class Translator {
       if (place === undefined || this.#isEntry(place)) continue
       const isLeftOut = this.#map.regionsWithout(place).length > 0
       if (!this.#profile.meetMiss(place, more / kept / (isLeftOut ? LEFT_OUT_MISSES : 1))) continue
-      this.#request(this.#anew(hart, address, place) ?? { place, why: 'arrival' })
+      this.#request({ place, why: 'arrival' })
     }
   }
 
   #meetArrival(place: Place): boolean {
     return this.#profile.meetArrival(place, this.#map.regionsWithout(place).length > 0)
-  }
-
-  /** Asks for the region again whose jump to an address in a register has led to a place of its page. */
-  #anew(hart: Hart, address: bigint, arrival: FoundPlace): Request | undefined {
-    const isIts = this.#tables.getBigUint64(MACHINE.jumpedTo, true) === address
-    const from = isIts ? this.#placeOf(hart, this.#tables.getBigUint64(MACHINE.jumpedFrom, true)) : undefined
-    if (from?.page !== arrival.page) return undefined
-    return this.#profile.addTarget(from, arrival.inPage) && this.#map.isInside(from)
-      ? { place: from, why: 'anew', target: arrival.inPage }
-      : undefined
   }
 
   #isEntry(place: Place): boolean {
@@ -266,16 +269,8 @@ export class Translator {
 
   #request(request: Request): void {
     const { page, inPage } = request.place
-    const same = this.#requests.find(({ place }) => place.page === page && place.inPage === inPage)
-    // Made anew it has all targets that are known by then.
-    if (same?.target !== undefined) return
-    if (same === undefined && this.#requests.length < REQUESTS_MAX) this.#requests.push(request)
-    else this.#giveBack(request)
-  }
-
-  /** Nothing has come of a request: what it was made for is news when it is met again. */
-  #giveBack({ place, target }: Request): void {
-    if (target !== undefined) this.#profile.forgetTarget(place, target)
+    const isThere = this.#requests.some(({ place }) => place.page === page && place.inPage === inPage)
+    if (!isThere && this.#requests.length < REQUESTS_MAX) this.#requests.push(request)
   }
 
   /** Where in RAM the hart finds the code at a virtual address; undefined if it has not looked lately. */
@@ -312,12 +307,7 @@ export class Translator {
   #emit(batch: Batch, request: Request): number {
     const { place, why, left } = request
     if (left !== undefined) return this.#emitEach(batch, place, left)
-    if (why === 'anew') {
-      const wasmBytes = this.#emitAnew(batch, this.#map.regionsWith(place), place.virtualPage)
-      // Its page sleeps, or the region is in the batch already and may know less.
-      if (wasmBytes === 0) this.#giveBack(request)
-      return wasmBytes
-    }
+    if (why === 'anew') return this.#emitAnew(batch, this.#map.regionsWith(place), place.virtualPage)
     const isInside = this.#map.isInside(place)
     if (batch.isInside(place) || this.#map.isEntry(place) || (why === 'near' && isInside)) return 0
     // What a region has left out belongs to it, if it is not too large.
@@ -361,8 +351,7 @@ export class Translator {
         !leavesOut || predecoder.wasMet(page, offset) || replaced.some((one) => hasByte(one, offset)),
       // What comes into the middle of a region goes on in it, as soon as it can be entered.
       isElsewhere: (offset) => isInside && this.#map.isJoin({ page, inPage: offset }),
-      targetsOf: (offset) =>
-        this.#profile.targetsOf({ page, inPage: offset }).filter((one) => one !== inPage),
+      targetsOf: (offset) => this.#profile.targetsOf({ page, inPage: offset }),
     }
   }
 
