@@ -56,7 +56,7 @@ export function translatedText(source: string): TranslatedText {
   module.importMemory('environment', 'ram', limits(memories.ramPages))
   const regions = module.importTable('core', 'regions', REGIONS_MAX)
   const linkage = importLinkage(module, buildCore(layout, memories, false).linkage)
-  const parts = { module, linkage, chain: buildChain(module, regions), pageFlags: layout.pageFlags }
+  const parts = { module, linkage, chain: buildChain(module, regions), layout }
   const { entries } = emitRegion(parts, NAME, 0, flow)
   const options = { place, parameters: ['hart', 'steps', 'page', 'depth', 'returnTo'] }
   const wasm = module.build()

@@ -8,7 +8,7 @@
  */
 import { instructions } from '../../isa/instructions.ts'
 import type { AccessBytes } from '../emitter.ts'
-import type { PlacedInstruction } from './control_flow.ts'
+import type { PlacedInstruction } from './block_end.ts'
 
 export interface AccessGroup {
   readonly isStore: boolean

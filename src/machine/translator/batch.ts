@@ -3,13 +3,21 @@ import type { Engine, EngineFunction, EngineMemory } from '../../wasm/engine.ts'
 import { ModuleBuilder } from '../../wasm/module.ts'
 import type { CoreExports } from '../core.ts'
 import { type Layout, PAGE_BYTES, REGIONS_MAX } from '../layout.ts'
+import { type PlacedInstruction, takenInOf } from './block_end.ts'
 import { buildChain } from './chain.ts'
-import { type FlowHints, findFlow } from './control_flow.ts'
+import { type Flow, type FlowHints, findFlow } from './control_flow.ts'
 import { importLinkage, type Linkage } from './linkage.ts'
 import type { TranslationObserver } from './observer.ts'
 import type { Place } from './profile.ts'
 import { emitRegion, type RegionParts } from './region.ts'
-import { bytesIn, type NewRegion, type Region, type RegionSource, spansOf } from './region_map.ts'
+import {
+  bytesIn,
+  type NewRegion,
+  type Region,
+  type RegionSource,
+  type SourceBytes,
+  spansOf,
+} from './region_map.ts'
 
 export interface BatchParts {
   readonly engine: Engine
@@ -50,6 +58,8 @@ export class Batch {
   readonly #firstNumber: number
   instructions = 0
   wasmBytes = 0
+  /** Calls at which a function of another page is taken in. */
+  takenIn = 0
 
   /** The regions' functions are numbered from `firstNumber` on, so that a profiler can tell them from all others. */
   constructor(parts: BatchParts, firstNumber: number) {
@@ -69,7 +79,7 @@ export class Batch {
     const regions = this.#module.importTable('core', 'regions', REGIONS_MAX)
     const linked = importLinkage(this.#module, linkage)
     const chain = buildChain(this.#module, regions)
-    this.#regionParts = { module: this.#module, linkage: linked, chain, pageFlags: layout.pageFlags }
+    this.#regionParts = { module: this.#module, linkage: linked, chain, layout }
   }
 
   get regions(): number {
@@ -100,13 +110,26 @@ export class Batch {
     const { callee, entries, joins, wasmBytes } = emitRegion(this.#regionParts, name, inPage, flow)
     this.#module.exportFunction(callee)
     const list = [...flow.blocks.values()].flatMap((block) => block.instructions)
-    const spans = spansOf(list)
-    const bytes = bytesIn(this.#ram, page, spans)
-    const source = { page, spans, bytes, leftOut: flow.leftOut, wasmBytes }
+    const source = { ...this.#sourceOf(page, flow, list), leftOut: flow.leftOut, wasmBytes }
     this.#emitted.push({ name, entries, joins, replaced, source, virtualPage, instructions: list.length })
     this.instructions += list.length
     this.wasmBytes += wasmBytes
+    this.takenIn += flow.takenIn.length
     return wasmBytes
+  }
+
+  #sourceOf(
+    page: number,
+    { takenIn }: Flow,
+    list: readonly PlacedInstruction[],
+  ): SourceBytes & Pick<RegionSource, 'others'> {
+    const bytesOf = (page: number, list: readonly PlacedInstruction[]): SourceBytes => {
+      const spans = spansOf(list)
+      return { page, spans, bytes: bytesIn(this.#ram, page, spans) }
+    }
+    const within = (number: number) => list.filter(({ offset }) => takenInOf(offset) === number)
+    const others = takenIn.map(({ code }, index) => bytesOf(code.page, within(index + 1)))
+    return { ...bytesOf(page, within(0)), others }
   }
 
   /** The regions, compiled. */

@@ -13,6 +13,8 @@ function flowOf(source: string, hints: Partial<FlowHints> = {}): Flow {
     isMet: () => true,
     isElsewhere: () => false,
     targetsOf: () => [],
+    codeAt: () => undefined,
+    calledFrom: () => undefined,
     ...hints,
   })
 }

@@ -1,33 +1,27 @@
 /**
  * The control flow of a piece of a page of code: blocks of instructions that can be reached from an entry without leaving
- * the page, and where each goes on. All addresses are offsets in the page.
+ * the page, and where each goes on. Places are offsets in the page.
  *
  * A call of what is in the page is followed, and a return is taken to go to behind one of the calls, if it does when the
  * time comes. Other calls are expected to come back. Of other jumps to an address in a register some targets may be known. They
  * end the region otherwise, as does an instruction that only the
  * interpreter executes, and what lies beyond the region's size.
+ *
+ * A small function of another page can be *taken in* at a call of it (small_functions.ts), anew for each call. Places in it are
+ * offsets in its own page, far from all others.
  */
-import { type Decoded, decode, emptyDecoded } from '../../isa/decode.ts'
-import { instructions } from '../../isa/instructions.ts'
-import { PAGE_BYTES } from '../layout.ts'
-
-/** An instruction with the offset at which it stands. */
-export interface PlacedInstruction extends Readonly<Decoded> {
-  readonly offset: number
-}
-
-/** Where a block goes at its end. */
-export type BlockEnd =
-  /** Goes on there, without an instruction of its own. */
-  | { readonly kind: 'fall'; readonly next: number }
-  /** By the last instruction: a branch, a jump, a jump to an address in a register. */
-  | { readonly kind: 'branch'; readonly taken: number; readonly next: number }
-  | { readonly kind: 'jump'; readonly target: number }
-  | { readonly kind: 'indirect'; readonly isReturn: boolean; readonly targets: readonly number[] }
-  /** By the last instruction, a call of what is elsewhere; goes on at `next` if it comes back there. */
-  | { readonly kind: 'call'; readonly target: number | undefined; readonly next: number }
-  /** The region has no more of this path: the page ends, or what stands there is not translated, or it is too large already. */
-  | { readonly kind: 'leave'; readonly at: number }
+import {
+  type BlockEnd,
+  decodeIn,
+  endOf,
+  isInPage,
+  offsetOf,
+  type PlacedInstruction,
+  RA,
+  TAKEN_IN,
+  takenInOf,
+} from './block_end.ts'
+import { INSTRUCTIONS_MAX as FUNCTION_MAX, isSmallFunction, type OtherCode } from './small_functions.ts'
 
 export interface Block {
   readonly start: number
@@ -42,29 +36,22 @@ export interface Flow {
   readonly returns: readonly number[]
   /** Where it would go on if that had been executed. */
   readonly leftOut: ReadonlySet<number>
+  readonly takenIn: readonly TakenIn[]
 }
 
-/** Return register of calls (RISC-V ABI). */
-const RA = 1
+/** A small function of another page at a call of it. */
+export interface TakenIn {
+  readonly code: OtherCode
+  /** Behind the call. */
+  readonly next: number
+}
+
 /** More than so many places to return to are not looked at. */
 const RETURNS_MAX = 6
 /** The most instructions that a region may have. */
 const INSTRUCTIONS_MAX = 400
-
-/** What only the interpreter executes: it changes what the course of things depends on, beyond registers and memory. */
-const untranslated = instructions.map(
-  ({ name, extension }) =>
-    (extension === 'Priv' && name !== 'sfence.vma') || ['ecall', 'ebreak', 'pause'].includes(name),
-)
-const isCsr = instructions.map(({ name }) => name.startsWith('csr'))
-/** fflags, frm and fcsr: a region keeps what it knows of them. */
-const FLOAT_CSR_MAX = 3
-const isBranch = instructions.map(({ format }) => format === 'B')
-const isJump = instructions.map(({ name }) => name === 'jal')
-const isAuipc = instructions.map(({ name }) => name === 'auipc')
-const isIndirect = instructions.map(({ name }) => name === 'jalr')
-
-const isInPage = (offset: number): boolean => offset >= 0 && offset < PAGE_BYTES
+/** The most functions that it may take in. */
+const TAKEN_IN_MAX = 16
 
 /** What is known of a page's code beside its bytes. */
 export interface FlowHints {
@@ -74,9 +61,18 @@ export interface FlowHints {
   isElsewhere(offset: number): boolean
   /** Where a jump to an address in a register has been seen to go within the page. */
   targetsOf(offset: number): readonly number[]
+  /** What is called: at a distance from the page's start, or, where that is unknown, by the call at an offset of the page. */
+  codeAt(distance: number): OtherCode | undefined
+  calledFrom(offset: number): OtherCode | undefined
 }
 
-const NO_HINTS: FlowHints = { isMet: () => true, isElsewhere: () => false, targetsOf: () => [] }
+const NO_HINTS: FlowHints = {
+  isMet: () => true,
+  isElsewhere: () => false,
+  targetsOf: () => [],
+  codeAt: () => undefined,
+  calledFrom: () => undefined,
+}
 
 /** What can be reached from `entry` in a page. There is no block if there is nothing to translate. */
 export function findFlow(page: DataView, entry: number, hints: FlowHints = NO_HINTS): Flow {
@@ -88,7 +84,7 @@ export function findFlow(page: DataView, entry: number, hints: FlowHints = NO_HI
     if (block.instructions.length > 0) blocks.set(start, block)
   }
   const returns = [...code.returns].filter((start) => blocks.has(start)).slice(0, RETURNS_MAX)
-  return { blocks, returns, leftOut: code.leftOut }
+  return { blocks, returns, leftOut: code.leftOut, takenIn: code.takenIn }
 }
 
 class CodeReader {
@@ -98,6 +94,9 @@ class CodeReader {
   /** Behind the calls that have been followed. */
   readonly returns = new Set<number>()
   readonly leftOut = new Set<number>()
+  readonly takenIn: TakenIn[] = []
+  /** Where what is called at a place begins, if it is taken in. */
+  readonly #into = new Map<number, number>()
 
   constructor(page: DataView, hints: FlowHints) {
     this.#page = page
@@ -115,10 +114,16 @@ class CodeReader {
     return starts
   }
 
-  #isWanted(offset: number): boolean {
-    const isMet = this.#hints.isMet(offset)
-    if (!isMet) this.leftOut.add(offset)
-    return isMet && !this.#hints.isElsewhere(offset)
+  #isWanted(place: number): boolean {
+    const taken = this.#takenInAt(place)
+    if (taken !== undefined) return taken.code.isMet(offsetOf(place))
+    const isMet = this.#hints.isMet(place)
+    if (!isMet) this.leftOut.add(place)
+    return isMet && !this.#hints.isElsewhere(place)
+  }
+
+  #takenInAt(place: number): TakenIn | undefined {
+    return this.takenIn[takenInOf(place) - 1]
   }
 
   blockAt(start: number, starts: ReadonlySet<number>): Block {
@@ -139,7 +144,7 @@ class CodeReader {
   #follow(start: number): readonly number[] {
     let previous: PlacedInstruction | undefined
     for (let at = start; !this.#found.has(at); ) {
-      if (at !== start && this.#hints.isElsewhere(at)) return []
+      if (at !== start && this.#takenInAt(at) === undefined && this.#hints.isElsewhere(at)) return []
       const instruction = this.#found.size < INSTRUCTIONS_MAX ? this.#decode(at) : undefined
       if (instruction === undefined) return []
       this.#found.set(at, instruction)
@@ -147,7 +152,7 @@ class CodeReader {
       previous = instruction
       if (end === undefined) at += instruction.length
       else if (end.kind === 'branch') return [end.next, end.taken].filter(isInPage)
-      else if (end.kind === 'call') return [end.next]
+      else if (end.kind === 'call') return [...this.#takeIn(instruction.offset, end), end.next]
       else if (end.kind === 'indirect') return end.targets
       else if (end.kind === 'jump') return this.#jump(instruction, end.target)
       else return []
@@ -157,8 +162,25 @@ class CodeReader {
 
   #endOf(instruction: PlacedInstruction, previous: PlacedInstruction | undefined): BlockEnd | undefined {
     const end = endOf(instruction, previous)
+    const { offset } = instruction
+    const taken = this.#takenInAt(offset)
+    if (taken !== undefined) return endInFunction(end, taken)
+    const into = this.#into.get(offset)
+    if (end?.kind === 'call' && into !== undefined) return { ...end, into }
     if (end?.kind !== 'indirect' || end.isReturn) return end
-    return { ...end, targets: this.#hints.targetsOf(instruction.offset).filter(isInPage) }
+    return { ...end, targets: this.#hints.targetsOf(offset).filter(isInPage) }
+  }
+
+  /** Takes in what is called at a place of the page, if that is small; returns where it begins. */
+  #takeIn(place: number, { target, next }: { target: number | undefined; next: number }): readonly number[] {
+    const hasRoom = this.takenIn.length < TAKEN_IN_MAX && this.#found.size + FUNCTION_MAX <= INSTRUCTIONS_MAX
+    if (!hasRoom || this.#takenInAt(place) !== undefined) return []
+    const code = target === undefined ? this.#hints.calledFrom(place) : this.#hints.codeAt(target)
+    if (code === undefined || !isSmallFunction(code)) return []
+    this.takenIn.push({ code, next })
+    const into = this.takenIn.length * TAKEN_IN + code.offset
+    this.#into.set(place, into)
+    return [into]
   }
 
   #jump({ rd, offset, length }: PlacedInstruction, target: number): readonly number[] {
@@ -169,49 +191,28 @@ class CodeReader {
   }
 
   /** Undefined where there is nothing that can be translated. */
-  #decode(offset: number): PlacedInstruction | undefined {
-    if (!isInPage(offset + 1)) return undefined
-    const low = this.#page.getUint16(offset, true)
-    const isLong = (low & 3) === 3
-    if (isLong && !isInPage(offset + 3)) return undefined
-    const decoded = emptyDecoded()
-    const isKnown = decode(isLong ? this.#page.getUint32(offset, true) : low, decoded)
-    return isKnown && isTranslated(decoded) ? { ...decoded, offset } : undefined
+  #decode(place: number): PlacedInstruction | undefined {
+    const page = this.#takenInAt(place)?.code.bytes ?? this.#page
+    const decoded = decodeIn(page, offsetOf(place))
+    return decoded === undefined ? undefined : { ...decoded, offset: place }
   }
 }
 
-function isTranslated({ op, imm }: Decoded): boolean {
-  return !untranslated[op] && !(isCsr[op] && imm <= FLOAT_CSR_MAX)
-}
-
-/** How an instruction ends its block, given the one before it there; undefined if it does not. */
-function endOf(
-  instruction: PlacedInstruction,
-  previous: PlacedInstruction | undefined,
-): BlockEnd | undefined {
-  const { op, offset, length, imm, rd, rs1 } = instruction
-  if (isBranch[op]) return { kind: 'branch', taken: offset + imm, next: offset + length }
-  const next = offset + length
-  const jump = (target: number): BlockEnd =>
-    rd === RA && !isInPage(target) && isInPage(next)
-      ? { kind: 'call', target, next }
-      : { kind: 'jump', target }
-  if (isJump[op]) return jump(offset + imm)
-  // The two halves of a far call or jump.
-  if (isIndirect[op] && rs1 !== 0 && previous?.rd === rs1 && isAuipc[previous.op]) {
-    const target = previous.offset + previous.imm + imm
-    return jump(target - Math.abs(target % 2))
+/** Where a block of a function goes that is taken in: it returns behind its call, and so does what it ends by jumping to. */
+function endInFunction(end: BlockEnd | undefined, { next }: TakenIn): BlockEnd | undefined {
+  if (end?.kind === 'indirect') {
+    return end.isReturn ? { ...end, targets: [next] } : { kind: 'call', target: undefined, next }
   }
-  if (isIndirect[op] && rd === RA && isInPage(next)) return { kind: 'call', target: undefined, next }
-  if (!isIndirect[op]) return undefined
-  return { kind: 'indirect', isReturn: rd === 0 && rs1 === RA && imm === 0, targets: [] }
+  if (end?.kind === 'jump' && !isInPage(end.target)) return { kind: 'call', target: end.target, next }
+  return end
 }
 
 /** Where a block may go on within the region. */
-export function successors({ end }: Block, { returns }: Flow): readonly number[] {
-  if (end.kind === 'fall' || end.kind === 'call') return [end.next]
+export function successors({ end }: Block, { returns }: Pick<Flow, 'returns'>): readonly number[] {
+  if (end.kind === 'fall') return [end.next]
+  if (end.kind === 'call') return end.into === undefined ? [end.next] : [end.into, end.next]
   if (end.kind === 'branch') return [end.next, end.taken]
   if (end.kind === 'jump') return [end.target]
-  if (end.kind === 'indirect') return end.isReturn ? returns : end.targets
+  if (end.kind === 'indirect') return end.isReturn && end.targets.length === 0 ? returns : end.targets
   return []
 }

@@ -33,7 +33,7 @@ import {
   storeConditional,
 } from '../memory_access.ts'
 import { type AccessGroup, findAccessGroups, type GroupUse } from './access_groups.ts'
-import type { PlacedInstruction } from './control_flow.ts'
+import { offsetOf, type PlacedInstruction, takenInOf } from './block_end.ts'
 import { FLOAT_CHANGES, type FloatVariables, isWithin } from './float_state.ts'
 import type { Linkage } from './linkage.ts'
 import { findLowHalves } from './low_halves.ts'
@@ -52,6 +52,8 @@ export interface RegionVariables {
   readonly steps: Local<'i32'>
   /** Virtual address of the page; as a parameter, of where it is entered. */
   readonly page: Local<'i64'>
+  /** The same, and the pages of the functions that are taken in. */
+  readonly pages: readonly Local<'i64'>[]
   /** The offset in the page at which the region was entered, until the way to it has been taken. */
   readonly entry: Local<'i32'>
   /** How many calls are in progress, and where the last of them waits. */
@@ -118,11 +120,8 @@ export class FilledOperands implements Emitter {
   #behind = 0
   #length = 0
 
-  constructor(
-    f: FunctionBuilder,
-    v: RegionVariables,
-    { linkage, pageFlags }: { readonly linkage: Linkage; readonly pageFlags: number },
-  ) {
+  /** `pageFlags` is where the flags of pages stand (Layout.pageFlags). */
+  constructor(f: FunctionBuilder, v: RegionVariables, linkage: Linkage, pageFlags: number) {
     this.f = f
     this.#v = v
     this.hart = v.hart
@@ -195,11 +194,17 @@ export class FilledOperands implements Emitter {
   }
 
   pc(): I64 {
-    return i64.add(this.#v.page, this.#instruction.offset)
+    return this.#pcBehind(0)
   }
 
   nextPc(): I64 {
-    return i64.add(this.#v.page, this.#instruction.offset + this.#instruction.length)
+    return this.#pcBehind(this.#instruction.length)
+  }
+
+  /** So many bytes behind the instruction's. */
+  #pcBehind(bytes: number): I64 {
+    const { offset } = this.#instruction
+    return i64.add(this.#v.pages[takenInOf(offset)]!, offsetOf(offset) + bytes)
   }
 
   scratch64(number: 0 | 1 | 2, value: I64): Local<'i64'> {

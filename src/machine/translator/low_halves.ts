@@ -5,7 +5,7 @@
  * A block is read from its end to its start. At the end, and wherever the region may be left, all of a register counts.
  */
 import { instructions } from '../../isa/instructions.ts'
-import type { PlacedInstruction } from './control_flow.ts'
+import type { PlacedInstruction } from './block_end.ts'
 import { mayLeave } from './register_flow.ts'
 
 /** These look at nothing but the low halves of their operands. */

@@ -42,9 +42,10 @@ interface Changes {
 const TARGETS_MAX = 64
 const JUMPS_MAX = 10_000
 
-/** A jump to an address in a register, to offsets of its page that its region did not know as its targets. */
+/** A jump to an address in a register. */
 interface Jump {
-  readonly targets: Set<number>
+  /** How often it was seen to lead where its region did not expect it. */
+  readonly targets: Map<number, number>
   /** How often that was seen since its region was made anew for it, and how often it was. */
   meetings: number
   timesMade: number
@@ -136,23 +137,28 @@ export class Profile {
   }
 
   /**
-   * A jump of a region has led to an offset of its page that the region did not know as its target. Returns whether it is time to make
-   * it anew with all that have been met; each time that takes twice as many meetings.
+   * A jump of a region has led to a place that the region did not expect. Returns whether it is time to make it anew with what has been
+   * met; each time that takes twice as many meetings.
    */
-  meetTarget({ page, inPage }: Place, target: number): boolean {
+  meetTarget({ page, inPage }: Place, target: Place): boolean {
     const key = page * PAGE_BYTES + inPage
     if (this.#jumps.size >= JUMPS_MAX) this.#jumps.clear()
-    const jump = this.#jumps.get(key) ?? { targets: new Set(), meetings: 0, timesMade: 0 }
+    const jump = this.#jumps.get(key) ?? { targets: new Map(), meetings: 0, timesMade: 0 }
     this.#jumps.set(key, jump)
-    if (jump.targets.size < TARGETS_MAX) jump.targets.add(target)
+    const to = target.page * PAGE_BYTES + target.inPage
+    const times = jump.targets.get(to)
+    if (times !== undefined || jump.targets.size < TARGETS_MAX) jump.targets.set(to, (times ?? 0) + 1)
     if (++jump.meetings < this.#min.meetings * 2 ** jump.timesMade) return false
     jump.meetings = 0
     jump.timesMade++
     return true
   }
 
-  targetsOf({ page, inPage }: Place): readonly number[] {
-    return [...(this.#jumps.get(page * PAGE_BYTES + inPage)?.targets ?? [])]
+  /** Where a jump has led, the most frequent target first. */
+  targetsOf({ page, inPage }: Place): readonly Place[] {
+    const targets = this.#jumps.get(page * PAGE_BYTES + inPage)?.targets ?? new Map<number, number>()
+    const sorted = [...targets].sort(([, one], [, other]) => other - one)
+    return sorted.map(([key]) => ({ page: Math.floor(key / PAGE_BYTES), inPage: key % PAGE_BYTES }))
   }
 
   forget(): void {

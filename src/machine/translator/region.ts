@@ -11,14 +11,25 @@
  */
 
 import { assert } from '../../base/assert.ts'
-import { f64, type I64, i32, i64, select } from '../../wasm/expression.ts'
+import { f64, type I32, type I64, i32, i64, select } from '../../wasm/expression.ts'
 import { type Callee, call, type FunctionBuilder, type Label, type Local } from '../../wasm/function.ts'
 import type { ModuleBuilder } from '../../wasm/module.ts'
 import { hart32, machine32, setHart64, setMachine32, setMachine64 } from '../fields.ts'
-import { CURRENT_REGISTERS, HART_F, HART_X, PAGE_BYTES } from '../layout.ts'
+import {
+  BANK_FETCH,
+  CODE_ENTRY_BYTES,
+  CODE_SLOT_BYTES,
+  CURRENT_REGISTERS,
+  FETCH_ENTRIES,
+  HART_F,
+  HART_X,
+  type Layout,
+  PAGE_BYTES,
+} from '../layout.ts'
 import { GROUPS_MAX } from './access_groups.ts'
+import { offsetOf, takenInOf } from './block_end.ts'
 import { elsewhere, REGION_PARAMETERS } from './chain.ts'
-import { type Block, type Flow, successors } from './control_flow.ts'
+import { type Block, type Flow, successors, type TakenIn } from './control_flow.ts'
 import { FilledOperands, type RegionPaths, type RegionVariables } from './filled_operands.ts'
 import { loadFloatState } from './float_state.ts'
 import type { Linkage } from './linkage.ts'
@@ -32,6 +43,7 @@ import {
   type RegistersAt,
   without,
 } from './register_flow.ts'
+import type { OtherCode } from './small_functions.ts'
 import { buildFlowGraph, type FlowGraph } from './structure.ts'
 
 /** What a region is emitted into and calls. */
@@ -40,8 +52,7 @@ export interface RegionParts {
   readonly linkage: Linkage
   /** Goes on at a pc (chain.ts). */
   readonly chain: Callee
-  /** Where the flags of pages stand (Layout.pageFlags). */
-  readonly pageFlags: number
+  readonly layout: Layout
 }
 
 /** Emits the region that begins at `entry`. */
@@ -104,6 +115,7 @@ class RegionEmitter {
   readonly #graph: FlowGraph
   readonly #blocks: ReadonlyMap<number, Block>
   readonly #returns: readonly number[]
+  readonly #takenIn: readonly TakenIn[]
   /** Blocks that are not begun with fewer steps than these. */
   readonly #needed: ReadonlyMap<number, number>
   readonly #registers: RegisterFlow
@@ -117,16 +129,17 @@ class RegionEmitter {
   #at: RegistersAt = NOTHING_VALID
   #exits: Exits | undefined
 
-  constructor(parts: RegionParts, f: FunctionBuilder, graph: FlowGraph, { blocks, returns }: Flow) {
+  constructor(parts: RegionParts, f: FunctionBuilder, graph: FlowGraph, { blocks, returns, takenIn }: Flow) {
     this.#parts = parts
     this.#f = f
     this.#graph = graph
     this.#blocks = blocks
     this.#returns = returns
+    this.#takenIn = takenIn
     this.#needed = stepsNeeded(graph, blocks)
     this.#registers = findRegisterFlow(graph, blocks)
-    this.#v = declareVariables(f, this.#registers.used)
-    this.#operands = new FilledOperands(f, this.#v, parts)
+    this.#v = declareVariables(f, this.#registers.used, takenIn.length)
+    this.#operands = new FilledOperands(f, this.#v, parts.linkage, parts.layout.pageFlags)
   }
 
   emit(): void {
@@ -236,7 +249,7 @@ class RegionEmitter {
     return {
       taken: () => {
         if (end.kind === 'branch') this.#goTo(block.start, end.taken)
-        else if (end.kind === 'call') this.#call(block.start, i64.add(this.#v.page, end.target!), end.next)
+        else if (end.kind === 'call') this.#call(block, this.#pcOf(end.target!))
         else if (end.kind === 'jump') this.#goTo(block.start, end.target)
       },
       goTo: (target) => this.#goToAddress(block, target),
@@ -262,35 +275,36 @@ class RegionEmitter {
     this.#at = at
   }
 
-  /** Leaves the region, to go on at an offset of the page. */
+  /** Leaves the region, to go on at a place of its page, or relative to it. */
   #leave(to: number, exit: Label): void {
     this.#store(this.#at.dirty)
-    this.#f.set(this.#v.target, i64.add(this.#v.page, to))
+    this.#f.set(this.#v.target, this.#pcOf(to))
     this.#f.br(exit)
   }
 
   /** To an address in a register: of a far jump, which is known, or of a return, most likely behind a call of this region. */
-  #goToAddress({ start, end }: Block, target: Local<'i64'>): void {
+  #goToAddress(block: Block, target: Local<'i64'>): void {
     const f = this.#f
+    const { start, end } = block
     if (end.kind === 'jump') return this.#goTo(start, end.target)
-    if (end.kind === 'call') return this.#call(start, target, end.next)
+    if (end.kind === 'call') return this.#call(block, target)
     const isReturn = end.kind === 'indirect' && end.isReturn
-    for (const place of isReturn ? this.#returns : []) {
+    for (const place of isReturn ? successors(block, { returns: this.#returns }) : []) {
       if (!this.#graph.hasEdge(start, place)) continue
-      f.if(i64.eq(target, i64.add(this.#v.page, place)), () => this.#goTo(start, place))
+      f.if(i64.eq(target, this.#pcOf(place)), () => this.#goTo(start, place))
     }
-    if (end.kind === 'indirect' && !isReturn) this.#goToKnown(start, end.targets, target)
+    if (end.kind === 'indirect' && !isReturn) this.#goToKnown(block, end.targets, target)
     this.#store(this.#at.dirty)
     if (isReturn) f.brIf(this.#exits!.back, i64.eq(target, this.#v.returnTo))
     f.br(this.#exits!.chain)
   }
 
   /** To one of the known targets of a jump to an address in a register, if it is one of them. */
-  #goToKnown(start: number, known: readonly number[], target: Local<'i64'>): void {
+  #goToKnown(block: Block, known: readonly number[], target: Local<'i64'>): void {
     const f = this.#f
     const { page, offset } = this.#v
+    const { start } = block
     const targets = known.filter((to) => this.#graph.hasEdge(start, to))
-    const last = this.#blocks.get(start)!.instructions.at(-1)!
     if (targets.length > 0) {
       const [low, high] = [Math.min(...targets), Math.max(...targets)]
       const places = Array.from({ length: (high - low) / 2 + 1 }, (_, index) =>
@@ -306,29 +320,73 @@ class RegionEmitter {
         }),
       )
     }
-    setMachine64(f, 'jumpedFrom', i64.add(page, last.offset))
+    this.#noteUnknown(block, target)
+  }
+
+  /** For the profile: a jump to an address in a register that the region does not expect. */
+  #noteUnknown({ instructions }: Block, target: Local<'i64'>): void {
+    const f = this.#f
+    setMachine64(f, 'jumpedFrom', this.#pcOf(instructions.at(-1)!.offset))
     setMachine64(f, 'jumpedTo', target)
     setMachine32(f, 'unknownJumps', i32.add(machine32('unknownJumps'), 1))
   }
 
-  /** Calls what is elsewhere. If it does not come back here, whoever called this comes back as well. */
-  #call(start: number, target: I64, next: number): void {
+  /** Goes on in a function that is taken in, if it is what is called. */
+  #enterTakenIn(start: number, into: number, target: Local<'i64'>): void {
     const f = this.#f
-    const { hart, steps, page, depth } = this.#v
+    const { hart, slot, pages } = this.#v
+    const number = takenInOf(into)
+    const index = i32.shl(i32.and(i32.wrap(i64.shr_u(target, 12)), FETCH_ENTRIES - 1), 4)
+    f.set(slot, i32.add(hart32(hart, 'fetchBank'), index))
+    const page = i64.and(target, -PAGE_BYTES)
+    const isMapped = i64.eq(i64.load(slot, { offset: BANK_FETCH }), page)
+    const inSlot = i32.shl(i32.and(i32.wrap(target), PAGE_BYTES - 1), 2)
+    const entry = i32.add(i32.load(slot, { offset: BANK_FETCH + 8 }), inSlot)
+    const isIt = i32.eq(entry, this.#predecoded(this.#takenIn[number - 1]!.code))
+    // An atomic goes on though it has dropped translations, that of the page to come back to perhaps.
+    const isSure = i32.eqz(machine32('resync'))
+    f.ifLikely(i32.and(i32.and(isMapped, isIt), isSure), () => {
+      f.set(pages[number]!, page)
+      this.#goTo(start, into)
+    })
+  }
+
+  /** Where code is predecoded now; before the first slot if it is not. */
+  #predecoded({ page, offset }: OtherCode): I32 {
+    const { codeSlots, pageCodeSlot } = this.#parts.layout
+    const slot = i32.load16_u(i32.const(page * 2), { offset: pageCodeSlot })
+    const first = codeSlots - CODE_SLOT_BYTES + (offset / 2) * CODE_ENTRY_BYTES
+    return i32.add(i32.mul(slot, CODE_SLOT_BYTES), first)
+  }
+
+  /** Calls what is elsewhere. If it does not come back here, whoever called this comes back as well. */
+  #call(block: Block, address: I64): void {
+    const f = this.#f
+    const { hart, steps, depth, target } = this.#v
+    const { start, end } = block
+    assert(end.kind === 'call', 'a block without a call')
+    const { into, next } = end
     const at = this.#at
+    f.set(target, address)
+    if (into !== undefined) this.#enterTakenIn(start, into, target)
+    if (end.target === undefined) this.#noteUnknown(block, target)
     this.#store(at.dirty)
-    f.set(this.#v.target, target)
     f.brIf(this.#exits!.chain, i32.ge_u(depth, CALLS_MAX), 'unlikely')
-    const values = [hart, steps, this.#v.target, i32.add(depth, 1), i64.add(page, next)]
+    const values = [hart, steps, target, i32.add(depth, 1), this.#pcOf(next)]
     f.set(steps, call<'i32'>(this.#parts.chain, ...values))
     f.ifUnlikely(i32.lt_s(steps, 0), () => f.return(steps))
     this.#at = NOTHING_VALID
-    // An atomic goes on though it has dropped translations, that of this page perhaps.
+    // As above.
     f.ifUnlikely(machine32('resync'), () => this.#leave(next, this.#exits!.short))
     // What was called may have opened the memory of user space, or closed it.
     f.set(this.#v.bank, hart32(hart, 'dataBank'))
     this.#goTo(start, next)
     this.#at = at
+  }
+
+  /** The address of a place. */
+  #pcOf(place: number): I64 {
+    return i64.add(this.#v.pages[takenInOf(place)]!, offsetOf(place))
   }
 
   #load(registers: Registers): void {
@@ -377,13 +435,15 @@ function stepsNeeded(graph: FlowGraph, blocks: ReadonlyMap<number, Block>): Map<
   return needed
 }
 
-function declareVariables(f: FunctionBuilder, used: Registers): RegionVariables {
+function declareVariables(f: FunctionBuilder, used: Registers, takenIn: number): RegionVariables {
   const locals = <T extends 'i64' | 'f64'>(type: T, set: number): (Local<T> | undefined)[] =>
     Array.from({ length: 32 }, (_, number) => ((set >>> number) & 1 ? f.local(type) : undefined))
+  const page = f.parameter(2, 'i64')
   return {
     hart: f.parameter(0, 'i32'),
     steps: f.parameter(1, 'i32'),
-    page: f.parameter(2, 'i64'),
+    page,
+    pages: [page, ...Array.from({ length: takenIn }, () => f.local('i64'))],
     bank: f.local('i32'),
     depth: f.parameter(3, 'i32'),
     returnTo: f.parameter(4, 'i64'),

@@ -7,11 +7,21 @@ import type { CoreExports } from '../core.ts'
 import { HANDLER } from '../handlers.ts'
 import { CODE_ENTRY_BYTES, CODE_SLOT_BYTES, layoutFor, PAGE_BYTES, REGION_ENTRY } from '../layout.ts'
 import { Predecoder } from '../predecode.ts'
-import { bytesIn, isKept, type NewRegion, type Region, RegionMap } from './region_map.ts'
+import {
+  bytesIn,
+  isKept,
+  type NewRegion,
+  type Region,
+  RegionMap,
+  type SourceBytes,
+  type Span,
+} from './region_map.ts'
 
 const RAM_BYTES = 2 << 20
 const PAGE = 7
 const SLOT = 3
+/** It is in the next slot, always. */
+const OTHER_PAGE = 9
 
 /** A function that a test tells from others. */
 const functionNamed = (name: string): EngineFunction => Object.assign(() => 0, { named: name })
@@ -24,6 +34,8 @@ interface Wanted {
   readonly wasmBytes?: number
   readonly leftOut?: readonly number[]
   readonly replaced?: readonly Region[]
+  /** Bytes 16 to 32 of another page are taken in. */
+  readonly takesIn?: number
 }
 
 /** A map with page PAGE in slot SLOT, and the functions of the core's table by their places. */
@@ -47,6 +59,7 @@ class Bench {
       ram.set(assemble('addi a0, a0, 1\n'.repeat(PAGE_BYTES / 4), 0n).bytes, page * PAGE_BYTES)
     this.map = new RegionMap({ layout, core, predecoder, tables, ram, limits })
     this.setSlot(SLOT + 1)
+    tables.setUint16(layout.pageCodeSlot + OTHER_PAGE * 2, SLOT + 2, true)
   }
 
   /** The page's slot and one, or 0 if it has none. */
@@ -87,11 +100,19 @@ class Bench {
   }
 
   region(name: string, wanted: Wanted = {}): NewRegion {
-    const { at = 0, end = at + 16, page = PAGE, entries = [at], wasmBytes = 100 } = wanted
-    const spans = [{ first: at, end }]
+    const { at = 0, end = at + 16, page = PAGE, entries = [at], wasmBytes = 100, takesIn } = wanted
     const leftOut = new Set(wanted.leftOut)
-    const source = { page, spans, bytes: bytesIn(this.ram, page, spans), leftOut, wasmBytes }
+    const source = {
+      ...this.#bytesOf(page, [{ first: at, end }]),
+      others: takesIn === undefined ? [] : [this.#bytesOf(takesIn, [{ first: 16, end: 32 }])],
+      leftOut,
+      wasmBytes,
+    }
     return { source, run: functionNamed(name), entries, joins: [], replaced: wanted.replaced ?? [] }
+  }
+
+  #bytesOf(page: number, spans: readonly Span[]): SourceBytes {
+    return { page, spans, bytes: bytesIn(this.ram, page, spans) }
   }
 
   /** Adds a module of one region; returns that. */
@@ -249,4 +270,50 @@ test('a module of nothing that is as it was counts nothing', () => {
   bench.add('second', { at: 64, wasmBytes: 500 })
   assert.equal(bench.map.evicted, 0)
   assert.equal(bench.functions.size, 2)
+})
+
+test('a region falls with a byte that it has taken in from another page, wherever its own page is', () => {
+  for (const sleeps of [false, true]) {
+    const bench = new Bench()
+    const region = bench.add('one', { page: OTHER_PAGE, takesIn: PAGE })
+    assert.equal(bench.regionsInSlot, 1, 'the core tells of stores to the page')
+    if (sleeps) bench.map.sleep(OTHER_PAGE)
+    assert.equal(bench.map.drop(PAGE, 0, 16) + bench.map.drop(PAGE, 32, 8), 0)
+    assert.ok(isKept(region))
+    assert.equal(bench.map.drop(PAGE, 30, 4), 1)
+    assert.ok(!isKept(region))
+    assert.equal(bench.regionsInSlot + bench.functions.size, 0)
+  }
+})
+
+test('what is taken in is compared when its page is decoded again', () => {
+  for (const changes of [false, true]) {
+    const bench = new Bench()
+    const region = bench.add('one', { page: OTHER_PAGE, takesIn: PAGE })
+    bench.sleep()
+    assert.ok(isKept(region))
+    bench.ram[PAGE * PAGE_BYTES + 12] = 1
+    if (changes) bench.ram[PAGE * PAGE_BYTES + 20]! ^= 1
+    bench.wake()
+    assert.equal(isKept(region), !changes)
+    assert.equal(bench.regionsInSlot, changes ? 0 : 1)
+  }
+})
+
+test('a region is not added when what it has taken in has changed since', () => {
+  const bench = new Bench()
+  const region = bench.region('one', { page: OTHER_PAGE, takesIn: PAGE })
+  bench.ram[PAGE * PAGE_BYTES + 20]! ^= 1
+  bench.map.add([region])
+  assert.equal(bench.regionsInSlot + bench.functions.size, 0)
+})
+
+test('a region that takes in what is in its own page counts once for each, and falls once', () => {
+  const bench = new Bench()
+  bench.add('one', { at: 64, takesIn: PAGE })
+  assert.equal(bench.regionsInSlot, 2)
+  bench.map.forgetAll()
+  bench.add('two', { at: 64, takesIn: PAGE })
+  assert.equal(bench.map.drop(PAGE, 20, 48), 1)
+  assert.equal(bench.regionsInSlot + bench.functions.size, 0)
 })

@@ -5,7 +5,11 @@
  * can be entered. A store to a byte that it was made from takes it out. When the page's predecoded code is given up, which
  * happens when many pages are in use, its regions *sleep*: they are put back when the page is decoded again, if its bytes are
  * what they were. Bytes are compared, since a guest could find others with the same hash.
+ *
+ * A region that has taken in functions of other pages (small_functions.ts) looks itself whether these are where it calls. It falls by a store to
+ * their bytes as well, and when one of those pages is decoded again with other bytes.
  */
+import { assert } from '../../base/assert.ts'
 import type { EngineFunction } from '../../wasm/engine.ts'
 import type { CoreExports } from '../core.ts'
 import { HANDLER } from '../handlers.ts'
@@ -18,7 +22,7 @@ import {
   REGION_ENTRY,
 } from '../layout.ts'
 import type { Predecoder } from '../predecode.ts'
-import type { PlacedInstruction } from './control_flow.ts'
+import { offsetOf, type PlacedInstruction } from './block_end.ts'
 import type { Place } from './profile.ts'
 
 /** Bytes of a page, from `first` to before `end`. */
@@ -27,12 +31,17 @@ export interface Span {
   readonly end: number
 }
 
-/** What a region was made from. */
-export interface RegionSource {
+/** Bytes of a page that a region was made from. */
+export interface SourceBytes {
   readonly page: number
   readonly spans: readonly Span[]
   /** The bytes in the spans, one after the other. */
   readonly bytes: Uint8Array
+}
+
+/** What a region was made from: a page in which it is entered, and functions of other pages. */
+export interface RegionSource extends SourceBytes {
+  readonly others: readonly SourceBytes[]
   /** Where it would go on if that had been executed before. */
   readonly leftOut: ReadonlySet<number>
   readonly wasmBytes: number
@@ -81,10 +90,11 @@ export interface RegionMapParts {
   readonly limits: { readonly numbers: number; readonly wasmBytes: number }
 }
 
-/** Where the bytes of instructions stand, as few spans as there can be. */
+/** Where the bytes of instructions of a page stand, as few spans as there can be. */
 export function spansOf(list: readonly PlacedInstruction[]): Span[] {
   const spans: { first: number; end: number }[] = []
-  for (const { offset, length } of list.toSorted((one, other) => one.offset - other.offset)) {
+  const placed = list.map(({ offset, length }) => ({ offset: offsetOf(offset), length }))
+  for (const { offset, length } of placed.sort((one, other) => one.offset - other.offset)) {
     const last = spans.at(-1)
     if (last !== undefined && last.end >= offset) last.end = Math.max(last.end, offset + length)
     else spans.push({ first: offset, end: offset + length })
@@ -114,6 +124,8 @@ export class RegionMap {
   /** Regions by their pages: those that can be entered, and those that sleep. */
   readonly #entered = new Map<number, Region[]>()
   readonly #sleeping = new Map<number, Region[]>()
+  /** Those that have taken something in, by the pages of that. */
+  readonly #dependent = new Map<number, Region[]>()
   /** The oldest first. */
   readonly #modules = new Set<RegionModule>()
   readonly #numbers = new Numbers()
@@ -154,7 +166,9 @@ export class RegionMap {
 
   /** Takes in the regions of a module. Those whose bytes have changed since they were made are left out. */
   add(emitted: readonly NewRegion[]): void {
-    const list = emitted.filter(({ source }) => this.#isAsItWas(source))
+    const list = emitted.filter(({ source }) =>
+      [source, ...source.others].every((one) => this.#isAsItWas(one)),
+    )
     for (const former of list.flatMap(({ replaced }) => replaced)) if (isKept(former)) this.#giveUp(former)
     this.#makeRoom(list)
     const wasmBytes = list.reduce((sum, { source }) => sum + source.wasmBytes, 0)
@@ -166,6 +180,7 @@ export class RegionMap {
       const region = { source, module, functionIndex, entries: numbered, joins }
       module.regions.add(region)
       this.#putIn(region)
+      this.#depend(region)
     }
     if (module.regions.size === 0) return
     this.#modules.add(module)
@@ -178,7 +193,11 @@ export class RegionMap {
     const touched = regions.filter(({ source }) => touches(source, inPage, size))
     this.#takeOut(page, touched)
     for (const region of touched) this.#forget(region)
-    return touched.length
+    const others = [...this.#dependentOn(page)].filter(({ source }) =>
+      source.others.some((one) => one.page === page && touches(one, inPage, size)),
+    )
+    for (const region of others) this.#giveUp(region)
+    return touched.length + others.length
   }
 
   /** The predecoded code of a page is given up. */
@@ -191,6 +210,7 @@ export class RegionMap {
 
   /** A page has got a place for predecoded code; returns how many regions are there again. */
   wake(page: number): number {
+    this.#wakeDependent(page)
     const sleepers = this.#sleeping.get(page)
     if (sleepers === undefined) return 0
     this.#sleeping.delete(page)
@@ -200,12 +220,26 @@ export class RegionMap {
     return woken.length
   }
 
+  /** The page was not watched: what has taken in functions of it falls if their bytes have changed. */
+  #wakeDependent(page: number): void {
+    const isChanged = (source: SourceBytes): boolean => source.page === page && !this.#isAsItWas(source)
+    for (const region of this.#dependentOn(page)) {
+      this.#countInSlot(this.#slotOf(page)!, 1)
+      if (region.source.others.some(isChanged)) this.#giveUp(region)
+    }
+  }
+
+  #dependentOn(page: number): ReadonlySet<Region> {
+    return new Set(this.#dependent.get(page))
+  }
+
   /** All predecoded code is gone, and RAM may hold something else. */
   forgetAll(): void {
     for (const lists of [this.#entered, this.#sleeping]) {
       for (const regions of lists.values()) for (const region of regions) this.#forget(region)
       lists.clear()
     }
+    assert(this.#dependent.size === 0, 'a region is left that depends on others')
     new Uint8Array(this.#parts.tables.buffer, this.#parts.layout.codeSlotRegions, CODE_SLOTS * 4).fill(0)
   }
 
@@ -232,7 +266,12 @@ export class RegionMap {
   }
 
   #forget(region: Region): void {
-    const { module, functionIndex, entries } = region
+    const { module, functionIndex, entries, source } = region
+    for (const page of otherPages(source)) {
+      const slot = this.#slotOf(page)
+      remove(this.#dependent, page, region)
+      if (slot !== undefined) this.#countInSlot(slot, -1)
+    }
     for (const { number } of entries) this.#numbers.giveBack(number)
     this.#parts.core.regions.set(functionIndex, null)
     this.#functions.giveBack(functionIndex)
@@ -250,6 +289,14 @@ export class RegionMap {
     for (const entry of region.entries) this.#enterAt(slot, region, entry)
     push(this.#entered, page, region)
     this.#countInSlot(slot, 1)
+  }
+
+  #depend(region: Region): void {
+    for (const page of otherPages(region.source)) {
+      const slot = this.#slotOf(page)
+      push(this.#dependent, page, region)
+      if (slot !== undefined) this.#countInSlot(slot, 1)
+    }
   }
 
   /** Nothing enters these regions of a page any more. Others that can be entered at the same places are entered there. */
@@ -289,7 +336,7 @@ export class RegionMap {
     tables.setUint16(entry, HANDLER.undecoded, true)
   }
 
-  #isAsItWas({ page, spans, bytes }: RegionSource): boolean {
+  #isAsItWas({ page, spans, bytes }: SourceBytes): boolean {
     const { ram } = this.#parts
     let at = 0
     for (const { first, end } of spans) {
@@ -333,7 +380,12 @@ class Numbers {
   }
 }
 
-function touches({ spans }: RegionSource, inPage: number, size: number): boolean {
+/** The pages of what a region has taken in. */
+function otherPages({ others }: RegionSource): Set<number> {
+  return new Set(others.map(({ page }) => page))
+}
+
+function touches({ spans }: SourceBytes, inPage: number, size: number): boolean {
   return spans.some(({ first, end }) => first < inPage + size && inPage < end)
 }
 

@@ -13,7 +13,8 @@
  */
 import { type Instruction, instructions } from '../../isa/instructions.ts'
 import { isPure } from '../predecode.ts'
-import type { Block, PlacedInstruction } from './control_flow.ts'
+import type { PlacedInstruction } from './block_end.ts'
+import type { Block } from './control_flow.ts'
 import type { FlowGraph } from './structure.ts'
 
 /** A set of registers: a bit for each of x1 to x31, and of f0 to f31; x0, which is in none, stands for FLOAT_STATE. */
@@ -67,7 +68,10 @@ export const NOTHING_VALID: RegistersAt = { valid: NO_REGISTERS, dirty: NO_REGIS
 
 export function findRegisterFlow(graph: FlowGraph, blocks: ReadonlyMap<number, Block>): RegisterFlow {
   const uses = new Map(graph.nodes.map((start) => [start, useOf(blocks.get(start)!.instructions)]))
-  const isCall = (start: number): boolean => blocks.get(start)!.end.kind === 'call'
+  const isCall = (start: number): boolean => {
+    const { end } = blocks.get(start)!
+    return end.kind === 'call' && end.into === undefined
+  }
   const before = edgesBefore(graph)
   const { wanted, withCalls } = lookAtLoops(graph, before, uses, isCall)
   const found = new Map<number, BlockRegisters>()
@@ -75,10 +79,10 @@ export function findRegisterFlow(graph: FlowGraph, blocks: ReadonlyMap<number, B
     isChanged = false
     for (const [index, start] of graph.nodes.entries()) {
       const states = index === 0 ? [NOTHING_VALID] : []
-      for (const { from, isWayIn } of before.get(start)!) {
+      for (const { from, isWayIn } of likelyEdges(start, before.get(start)!, blocks)) {
         const known = found.get(from)
         if (known === undefined) continue
-        const state = isWayIn ? known.start : known.end
+        const state = isWayIn ? known.start : isUnlikely(from, start, blocks) ? NOTHING_VALID : known.end
         const isEntering = withCalls.has(start) && !graph.isBack(from, start)
         states.push(isEntering ? { ...state, dirty: NO_REGISTERS } : state)
       }
@@ -104,6 +108,26 @@ function edgesBefore(graph: FlowGraph): Map<number, EdgeBefore[]> {
     for (const { node } of graph.waysInUnder(from)) before.get(node)!.push({ from, isWayIn: true })
   }
   return before
+}
+
+/** Whether an edge is that of a call of a function that is taken in, and yet something else was called. */
+function isUnlikely(from: number, to: number, blocks: ReadonlyMap<number, Block>): boolean {
+  const { end } = blocks.get(from)!
+  return end.kind === 'call' && end.into !== undefined && to !== end.into
+}
+
+/**
+ * The edges by which it depends what is valid at a node. Behind a function that is taken in those are the ones that come from it, if any;
+ * the others load what is missing.
+ */
+function likelyEdges(
+  to: number,
+  edges: readonly EdgeBefore[],
+  blocks: ReadonlyMap<number, Block>,
+): readonly EdgeBefore[] {
+  if (!edges.some(({ from }) => isUnlikely(from, to, blocks))) return edges
+  const likely = edges.filter(({ from, isWayIn }) => !isWayIn && !isUnlikely(from, to, blocks))
+  return likely.length > 0 ? likely : edges
 }
 
 function isSame(one: BlockRegisters, other: BlockRegisters | undefined): boolean {

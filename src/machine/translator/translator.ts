@@ -14,14 +14,17 @@ import {
   MACHINE,
   MACHINE_MISSES,
   MISSES_KEPT,
+  PAGE_BYTES,
   REGIONS_MAX,
   TLB_ENTRY_BYTES,
 } from '../layout.ts'
 import type { Predecoder } from '../predecode.ts'
 import { Batch, type BatchParts, type FoundPlace } from './batch.ts'
 import type { FlowHints } from './control_flow.ts'
+
 import { type Place, Profile } from './profile.ts'
 import { hasByte, isKept, type Region, RegionMap } from './region_map.ts'
+import { isSmallFunction, type OtherCode } from './small_functions.ts'
 
 /**
  * When code is translated. What is emitted is counted by bytes of WebAssembly, since an instruction of the guest can become very
@@ -110,6 +113,8 @@ export interface TranslatorCounts {
   /** Of the guest, and what they have become. */
   instructions: number
   wasmBytes: number
+  /** Calls at which a function of another page was taken in. */
+  takenIn: number
   /** Regions taken out because their bytes were stored to, and put back after having slept. */
   dropped: number
   woken: number
@@ -138,6 +143,7 @@ export class Translator {
     modules: 0,
     instructions: 0,
     wasmBytes: 0,
+    takenIn: 0,
     dropped: 0,
     woken: 0,
     evicted: 0,
@@ -173,8 +179,8 @@ export class Translator {
     this.#sample(hart, steps, translated)
     if (!this.#isWorking) return
     const { observer } = this.#parts
-    if (observer === undefined) this.#work()
-    else observer.onWork(() => this.#work())
+    if (observer === undefined) this.#work(hart)
+    else observer.onWork(() => this.#work(hart))
   }
 
   /** Bytes of a page are stored to: no region may have any of them. Returns whether one had. */
@@ -229,17 +235,20 @@ export class Translator {
     this.#sampleJump(hart)
   }
 
-  /** The last jump of translated code to an address in a register that its region did not know: it may be one of the page. */
+  /** The last jump of translated code to an address in a register that its region did not know: it may be to one of its page, or call
+   * a small function. */
   #sampleJump(hart: Hart): void {
     const jumps = this.#tables.getUint32(MACHINE.unknownJumps, true)
     if (jumps === this.#unknownJumps) return
     this.#unknownJumps = jumps
     const from = this.#placeOf(hart, this.#tables.getBigUint64(MACHINE.jumpedFrom, true))
     const to = this.#placeOf(hart, this.#tables.getBigUint64(MACHINE.jumpedTo, true))
-    if (from === undefined || from.page !== to?.page || !this.#map.isInside(from)) return
+    if (from === undefined || to === undefined || !this.#map.isInside(from)) return
     // What waits to be compiled may know it.
-    if (this.#batch?.isInside(from) === true) return
-    if (this.#profile.meetTarget(from, to.inPage)) this.#request({ place: from, why: 'anew' })
+    if (this.#batch?.isInside(from) === true || !this.#profile.meetTarget(from, to)) return
+    const code = this.#codeAt(to)
+    const isTakenIn = code !== undefined && isSmallFunction(code)
+    if (from.page === to.page || isTakenIn) this.#request({ place: from, why: 'anew' })
   }
 
   /** The places where chain has found no region; each of those that are kept stands for an equal part of them. */
@@ -286,7 +295,7 @@ export class Translator {
   }
 
   /** Does some of what is asked for. A full batch has a slice for itself, so that no pause is long. */
-  #work(): void {
+  #work(hart: Hart): void {
     const { batch, wasmBytesAtOnce } = this.#parts.tier
     if (this.#batch === undefined) {
       this.#batch = new Batch(this.#parts, this.counts.regions)
@@ -297,62 +306,83 @@ export class Translator {
     for (let emitted = 0; emitted < wasmBytesAtOnce && this.#credit > 0; ) {
       const request = this.#requests.shift()
       if (request === undefined) break
-      const bytes = this.#emit(this.#batch, request)
+      const bytes = this.#emit(hart, this.#batch, request)
       emitted += bytes
       this.#credit -= bytes
     }
     if (++this.#waited >= batch.slices) this.#compile(this.#batch)
   }
 
-  #emit(batch: Batch, request: Request): number {
+  #emit(hart: Hart, batch: Batch, request: Request): number {
     const { place, why, left } = request
-    if (left !== undefined) return this.#emitEach(batch, place, left)
-    if (why === 'anew') return this.#emitAnew(batch, this.#map.regionsWith(place), place.virtualPage)
+    if (left !== undefined) return this.#emitEach(hart, batch, place, left)
+    if (why === 'anew') return this.#emitAnew(hart, batch, this.#map.regionsWith(place), place.virtualPage)
     const isInside = this.#map.isInside(place)
     if (batch.isInside(place) || this.#map.isEntry(place) || (why === 'near' && isInside)) return 0
     // What a region has left out belongs to it, if it is not too large.
-    const wasmBytes = isInside ? 0 : this.#emitEach(batch, place, this.#map.regionsWithout(place))
-    return batch.isInside(place) ? wasmBytes : wasmBytes + this.#emitAt(batch, place, isInside)
+    const wasmBytes = isInside ? 0 : this.#emitEach(hart, batch, place, this.#map.regionsWithout(place))
+    return batch.isInside(place) ? wasmBytes : wasmBytes + this.#emitAt(hart, batch, place, isInside)
   }
 
   /** Makes regions anew that lead to a place; those that would be too much at once have their turn behind the next slice. */
-  #emitEach(batch: Batch, place: FoundPlace, regions: readonly Region[]): number {
+  #emitEach(hart: Hart, batch: Batch, place: FoundPlace, regions: readonly Region[]): number {
     let wasmBytes = 0
     for (const [index, region] of regions.entries()) {
       if (wasmBytes >= this.#parts.tier.wasmBytesAtOnce) {
         this.#requests.unshift({ place, why: 'anew', left: regions.slice(index) })
         break
       }
-      if (isKept(region)) wasmBytes += this.#emitAnew(batch, [region], place.virtualPage)
+      if (isKept(region)) wasmBytes += this.#emitAnew(hart, batch, [region], place.virtualPage)
     }
     return wasmBytes
   }
 
   /** One region in place of several that know less, where the first of them begins. */
-  #emitAnew(batch: Batch, regions: readonly Region[], virtualPage: bigint): number {
+  #emitAnew(hart: Hart, batch: Batch, regions: readonly Region[], virtualPage: bigint): number {
     const [first] = regions
     if (first === undefined) return 0
     const place = { page: first.source.page, inPage: first.entries[0]!.inPage, virtualPage }
-    return batch.isEntry(place) ? 0 : batch.add(place, this.#hintsFor(place, false, regions), regions)
+    return batch.isEntry(place) ? 0 : batch.add(place, this.#hintsFor(hart, place, false, regions), regions)
   }
 
-  #emitAt(batch: Batch, place: FoundPlace, isInside: boolean): number {
-    const wasmBytes = batch.add(place, this.#hintsFor(place, isInside))
+  #emitAt(hart: Hart, batch: Batch, place: FoundPlace, isInside: boolean): number {
+    const wasmBytes = batch.add(place, this.#hintsFor(hart, place, isInside))
     if (wasmBytes === 0) this.#profile.refuse(place)
     return wasmBytes
   }
 
-  #hintsFor({ page, inPage }: Place, isInside: boolean, replaced: readonly Region[] = []): FlowHints {
+  #hintsFor(
+    hart: Hart,
+    { page, inPage, virtualPage }: FoundPlace,
+    isInside: boolean,
+    replaced: readonly Region[] = [],
+  ): FlowHints {
     const { predecoder, tier } = this.#parts
     const leavesOut = tier.leavesOut({ page, inPage })
+    const targetsOf = (offset: number): readonly Place[] => this.#profile.targetsOf({ page, inPage: offset })
     return {
       // What is in a region may have been met before its page lost its slot, and be executed by nothing else since.
       isMet: (offset) =>
         !leavesOut || predecoder.wasMet(page, offset) || replaced.some((one) => hasByte(one, offset)),
       // What comes into the middle of a region goes on in it, as soon as it can be entered.
       isElsewhere: (offset) => isInside && this.#map.isJoin({ page, inPage: offset }),
-      targetsOf: (offset) => this.#profile.targetsOf({ page, inPage: offset }),
+      targetsOf: (offset) =>
+        targetsOf(offset)
+          .filter((one) => one.page === page)
+          .map((one) => one.inPage),
+      codeAt: (distance) => this.#codeAt(this.#placeOf(hart, virtualPage + BigInt(distance))),
+      calledFrom: (offset) => this.#codeAt(targetsOf(offset)[0]),
     }
+  }
+
+  /** Code that a region may take in. */
+  #codeAt(place: Place | undefined): OtherCode | undefined {
+    if (place === undefined) return undefined
+    const { predecoder, memories } = this.#parts
+    const { page, inPage } = place
+    const bytes = new DataView(memories.ram.buffer, page * PAGE_BYTES, PAGE_BYTES)
+    const isMet = (offset: number): boolean => predecoder.wasMet(page, offset)
+    return { page, offset: inPage, bytes, isMet }
   }
 
   #compile(batch: Batch): void {
@@ -364,5 +394,6 @@ export class Translator {
     this.counts.regions += batch.regions
     this.counts.instructions += batch.instructions
     this.counts.wasmBytes += batch.wasmBytes
+    this.counts.takenIn += batch.takenIn
   }
 }
