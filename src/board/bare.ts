@@ -10,6 +10,7 @@ import { Syscon } from '../devices/syscon.ts'
 import { Uart16550 } from '../devices/uart16550.ts'
 import { type Engine, LINE, Machine } from '../machine/machine.ts'
 import type { Translation } from '../machine/machine_options.ts'
+import type { EmissionThreadStarter } from '../machine/translator/emission_thread.ts'
 import type { TranslationObserver } from '../machine/translator/observer.ts'
 import { type ElfFile, loadSegments, symbolAddress } from './elf.ts'
 import { Htif } from './htif.ts'
@@ -26,6 +27,8 @@ export interface BareOptions {
   readonly translation?: Translation
   /** Hears of what is translated, for a profile. */
   readonly observer?: TranslationObserver | undefined
+  /** Starts the thread that emits what is translated; without it that is done behind slices. */
+  readonly emission?: EmissionThreadStarter | undefined
   /** What the program prints, through HTIF or the UART. */
   readonly print: (bytes: Uint8Array) => void
 }
@@ -48,6 +51,7 @@ export class BareComputer {
       engine: options.engine,
       translation: options.translation ?? 'off',
       observer: options.observer,
+      emission: options.emission,
       harts: options.harts ?? 1,
       ramBytes: options.ramBytes,
       devices: (machine) => this.#devices(machine, options.harts ?? 1),

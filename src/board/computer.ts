@@ -27,6 +27,7 @@ import type { Mapping } from '../machine/bus.ts'
 import type { ClockEvent } from '../machine/guest_time.ts'
 import { type Engine, LINE, Machine, type Stop } from '../machine/machine.ts'
 import type { Translation } from '../machine/machine_options.ts'
+import type { EmissionThreadStarter } from '../machine/translator/emission_thread.ts'
 import type { TranslationObserver } from '../machine/translator/observer.ts'
 import { type BootFiles, loadBootImage } from './boot_image.ts'
 import {
@@ -71,6 +72,8 @@ export interface ComputerOptions {
   readonly translation?: Translation
   /** Hears of what is translated, for a profile. */
   readonly observer?: TranslationObserver | undefined
+  /** Starts the thread that emits what is translated; without it that is done behind slices. */
+  readonly emission?: EmissionThreadStarter | undefined
   /** The kernel and initial RAM disk; asked for at every (re)start of the guest, and the same each time. */
   readonly bootFiles: () => BootFiles
 }
@@ -149,6 +152,7 @@ export class Computer {
       engine: options.engine,
       translation: options.translation ?? 'off',
       observer: options.observer,
+      emission: options.emission,
       harts,
       ramBytes,
       devices: (machine) => this.#devices(machine),

@@ -7,7 +7,7 @@
  * steps a second, and without the scatter that came from call counts at the time of compiling.
  */
 import { setFlagsFromString } from 'node:v8'
-import type { Engine, EngineFunction, EngineMemory } from '../wasm/engine.ts'
+import type { CompiledModule, Engine, EngineFunction, EngineMemory } from '../wasm/engine.ts'
 
 for (const flag of [
   '--experimental-wasm-branch-hinting',
@@ -18,14 +18,17 @@ for (const flag of [
 ])
   setFlagsFromString(flag)
 
+/** Compiles a module for whoever instantiates it, on this thread or another. */
+export const compileModule = (wasm: Uint8Array<ArrayBuffer>): CompiledModule => new WebAssembly.Module(wasm)
+
 export const nodeEngine: Engine = {
   memory({ initialPages, maximumPages, shared }) {
     return new WebAssembly.Memory({ initial: initialPages, maximum: maximumPages, shared })
   },
   instantiate(module, imports) {
-    const compiled = new WebAssembly.Module(module)
+    const compiled = module instanceof Uint8Array ? compileModule(module) : module
     const instance = new WebAssembly.Instance(
-      compiled,
+      compiled as WebAssembly.Module,
       imports as Record<string, Record<string, EngineMemory & EngineFunction>> as WebAssembly.Imports,
     )
     return instance.exports as Record<string, EngineFunction>

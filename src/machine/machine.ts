@@ -105,18 +105,15 @@ export class Machine {
     const imports = environment as unknown as Record<string, typeof tables>
     this.#core = options.engine.instantiate(core.bytes, { environment: imports }) as unknown as CoreExports
     if (translation !== 'off') {
+      const { engine, observer, emission } = options
+      const tier = TIERS[translation]
       const memories = { tables, ram, tablePages, ramPages }
-      const { engine, observer } = options
-      const parts = {
-        engine,
-        observer,
-        layout: this.layout,
+      const parts = { layout: this.layout, linkage: core.linkage, memories }
+      const thread = emission?.(parts, tier.batch)
+      this.#translator = new Translator({
+        ...{ ...parts, engine, observer, predecoder, tier, thread },
         core: this.#core,
-        linkage: core.linkage,
-        memories,
-        predecoder,
-      }
-      this.#translator = new Translator({ ...parts, tier: TIERS[translation] })
+      })
     }
     for (const [i, number] of core.csrNumbers.entries()) {
       this.#block.setUint8(this.layout.csrIndex + number, i + 1)

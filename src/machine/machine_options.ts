@@ -5,6 +5,7 @@ import type { Mapping } from './bus.ts'
 import type { Hart } from './hart.ts'
 import { HARTS_MAX } from './layout.ts'
 import type { Machine } from './machine.ts'
+import type { EmissionThreadStarter } from './translator/emission_thread.ts'
 import type { TranslationObserver } from './translator/observer.ts'
 
 const MIB = 1024 * 1024
@@ -23,6 +24,8 @@ export interface MachineOptions {
   readonly onSbiCall?: (hart: Hart) => void
   /** Which code is translated to WebAssembly; none by default. What the guest sees is the same. */
   readonly translation?: Translation
+  /** Starts the thread that emits what is translated; without it, the machine does it behind slices. */
+  readonly emission?: EmissionThreadStarter | undefined
   /** Hears of what is translated. */
   readonly observer?: TranslationObserver | undefined
   /** A store to a page watched by `watchHost` has taken place, at this offset in RAM. */

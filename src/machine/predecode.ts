@@ -108,16 +108,9 @@ export class Predecoder {
     }
   }
 
-  /**
-   * Whether an instruction of a page has been met since its code is predecoded: it has been executed, or stands behind one
-   * that has. True of all of them if the page has no predecoded code.
-   */
+  /** See the function of this name. */
   wasMet(page: number, inPage: number): boolean {
-    const slot = this.#entries.getUint16(this.#layout.pageCodeSlot + page * 2, true)
-    if (slot === 0) return true
-    const entry = this.#layout.codeSlots + (slot - 1) * CODE_SLOT_BYTES + (inPage / 2) * CODE_ENTRY_BYTES
-    // What is forgotten keeps its operands.
-    return this.#entries.getBigUint64(entry, true) !== 0n
+    return wasMet(this.#entries, this.#layout, page, inPage)
   }
 
   /**
@@ -200,4 +193,16 @@ class Sequences {
     this.#handlers[kept] = handler
     this.#count = kept + 1
   }
+}
+
+/**
+ * Whether an instruction of a page has been met since its code is predecoded: it has been executed, or stands behind one
+ * that has. True of all of them if the page has no predecoded code.
+ */
+export function wasMet(tables: DataView, layout: Layout, page: number, inPage: number): boolean {
+  const slot = tables.getUint16(layout.pageCodeSlot + page * 2, true)
+  if (slot === 0) return true
+  const entry = layout.codeSlots + (slot - 1) * CODE_SLOT_BYTES + (inPage / 2) * CODE_ENTRY_BYTES
+  // What is forgotten keeps its operands.
+  return tables.getBigUint64(entry, true) !== 0n
 }

@@ -4,6 +4,7 @@ import { FormatError, UserError } from '../base/errors.ts'
 import { BareComputer, type BareEnd, signature } from '../board/bare.ts'
 import { type ElfFile, readElf, symbolAddress } from '../board/elf.ts'
 import { nodeEngine } from '../host/engine.ts'
+import { emissionWorker } from './emission_worker.ts'
 import { checkOutputFile, readInputFile, writeOutputFile } from './files.ts'
 import type { GuestProfiler } from './profile/guest_profiler.ts'
 import { type ReportedEnd, runReport, writeRunReport } from './run_report.ts'
@@ -59,6 +60,7 @@ export async function runBareProgram(options: BareProgramOptions): Promise<BareP
     harts,
     translation,
     observer: options.profiler?.observer,
+    emission: emissionWorker,
     print,
   })
   options.profiler?.start(computer.machine, elf)

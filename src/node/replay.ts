@@ -17,6 +17,7 @@ import type { LogRecord } from '../log/record.ts'
 import type { RecordingHeader } from '../log/recording.ts'
 import type { Translation } from '../machine/machine_options.ts'
 import { bootFilesOf, digestsOf, type ImageFiles } from './boot_files.ts'
+import { emissionWorker } from './emission_worker.ts'
 import { decodeMachineRecord, encodeMachineRecord, requireSameFiles } from './machine_record.ts'
 import type { GuestProfiler } from './profile/guest_profiler.ts'
 import { RecordingReader } from './recording_file.ts'
@@ -80,6 +81,7 @@ export async function replay(options: ReplayOptions): Promise<ReplayResult> {
       engine: onHugePages(nodeEngine),
       translation: options.translation ?? 'off',
       observer: options.profiler?.observer,
+      emission: emissionWorker,
       specification: machine.specification,
       bootFiles: bootFilesOf(image, machine),
     })

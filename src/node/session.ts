@@ -32,6 +32,7 @@ import { PAGE_BYTES } from '../machine/layout.ts'
 import type { Translation } from '../machine/machine_options.ts'
 import type { TranslationObserver } from '../machine/translator/observer.ts'
 import { bootFilesOf, digestsOf, type ImageFiles } from './boot_files.ts'
+import { emissionWorker } from './emission_worker.ts'
 import {
   decodeMachineRecord,
   encodeMachineRecord,
@@ -143,6 +144,7 @@ export class Session {
       const { translation = 'off', observer } = options
       const computer = new Computer({
         ...{ engine: onHugePages(nodeEngine), specification, bootFiles, translation, observer },
+        emission: emissionWorker,
       })
       if (options.load === undefined) computer.start()
       else await restore(computer, options.load)

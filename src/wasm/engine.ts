@@ -19,6 +19,9 @@ export interface EngineTable {
 
 export type EngineImports = Record<string, Record<string, EngineMemory | EngineFunction>>
 
+/** A module as the engine compiled it, perhaps on another thread. */
+export type CompiledModule = object & { readonly length?: never }
+
 export interface MemoryOptions {
   readonly initialPages: number
   readonly maximumPages: number
@@ -27,6 +30,9 @@ export interface MemoryOptions {
 
 export interface Engine {
   memory(options: MemoryOptions): EngineMemory
-  /** Compiles and instantiates at once. Returns the exports. */
-  instantiate(module: Uint8Array<ArrayBuffer>, imports: EngineImports): Record<string, EngineFunction>
+  /** Instantiates a module, having compiled it if it is not yet. Returns the exports. */
+  instantiate(
+    module: Uint8Array<ArrayBuffer> | CompiledModule,
+    imports: EngineImports,
+  ): Record<string, EngineFunction>
 }

@@ -83,7 +83,11 @@ test('more places than it keeps make it forget all, and go on', () => {
 test('a jump is made anew with all targets that were met, each time after twice as many meetings', () => {
   const profile = new Profile({ meetings: 3, misses: 1000 })
   const meet = (...targets: number[]) => targets.filter((to) => profile.meetTarget(at(0), at(to))).length
-  const known = () => profile.targetsOf(at(0)).map(({ inPage }) => inPage)
+  const known = () =>
+    profile
+      .jumpsOf(at(0).page)
+      .get(0)
+      ?.map(({ inPage }) => inPage) ?? []
   assert.deepEqual(known(), [])
   assert.equal(meet(8, 16), 0)
   assert.ok(!profile.meetTarget(at(4), at(24)), 'another jump counts apart')

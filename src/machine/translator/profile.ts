@@ -1,11 +1,6 @@
 /** Where time goes, by where the pc is at the ends of slices: which places are met often enough to be translated. */
 import { PAGE_BYTES } from '../layout.ts'
-
-/** A place of code in RAM. */
-export interface Place {
-  readonly page: number
-  readonly inPage: number
-}
+import type { Place } from './place.ts'
 
 /** Places of a loop, which are met at random, count as one if they are as near as this. */
 const NEAR_BYTES = 64
@@ -38,9 +33,9 @@ interface Changes {
   readonly last: number
 }
 
-/** More targets of a jump are not kept, nor more jumps. */
+/** More targets of a jump are not kept, nor jumps of more pages. */
 const TARGETS_MAX = 64
-const JUMPS_MAX = 10_000
+const JUMP_PAGES_MAX = 2000
 
 /** A jump to an address in a register. */
 interface Jump {
@@ -60,8 +55,8 @@ export interface MeetingsMin {
 }
 
 export class Profile {
-  /** By their places. */
-  readonly #jumps = new Map<number, Jump>()
+  /** By their pages, and the offsets in them. */
+  readonly #jumps = new Map<number, Map<number, Jump>>()
   readonly #meetings = new Map<number, number>()
   readonly #changes = new Map<number, Changes>()
   /** How often regions were made anew since they were passed by there. */
@@ -141,10 +136,11 @@ export class Profile {
    * met; each time that takes twice as many meetings.
    */
   meetTarget({ page, inPage }: Place, target: Place): boolean {
-    const key = page * PAGE_BYTES + inPage
-    if (this.#jumps.size >= JUMPS_MAX) this.#jumps.clear()
-    const jump = this.#jumps.get(key) ?? { targets: new Map(), meetings: 0, timesMade: 0 }
-    this.#jumps.set(key, jump)
+    if (this.#jumps.size >= JUMP_PAGES_MAX) this.#jumps.clear()
+    const jumps = this.#jumps.get(page) ?? new Map<number, Jump>()
+    const jump = jumps.get(inPage) ?? { targets: new Map(), meetings: 0, timesMade: 0 }
+    this.#jumps.set(page, jumps)
+    jumps.set(inPage, jump)
     const to = target.page * PAGE_BYTES + target.inPage
     const times = jump.targets.get(to)
     if (times !== undefined || jump.targets.size < TARGETS_MAX) jump.targets.set(to, (times ?? 0) + 1)
@@ -154,11 +150,10 @@ export class Profile {
     return true
   }
 
-  /** Where a jump has led, the most frequent target first. */
-  targetsOf({ page, inPage }: Place): readonly Place[] {
-    const targets = this.#jumps.get(page * PAGE_BYTES + inPage)?.targets ?? new Map<number, number>()
-    const sorted = [...targets].sort(([, one], [, other]) => other - one)
-    return sorted.map(([key]) => ({ page: Math.floor(key / PAGE_BYTES), inPage: key % PAGE_BYTES }))
+  /** Where the jumps of a page have led, by their offsets; the most frequent target of each is the first. */
+  jumpsOf(page: number): ReadonlyMap<number, readonly Place[]> {
+    const jumps = [...(this.#jumps.get(page) ?? [])]
+    return new Map(jumps.map(([inPage, { targets }]) => [inPage, byFrequency(targets)]))
   }
 
   forget(): void {
@@ -181,4 +176,10 @@ export class Profile {
     this.#meetings.set(key, isTime ? 0 : times)
     return isTime
   }
+}
+
+/** From how often places were met, by page and offset in one number. */
+function byFrequency(targets: ReadonlyMap<number, number>): readonly Place[] {
+  const sorted = [...targets].sort(([, one], [, other]) => other - one)
+  return sorted.map(([key]) => ({ page: Math.floor(key / PAGE_BYTES), inPage: key % PAGE_BYTES }))
 }

@@ -23,7 +23,7 @@ import {
 } from '../layout.ts'
 import type { Predecoder } from '../predecode.ts'
 import { offsetOf, type PlacedInstruction } from './block_end.ts'
-import type { Place } from './profile.ts'
+import type { Place } from './place.ts'
 
 /** Bytes of a page, from `first` to before `end`. */
 export interface Span {
@@ -144,9 +144,9 @@ export class RegionMap {
     return this.#entered.get(page)?.some(({ entries }) => hasEntryAt(entries, inPage)) ?? false
   }
 
-  /** Whether a region that comes to this place may go on in another one. */
-  isJoin({ page, inPage }: Place): boolean {
-    return this.#entered.get(page)?.some(({ joins }) => joins.includes(inPage)) ?? false
+  /** Where regions of a page that come there may go on in another one. */
+  joinsOf(page: number): readonly number[] {
+    return this.#entered.get(page)?.flatMap(({ joins }) => joins) ?? []
   }
 
   /** The regions that have the instruction at this place. */

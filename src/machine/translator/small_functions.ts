@@ -13,7 +13,8 @@ export interface OtherCode {
   /** In RAM. */
   readonly page: number
   readonly offset: number
-  readonly bytes: DataView
+  /** The page. */
+  readonly bytes: DataView<ArrayBuffer>
   /** Whether an offset of the page has been executed. */
   isMet(offset: number): boolean
 }

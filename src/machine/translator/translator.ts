@@ -5,26 +5,25 @@
  * At the ends of slices it looks where the hart is (profile.ts), asks for a region where it has been often, and does some
  * of what has been asked for: a region at a time, and a module of them when there are enough.
  */
+import type { Engine, EngineFunction } from '../../wasm/engine.ts'
+import type { CoreExports } from '../core.ts'
 import type { Hart } from '../hart.ts'
-import {
-  BANK_FETCH,
-  CODE_SLOT_BYTES,
-  EXIT,
-  FETCH_ENTRIES,
-  MACHINE,
-  MACHINE_MISSES,
-  MISSES_KEPT,
-  PAGE_BYTES,
-  REGIONS_MAX,
-  TLB_ENTRY_BYTES,
-} from '../layout.ts'
+import { EXIT, MACHINE, MACHINE_MISSES, MISSES_KEPT, REGIONS_MAX } from '../layout.ts'
 import type { Predecoder } from '../predecode.ts'
-import { Batch, type BatchParts, type FoundPlace } from './batch.ts'
-import type { FlowHints } from './control_flow.ts'
-
-import { type Place, Profile } from './profile.ts'
+import { Batch } from './batch.ts'
+import {
+  copyOfPage,
+  type EmissionParts,
+  type EmittedModule,
+  type EmittedRegion,
+  type RegionOrder,
+} from './emission.ts'
+import type { DoneOrder, EmissionThread } from './emission_thread.ts'
+import type { TranslationObserver } from './observer.ts'
+import { type FoundPlace, findPlace, type Place } from './place.ts'
+import { Profile } from './profile.ts'
 import { hasByte, isKept, type Region, RegionMap } from './region_map.ts'
-import { isSmallFunction, type OtherCode } from './small_functions.ts'
+import { isSmallFunction } from './small_functions.ts'
 
 /**
  * When code is translated. What is emitted is counted by bytes of WebAssembly, since an instruction of the guest can become very
@@ -88,9 +87,23 @@ const LEFT_OUT_MISSES = 4
 /** More is not waiting to be translated at once. */
 const REQUESTS_MAX = 1000
 
-export interface TranslatorParts extends BatchParts {
+/** More is not ordered of another thread at once: what is hot by then comes first. */
+const ORDERS_MAX = 16
+
+export interface TranslatorParts extends EmissionParts {
+  readonly engine: Engine
+  readonly core: CoreExports
   readonly predecoder: Predecoder
   readonly tier: Tier
+  readonly observer?: TranslationObserver | undefined
+  /** Emits regions; without it they are emitted behind slices. */
+  readonly thread?: EmissionThread | undefined
+}
+
+/** An order that has not been done, or whose region has not been compiled. */
+interface Ordered {
+  readonly order: RegionOrder
+  readonly replaced: readonly Region[]
 }
 
 /**
@@ -128,8 +141,12 @@ export class Translator {
   readonly #profile: Profile
   readonly #map: RegionMap
   #requests: Request[] = []
+  /** What is emitted here. */
   #batch: Batch | undefined
-  /** Slices since the batch was begun. */
+  /** By their numbers. */
+  readonly #ordered = new Map<number, Ordered>()
+  #orders = 0
+  /** Slices since the batch was begun, or since what was ordered was last wanted. */
   #waited = 0
   #translatedSteps = 0
   #misses = 0
@@ -207,10 +224,12 @@ export class Translator {
     this.#profile.forget()
     this.#requests = []
     this.#batch = undefined
+    this.#ordered.clear()
+    this.#parts.thread?.cancel()
   }
 
   get #isWorking(): boolean {
-    return this.#requests.length > 0 || this.#batch !== undefined
+    return this.#requests.length > 0 || this.#batch !== undefined || this.#ordered.size > 0
   }
 
   #sample(hart: Hart, steps: number, translated: number): void {
@@ -218,7 +237,7 @@ export class Translator {
     const place = this.#placeOf(hart, pc)
     // Slices that end in a region end anywhere in it; its loops can all be entered.
     const isTranslated = place !== undefined && this.#map.isInside(place)
-    const isInside = isTranslated || (place !== undefined && this.#batch?.isInside(place) === true)
+    const isInside = isTranslated || (place !== undefined && this.#waitsInside(place))
     if (place !== undefined && !isInside && this.#profile.meet(place)) this.#request({ place, why: 'near' })
     // Not what waits to be compiled: that helps nothing yet.
     const isPassedBy = isTranslated && steps >= this.#parts.tier.sampleSteps / 2 && translated < steps / 2
@@ -245,10 +264,8 @@ export class Translator {
     const to = this.#placeOf(hart, this.#tables.getBigUint64(MACHINE.jumpedTo, true))
     if (from === undefined || to === undefined || !this.#map.isInside(from)) return
     // What waits to be compiled may know it.
-    if (this.#batch?.isInside(from) === true || !this.#profile.meetTarget(from, to)) return
-    const code = this.#codeAt(to)
-    const isTakenIn = code !== undefined && isSmallFunction(code)
-    if (from.page === to.page || isTakenIn) this.#request({ place: from, why: 'anew' })
+    if (this.#waitsInside(from) || !this.#profile.meetTarget(from, to)) return
+    if (from.page === to.page || this.#isSmallFunction(to)) this.#request({ place: from, why: 'anew' })
   }
 
   /** The places where chain has found no region; each of those that are kept stands for an equal part of them. */
@@ -272,8 +289,26 @@ export class Translator {
     return this.#profile.meetArrival(place, this.#map.regionsWithout(place).length > 0)
   }
 
+  /** What a region could take in. */
+  #isSmallFunction({ page, inPage }: Place): boolean {
+    const { memories, predecoder } = this.#parts
+    const isMet = (offset: number): boolean => predecoder.wasMet(page, offset)
+    return isSmallFunction({ page, offset: inPage, bytes: copyOfPage(memories.ram, page), isMet })
+  }
+
   #isEntry(place: Place): boolean {
-    return this.#map.isEntry(place) || this.#batch?.isEntry(place) === true
+    if (this.#map.isEntry(place) || this.#batch?.isEntry(place) === true) return true
+    const isThere = ({ order }: Ordered): boolean =>
+      order.place.page === place.page && order.place.inPage === place.inPage
+    return [...this.#ordered.values()].some(isThere)
+  }
+
+  /** Whether a region that waits to be compiled has the place, as far as that is known. */
+  #waitsInside(place: Place): boolean {
+    if (this.#batch?.isInside(place) === true) return true
+    const hasIt = (region: Region): boolean =>
+      region.source.page === place.page && hasByte(region, place.inPage)
+    return [...this.#ordered.values()].some(({ replaced }) => replaced.some(hasIt))
   }
 
   #request(request: Request): void {
@@ -284,18 +319,17 @@ export class Translator {
 
   /** Where in RAM the hart finds the code at a virtual address; undefined if it has not looked lately. */
   #placeOf(hart: Hart, pc: bigint): FoundPlace | undefined {
-    const index = Number((pc >> 12n) & BigInt(FETCH_ENTRIES - 1))
-    const entry = hart.get32('fetchBank') + BANK_FETCH + index * TLB_ENTRY_BYTES
-    const virtualPage = BigInt.asUintN(64, pc & -4096n)
-    if (this.#tables.getBigUint64(entry, true) !== virtualPage) return undefined
-    const { layout } = this.#parts
-    const slot = (this.#tables.getUint32(entry + 8, true) - layout.codeSlots) / CODE_SLOT_BYTES
-    const page = this.#tables.getUint32(layout.codeSlotPage + slot * 4, true)
-    return { page, inPage: Number(pc & 4095n), virtualPage }
+    return findPlace(this.#tables, this.#parts.layout, hart.get32('fetchBank'), pc)
+  }
+
+  #work(hart: Hart): void {
+    const { thread } = this.#parts
+    if (thread === undefined) this.#workHere(hart)
+    else this.#workWith(hart, thread)
   }
 
   /** Does some of what is asked for. A full batch has a slice for itself, so that no pause is long. */
-  #work(hart: Hart): void {
+  #workHere(hart: Hart): void {
     const { batch, wasmBytesAtOnce } = this.#parts.tier
     if (this.#batch === undefined) {
       this.#batch = new Batch(this.#parts, this.counts.regions)
@@ -306,94 +340,121 @@ export class Translator {
     for (let emitted = 0; emitted < wasmBytesAtOnce && this.#credit > 0; ) {
       const request = this.#requests.shift()
       if (request === undefined) break
-      const bytes = this.#emit(hart, this.#batch, request)
-      emitted += bytes
-      this.#credit -= bytes
+      emitted += this.#emit(hart, request)
     }
     if (++this.#waited >= batch.slices) this.#compile(this.#batch)
   }
 
-  #emit(hart: Hart, batch: Batch, request: Request): number {
-    const { place, why, left } = request
-    if (left !== undefined) return this.#emitEach(hart, batch, place, left)
-    if (why === 'anew') return this.#emitAnew(hart, batch, this.#map.regionsWith(place), place.virtualPage)
+  /** Orders what is asked for, and takes what has come, a module behind a slice. */
+  #workWith(hart: Hart, thread: EmissionThread): void {
+    const answer = thread.take()
+    if (answer !== undefined) {
+      for (const done of answer.done) this.#onDone(done)
+      if (answer.module !== undefined) this.#add(answer.module)
+      this.#waited = 0
+    }
+    while (this.#credit > 0 && this.#ordered.size < ORDERS_MAX) {
+      const request = this.#requests.shift()
+      if (request === undefined) break
+      this.#emit(hart, request)
+    }
+    if (this.#ordered.size === 0 || ++this.#waited < this.#parts.tier.batch.slices) return
+    this.#waited = 0
+    thread.finish()
+  }
+
+  /** Returns how many bytes of WebAssembly have been emitted by now. */
+  #emit(hart: Hart, { place, why, left }: Request): number {
+    if (left !== undefined) return this.#emitEach(hart, place, left)
+    if (why === 'anew') return this.#emitAnew(hart, this.#map.regionsWith(place), place.virtualPage)
     const isInside = this.#map.isInside(place)
-    if (batch.isInside(place) || this.#map.isEntry(place) || (why === 'near' && isInside)) return 0
+    if (this.#waitsInside(place) || this.#map.isEntry(place) || (why === 'near' && isInside)) return 0
     // What a region has left out belongs to it, if it is not too large.
-    const wasmBytes = isInside ? 0 : this.#emitEach(hart, batch, place, this.#map.regionsWithout(place))
-    return batch.isInside(place) ? wasmBytes : wasmBytes + this.#emitAt(hart, batch, place, isInside)
+    const wasmBytes = isInside ? 0 : this.#emitEach(hart, place, this.#map.regionsWithout(place))
+    const joins = isInside ? this.#map.joinsOf(place.page) : []
+    return wasmBytes + this.#order(hart, place, { unless: 'inside', joins, replaced: [] })
   }
 
   /** Makes regions anew that lead to a place; those that would be too much at once have their turn behind the next slice. */
-  #emitEach(hart: Hart, batch: Batch, place: FoundPlace, regions: readonly Region[]): number {
+  #emitEach(hart: Hart, place: FoundPlace, regions: readonly Region[]): number {
     let wasmBytes = 0
     for (const [index, region] of regions.entries()) {
       if (wasmBytes >= this.#parts.tier.wasmBytesAtOnce) {
         this.#requests.unshift({ place, why: 'anew', left: regions.slice(index) })
         break
       }
-      if (isKept(region)) wasmBytes += this.#emitAnew(hart, batch, [region], place.virtualPage)
+      if (isKept(region)) wasmBytes += this.#emitAnew(hart, [region], place.virtualPage)
     }
     return wasmBytes
   }
 
   /** One region in place of several that know less, where the first of them begins. */
-  #emitAnew(hart: Hart, batch: Batch, regions: readonly Region[], virtualPage: bigint): number {
-    const [first] = regions
+  #emitAnew(hart: Hart, replaced: readonly Region[], virtualPage: bigint): number {
+    const [first] = replaced
     if (first === undefined) return 0
     const place = { page: first.source.page, inPage: first.entries[0]!.inPage, virtualPage }
-    return batch.isEntry(place) ? 0 : batch.add(place, this.#hintsFor(hart, place, false, regions), regions)
+    return this.#order(hart, place, { unless: 'entry', joins: [], replaced })
   }
 
-  #emitAt(hart: Hart, batch: Batch, place: FoundPlace, isInside: boolean): number {
-    const wasmBytes = batch.add(place, this.#hintsFor(hart, place, isInside))
-    if (wasmBytes === 0) this.#profile.refuse(place)
-    return wasmBytes
-  }
-
-  #hintsFor(
+  #order(
     hart: Hart,
-    { page, inPage, virtualPage }: FoundPlace,
-    isInside: boolean,
-    replaced: readonly Region[] = [],
-  ): FlowHints {
-    const { predecoder, tier } = this.#parts
-    const leavesOut = tier.leavesOut({ page, inPage })
-    const targetsOf = (offset: number): readonly Place[] => this.#profile.targetsOf({ page, inPage: offset })
-    return {
-      // What is in a region may have been met before its page lost its slot, and be executed by nothing else since.
-      isMet: (offset) =>
-        !leavesOut || predecoder.wasMet(page, offset) || replaced.some((one) => hasByte(one, offset)),
-      // What comes into the middle of a region goes on in it, as soon as it can be entered.
-      isElsewhere: (offset) => isInside && this.#map.isJoin({ page, inPage: offset }),
-      targetsOf: (offset) =>
-        targetsOf(offset)
-          .filter((one) => one.page === page)
-          .map((one) => one.inPage),
-      codeAt: (distance) => this.#codeAt(this.#placeOf(hart, virtualPage + BigInt(distance))),
-      calledFrom: (offset) => this.#codeAt(targetsOf(offset)[0]),
+    place: FoundPlace,
+    { unless, joins, replaced }: Pick<RegionOrder, 'unless' | 'joins'> & Pick<Ordered, 'replaced'>,
+  ): number {
+    const { tier, thread } = this.#parts
+    const order: RegionOrder = {
+      ...{ number: ++this.#orders, place, unless, joins },
+      leavesOut: tier.leavesOut(place),
+      replaced: replaced.flatMap(({ source }) => source.spans),
+      jumps: this.#profile.jumpsOf(place.page),
+      fetchBank: hart.get32('fetchBank'),
     }
+    this.#ordered.set(order.number, { order, replaced })
+    if (thread === undefined) {
+      const wasmBytes = this.#batch!.add(order)
+      this.#onDone({ number: order.number, wasmBytes })
+      return wasmBytes ?? 0
+    }
+    thread.order(order)
+    return 0
   }
 
-  /** Code that a region may take in. */
-  #codeAt(place: Place | undefined): OtherCode | undefined {
-    if (place === undefined) return undefined
-    const { predecoder, memories } = this.#parts
-    const { page, inPage } = place
-    const bytes = new DataView(memories.ram.buffer, page * PAGE_BYTES, PAGE_BYTES)
-    const isMet = (offset: number): boolean => predecoder.wasMet(page, offset)
-    return { page, offset: inPage, bytes, isMet }
+  #onDone({ number, wasmBytes }: DoneOrder): void {
+    const { order } = this.#ordered.get(number)!
+    this.#credit -= wasmBytes ?? 0
+    if (wasmBytes === 0 && order.unless === 'inside') this.#profile.refuse(order.place)
+    // What has a region is known until that is compiled.
+    if (wasmBytes === undefined || wasmBytes === 0) this.#ordered.delete(number)
   }
 
   #compile(batch: Batch): void {
     this.#batch = undefined
-    if (batch.regions === 0) return
-    this.#map.add(batch.finish())
+    if (batch.regions > 0) this.#add(batch.finish())
+  }
+
+  #add({ wasm, regions }: EmittedModule): void {
+    const { engine, memories, core } = this.#parts
+    const { tables, ram } = memories
+    const functions = core as unknown as Record<string, EngineFunction>
+    const exports = engine.instantiate(wasm, { environment: { tables, ram }, core: functions })
+    const list = regions.map(({ name, order, source, entries, joins }) => ({
+      ...{ source, entries, joins, run: exports[name]! },
+      replaced: this.#ordered.get(order)!.replaced,
+    }))
+    this.#map.add(list)
+    for (const region of regions) this.#onAdded(region)
     this.counts.evicted = this.#map.evicted
     this.counts.modules++
-    this.counts.regions += batch.regions
-    this.counts.instructions += batch.instructions
-    this.counts.wasmBytes += batch.wasmBytes
-    this.counts.takenIn += batch.takenIn
+  }
+
+  #onAdded({ order, name, source, entries, virtualPage, instructions, takenIn }: EmittedRegion): void {
+    const inPage = entries[0]!
+    const address = virtualPage + BigInt(inPage)
+    this.#ordered.delete(order)
+    this.counts.regions++
+    this.counts.instructions += instructions
+    this.counts.wasmBytes += source.wasmBytes
+    this.counts.takenIn += takenIn
+    this.#parts.observer?.onRegion({ name, page: source.page, inPage, address, instructions })
   }
 }

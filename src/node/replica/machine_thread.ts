@@ -12,6 +12,7 @@ import { nodeEngine } from '../../host/engine.ts'
 import { onHugePages } from '../../host/huge_pages.ts'
 import { PAGE_BYTES } from '../../machine/layout.ts'
 import { bootFilesOf } from '../boot_files.ts'
+import { emissionWorker } from '../emission_worker.ts'
 import { collectGarbage } from '../heap.ts'
 import { BackupRun } from './backup_run.ts'
 import { packPages, unpackPages } from './packed_pages.ts'
@@ -154,7 +155,8 @@ class MachineThread {
     const { specification, image, kernelDigest, initramfsDigest, translation } = this.#data
     const digests = { kernel: kernelDigest, initramfs: initramfsDigest }
     const bootFiles = bootFilesOf(image, digests, (action) => this.#later.push(action))
-    return new Computer({ engine: onHugePages(nodeEngine), specification, bootFiles, translation })
+    const engine = onHugePages(nodeEngine)
+    return new Computer({ engine, specification, bootFiles, translation, emission: emissionWorker })
   }
 
   #newPrimary(computer: Computer, life: number, nextIndex: bigint, position: bigint): PrimaryRun {

@@ -1,0 +1,98 @@
+/**
+ * What is told of a region that is to be emitted, and what comes back. Emission knows the machine only by this and by its shared memories,
+ * so that it can be done behind slices or on another thread. That one may see the tables while they change: what it takes from
+ * them decides what a region has, never whether it is right. The bytes that a region was made from are copied first, and compared
+ * before it is entered.
+ */
+import type { CompiledModule, EngineMemory } from '../../wasm/engine.ts'
+import { type Layout, PAGE_BYTES } from '../layout.ts'
+import { wasMet } from '../predecode.ts'
+import type { FlowHints } from './control_flow.ts'
+import type { Linkage } from './linkage.ts'
+import { type FoundPlace, findPlace, type Place } from './place.ts'
+import type { RegionSource, Span } from './region_map.ts'
+import type { OtherCode } from './small_functions.ts'
+
+/** What emission needs of a machine, for all its regions. */
+export interface EmissionParts {
+  readonly layout: Layout
+  readonly linkage: Linkage
+  readonly memories: {
+    readonly tables: EngineMemory
+    readonly ram: EngineMemory
+    readonly tablePages: number
+    readonly ramPages: number
+  }
+}
+
+/** A region that is asked for. */
+export interface RegionOrder {
+  readonly number: number
+  readonly place: FoundPlace
+  /** Nothing is emitted if a region that waits to be compiled can be entered there, or has that place. */
+  readonly unless: 'entry' | 'inside'
+  /** Whether what has not been executed is left out. */
+  readonly leavesOut: boolean
+  /** Offsets at which the region goes on in others of its page. */
+  readonly joins: readonly number[]
+  /** What the regions have that it takes the place of. */
+  readonly replaced: readonly Span[]
+  /** Where jumps of its page to addresses in registers have led. */
+  readonly jumps: ReadonlyMap<number, readonly Place[]>
+  /** Of the hart that came there. */
+  readonly fetchBank: number
+}
+
+/** A region that has been emitted, with the name of its function. */
+export interface EmittedRegion {
+  readonly order: number
+  readonly name: string
+  readonly source: RegionSource
+  readonly entries: readonly number[]
+  readonly joins: readonly number[]
+  readonly instructions: number
+  readonly takenIn: number
+  readonly virtualPage: bigint
+}
+
+export interface EmittedModule {
+  /** To be compiled, or compiled already. */
+  readonly wasm: Uint8Array<ArrayBuffer> | CompiledModule
+  readonly regions: readonly EmittedRegion[]
+}
+
+/** Whether an offset is in one of the spans. */
+export const isWithin = (spans: readonly Span[], inPage: number): boolean =>
+  spans.some(({ first, end }) => first <= inPage && inPage < end)
+
+/** A page as it is now. */
+export function copyOfPage(ram: EngineMemory, page: number): DataView<ArrayBuffer> {
+  return new DataView(new Uint8Array(ram.buffer, page * PAGE_BYTES, PAGE_BYTES).slice().buffer)
+}
+
+/** What an order and the tables tell of the code. */
+export function hintsOf(order: RegionOrder, { layout, memories }: EmissionParts): FlowHints {
+  const tables = new DataView(memories.tables.buffer)
+  const { page, virtualPage } = order.place
+  const targetsOf = (offset: number): readonly Place[] => order.jumps.get(offset) ?? []
+  const codeAt = (place: Place | undefined): OtherCode | undefined =>
+    place === undefined
+      ? undefined
+      : {
+          ...{ page: place.page, offset: place.inPage, bytes: copyOfPage(memories.ram, place.page) },
+          isMet: (offset) => wasMet(tables, layout, place.page, offset),
+        }
+  return {
+    // What is in a region may have been met before its page lost its slot, and be executed by nothing else since.
+    isMet: (offset) =>
+      !order.leavesOut || wasMet(tables, layout, page, offset) || isWithin(order.replaced, offset),
+    // What comes into the middle of a region goes on in it, as soon as it can be entered.
+    isElsewhere: (offset) => order.joins.includes(offset),
+    targetsOf: (offset) =>
+      targetsOf(offset)
+        .filter((one) => one.page === page)
+        .map((one) => one.inPage),
+    codeAt: (distance) => codeAt(findPlace(tables, layout, order.fetchBank, virtualPage + BigInt(distance))),
+    calledFrom: (offset) => codeAt(targetsOf(offset)[0]),
+  }
+}
