@@ -5,6 +5,7 @@ import { firstDifference } from '../../base/state.ts'
 import type { Engine } from '../../wasm/engine.ts'
 import type { Machine, Stop } from '../machine.ts'
 import type { TranslatorCounts } from '../translator/translator.ts'
+import { lateThread } from './late_thread.ts'
 import { Program, type ProgramOptions } from './program.ts'
 
 /** Stops unless two machines are in the same state at the same position. */
@@ -16,16 +17,24 @@ export function requireSameState(one: Machine, other: Machine): void {
   assert(one.digest() === other.digest(), `RAM differs ${place}`)
 }
 
-/** The tiers of tests: what is met is translated, at once or some time later. */
-type TestTier = 'eager' | 'patient'
+/** How tests translate: what is met, at once, some time later, or as another thread does it. */
+type TestTier = 'eager' | 'patient' | 'late'
+
+/** The seed of when what another thread has done comes. */
+const LATE_SEED = 7
 
 export class BothWays {
   readonly interpreted: Program
   readonly translated: Program
 
-  constructor(engine: Engine, source: string, options: ProgramOptions & { translation?: TestTier } = {}) {
+  constructor(engine: Engine, source: string, options: Omit<ProgramOptions, 'translation' | 'emission'> & { translation?: TestTier } = {}) {
     this.interpreted = new Program(engine, source, { ...options, translation: 'off' })
-    this.translated = new Program(engine, source, { translation: 'eager', ...options })
+    const { translation = 'eager' } = options
+    const late = { translation: 'patient', emission: lateThread(LATE_SEED) } as const
+    this.translated = new Program(engine, source, {
+      ...options,
+      ...(translation === 'late' ? late : { translation }),
+    })
   }
 
   /** What has been translated so far. */

@@ -20,6 +20,7 @@ import type { Hart } from '../hart.ts'
 import { RAM_BASE } from '../layout.ts'
 import { LINE, Machine } from '../machine.ts'
 import type { Translation } from '../machine_options.ts'
+import type { EmissionThreadStarter } from '../translator/emission_thread.ts'
 
 export const LOG = RAM_BASE + 0x8_0000
 export const TABLES = RAM_BASE + 0xc_0000
@@ -56,6 +57,7 @@ export interface ProgramOptions {
   readonly harts?: number
   readonly ramBytes?: number
   readonly translation?: Translation
+  readonly emission?: EmissionThreadStarter
 }
 
 const HANDLER = `
@@ -98,9 +100,9 @@ export class Program {
   constructor(
     engine: Engine,
     source: string,
-    { harts = 1, ramBytes = RAM_BYTES, translation = 'off' }: ProgramOptions = {},
+    { harts = 1, ramBytes = RAM_BYTES, translation = 'off', emission }: ProgramOptions = {},
   ) {
-    this.machine = createMachine(engine, harts, ramBytes, translation)
+    this.machine = createMachine(engine, harts, ramBytes, translation, emission)
     const { bytes, labels } = assemble(`${source}\necall\n${HANDLER}`, BigInt(RAM_BASE))
     assert(bytes.length <= 0x1_0000, 'a test program is at most 64 KiB')
     this.#labels = labels
@@ -170,10 +172,17 @@ export function coldCopy(engine: Engine, machine: Machine, translation: Translat
   return copy
 }
 
-function createMachine(engine: Engine, harts: number, ramBytes: number, translation: Translation): Machine {
+function createMachine(
+  engine: Engine,
+  harts: number,
+  ramBytes: number,
+  translation: Translation,
+  emission?: EmissionThreadStarter,
+): Machine {
   return new Machine({
     engine,
     translation,
+    emission,
     harts,
     ramBytes,
     devices: (machine) => [{ base: SWITCHES, size: 0x1000, device: new Switches(machine) }],

@@ -223,7 +223,7 @@ function kernelOf(random: Random, { lines, mode = 'S', setUp = '', prepare = () 
      bgtz s1, round
      ecall
      ${handlers}`
-  const both = new BothWays(nodeEngine, source, { translation: random.pick(['eager', 'patient']) })
+  const both = new BothWays(nodeEngine, source, { translation: random.pick(['eager', 'patient', 'late']) })
   const callees = Array.from({ length: 2 }, () =>
     `${some(random, lines, 4)}; ret`.replaceAll('jalr ra, 0(s4)', 'nop'),
   )

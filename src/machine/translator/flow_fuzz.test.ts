@@ -20,6 +20,9 @@ const W = 0x4010_0000n
 const PROGRAMS = 8
 const CODE_PAGES = 5
 const DATA_PAGES = 4
+/** Small functions of a page, behind its beginning, in so many bytes each. */
+const SMALLS = 2
+const SMALL_BYTES = 128
 const CODE = DATA
 const DATAS = DATA + 0x1_0000
 const STACK = 0x4020_0000n
@@ -90,9 +93,25 @@ function some(random: Random, blocks: number, page: number): string {
         return `li t2, ${8 * 256}; add t2, t2, s7; ld t0, ${8 * (a - 256)}(t2); ld t1, ${8 * (b - 256)}(t2); sd t1, ${8 * (a - 256)}(t2); sd t0, ${8 * (b - 256)}(t2)`
       },
     ])()
+  // Small enough to be taken in where they are called, unless an atomic is among what they have.
+  const small = (): string => {
+    const store = random.chance(0.15) ? `${rare()}\n` : ''
+    const skip = random.chance(0.5) ? `${random.pick(['beq', 'bltu'])} ${x()}, ${x()}, 8f; ${one()}; 8:` : ''
+    const end = random.pick([
+      'ret',
+      'ret',
+      'ret',
+      'mv t2, ra; jr t2',
+      `li t2, ${V + BigInt(random.below(CODE_PAGES) * 4096)}; jr t2`,
+    ])
+    return `${one()}\n${store}${skip}\n${one()}\n${end}`
+  }
   const call = (): string => {
     const target = random.below(CODE_PAGES)
-    const how = random.below(4)
+    const how = random.below(8)
+    const place = SMALL_BYTES * (1 + random.below(SMALLS))
+    if (how === 4) return `7: auipc ra, ${(target - page) & 0xfffff}; jalr ra, PAGE + ${place} - 7b(ra)`
+    if (how > 4) return `li t2, ${V + BigInt(target * 4096 + place)}; jalr ra, 0(t2)`
     if (how === 0) return `7: auipc ra, ${(target - page) & 0xfffff}; jalr ra, PAGE - 7b(ra)`
     if (how === 1) return `li t2, ${V + BigInt(target * 4096)}; jalr ra, 0(t2)`
     if (how === 2) return `jal ra, ${label()}`
@@ -116,7 +135,8 @@ function some(random: Random, blocks: number, page: number): string {
     else if (end === 10 && random.chance(0.3)) out.push('mv t2, ra; jr t2')
   }
   out.push('ret\nout: li t2, 0x80000000; ebreak')
-  return `addi a0, a0, 1\naddi a1, a1, 1\nj L0\n${out.join('\n')}`
+  const smalls = Array.from({ length: SMALLS }, () => `.align ${Math.log2(SMALL_BYTES)}\n${small()}`).join('\n')
+  return `addi a0, a0, 1\naddi a1, a1, 1\nj L0\n${smalls}\n.align ${Math.log2(SMALL_BYTES)}\n${out.join('\n')}`
 }
 
 function page(random: Random, number: number): Uint8Array {
@@ -133,6 +153,7 @@ test('random functions do the same, translated and interpreted', () => {
   const first = Number(process.env['UNDERSTUDY_SEED'] ?? randomInt(2 ** 31))
   console.error(`seed ${first} (UNDERSTUDY_SEED=${first} repeats it)`)
   let regions = 0
+  let takenIn = 0
   for (let seed = first; seed < first + PROGRAMS; seed++) {
     const random = new Random(seed)
     const pages = Array.from({ length: CODE_PAGES }, (_, i) => page(random, i))
@@ -156,7 +177,7 @@ test('random functions do the same, translated and interpreted', () => {
     2: la gp, back; csrw mepc, gp
       mret
     1: li s11, ${LOG}; j handler`
-    const both = new BothWays(nodeEngine, main, { translation: random.pick(['eager', 'patient']) })
+    const both = new BothWays(nodeEngine, main, { translation: random.pick(['eager', 'patient', 'late']) })
     both.each((program) => {
       const { machine } = program
       const space = new AddressSpace(machine)
@@ -195,6 +216,8 @@ test('random functions do the same, translated and interpreted', () => {
     const piece = BigInt(random.pick([61, 397, 1499, 5003]))
     both.runDisturbed(piece, 400, random)
     regions += both.counts.regions
+    takenIn += both.counts.takenIn
   }
   assert.ok(regions > 10 * PROGRAMS, `${regions} regions`)
+  assert.ok(takenIn > 0, `${takenIn} functions are taken in`)
 })

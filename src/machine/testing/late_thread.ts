@@ -1,0 +1,64 @@
+/** Emission as another thread does it: what comes of an order comes some slices later. */
+import { Random } from '../../base/prng.ts'
+import type { CompiledModule } from '../../wasm/engine.ts'
+import type { RegionOrder } from '../translator/emission.ts'
+import {
+  type EmissionAnswer,
+  EmissionService,
+  type EmissionThread,
+  type EmissionThreadStarter,
+} from '../translator/emission_thread.ts'
+
+/** An answer comes when it has been asked for so often, at most. */
+const LATE_MAX = 6
+
+export function lateThread(seed: number): EmissionThreadStarter {
+  return (parts, limits) => {
+    const random = new Random(seed)
+    const begin = (send: (answer: EmissionAnswer) => void) =>
+      new EmissionService(parts, limits, (wasm) => wasm as object as CompiledModule, send)
+    return new LateThread(begin, random)
+  }
+}
+
+class LateThread implements EmissionThread {
+  readonly #begin: (send: (answer: EmissionAnswer) => void) => EmissionService
+  readonly #random: Random
+  #service: EmissionService
+  #answers: EmissionAnswer[] = []
+  #taken = 0
+  #late = 0
+
+  constructor(begin: (send: (answer: EmissionAnswer) => void) => EmissionService, random: Random) {
+    this.#begin = begin
+    this.#random = random
+    this.#service = this.#newService()
+  }
+
+  order(order: RegionOrder): void {
+    this.#service.order(order, this.#taken)
+  }
+
+  finish(): void {
+    this.#service.finish()
+  }
+
+  take(): EmissionAnswer | undefined {
+    if (this.#answers.length === 0 || this.#late-- > 0) return undefined
+    this.#late = this.#random.below(LATE_MAX)
+    this.#taken++
+    return this.#answers.shift()
+  }
+
+  cancel(): void {
+    this.#answers = []
+    this.#taken = 0
+    this.#service = this.#newService()
+  }
+
+  #newService(): EmissionService {
+    const answers: EmissionAnswer[] = []
+    this.#answers = answers
+    return this.#begin((answer) => answers.push(answer))
+  }
+}
