@@ -27,7 +27,11 @@ export class BothWays {
   readonly interpreted: Program
   readonly translated: Program
 
-  constructor(engine: Engine, source: string, options: Omit<ProgramOptions, 'translation' | 'emission'> & { translation?: TestTier } = {}) {
+  constructor(
+    engine: Engine,
+    source: string,
+    options: Omit<ProgramOptions, 'translation' | 'emission'> & { translation?: TestTier } = {},
+  ) {
     this.interpreted = new Program(engine, source, { ...options, translation: 'off' })
     const { translation = 'eager' } = options
     const late = { translation: 'patient', emission: lateThread(LATE_SEED) } as const

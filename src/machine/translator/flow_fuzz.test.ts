@@ -135,7 +135,9 @@ function some(random: Random, blocks: number, page: number): string {
     else if (end === 10 && random.chance(0.3)) out.push('mv t2, ra; jr t2')
   }
   out.push('ret\nout: li t2, 0x80000000; ebreak')
-  const smalls = Array.from({ length: SMALLS }, () => `.align ${Math.log2(SMALL_BYTES)}\n${small()}`).join('\n')
+  const smalls = Array.from({ length: SMALLS }, () => `.align ${Math.log2(SMALL_BYTES)}\n${small()}`).join(
+    '\n',
+  )
   return `addi a0, a0, 1\naddi a1, a1, 1\nj L0\n${smalls}\n.align ${Math.log2(SMALL_BYTES)}\n${out.join('\n')}`
 }
 

@@ -343,7 +343,7 @@ class RegionEmitter {
     const inSlot = i32.shl(i32.and(i32.wrap(target), PAGE_BYTES - 1), 2)
     const entry = i32.add(i32.load(slot, { offset: BANK_FETCH + 8 }), inSlot)
     const isIt = i32.eq(entry, this.#predecoded(this.#takenIn[number - 1]!.code))
-    // An atomic goes on though it has dropped translations, that of the page to come back to perhaps.
+    // An atomic goes on though it has dropped translations, that of the page to come back to perhaps: nobody looks there.
     const isSure = i32.eqz(machine32('resync'))
     f.ifLikely(i32.and(i32.and(isMapped, isIt), isSure), () => {
       f.set(pages[number]!, page)

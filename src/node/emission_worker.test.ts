@@ -1,0 +1,57 @@
+/** The worker itself, with a machine that never returns to the event loop. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { nodeEngine } from '../host/engine.ts'
+import { assemble } from '../isa/assemble.ts'
+import { Machine } from '../machine/machine.ts'
+import { emissionWorker } from './emission_worker.ts'
+
+const RAM_BASE = 0x8000_0000
+const DEADLINE_MS = 60_000
+
+function machineWith(source: string): Machine {
+  const machine = new Machine({
+    ...{ engine: nodeEngine, harts: 1, ramBytes: 2 << 20 },
+    ...{ translation: 'hot', emission: emissionWorker },
+  })
+  machine.ram.write(RAM_BASE, assemble(source, BigInt(RAM_BASE)).bytes)
+  return machine
+}
+
+/** Runs until something holds, for so long at most. */
+function runUntil(machine: Machine, holds: () => boolean): void {
+  const deadline = Date.now() + DEADLINE_MS
+  while (!holds()) {
+    assert.ok(Date.now() < deadline, 'nothing came from the worker')
+    machine.run(machine.position + 1_000_000n)
+  }
+}
+
+test('a hot loop is translated by the worker, and again after a reset', () => {
+  const machine = machineWith('li a1, 5; next: addi a0, a0, 1; xor a1, a1, a0; j next')
+  for (const regions of [1, 2]) {
+    runUntil(machine, () => machine.translatorCounts!.regions >= regions)
+    const before = machine.translatorCounts!.steps
+    machine.run(machine.position + 10_000_000n)
+    assert.ok(machine.translatorCounts!.steps - before > 5_000_000, 'most of it is translated')
+    machine.flushTranslations()
+  }
+})
+
+test('what fails in the worker is thrown where answers are taken', () => {
+  const machine = machineWith('next: addi a0, a0, 1; j next')
+  let parts: Parameters<typeof emissionWorker>[0] | undefined
+  new Machine({
+    ...{ engine: nodeEngine, harts: 1, ramBytes: 2 << 20, translation: 'hot' },
+    emission: (its, limits) => {
+      parts = its
+      return emissionWorker(its, limits)
+    },
+  })
+  const thread = emissionWorker(parts!, { regions: 1, wasmBytes: 1000 })
+  assert.equal(thread.take(), undefined)
+  const place = { page: 1_000_000, inPage: 0, virtualPage: 0n }
+  const rest = { leavesOut: false, joins: [], replaced: [], jumps: new Map(), fetchBank: 0 }
+  thread.order({ number: 1, place, unless: 'inside', ...rest })
+  assert.throws(() => runUntil(machine, () => thread.take() !== undefined), RangeError)
+})
