@@ -1,6 +1,8 @@
 /** The worker itself, with a machine that never returns to the event loop. */
 import assert from 'node:assert/strict'
+import { readdirSync } from 'node:fs'
 import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { nodeEngine } from '../host/engine.ts'
 import { assemble } from '../isa/assemble.ts'
 import { Machine } from '../machine/machine.ts'
@@ -36,6 +38,19 @@ test('a hot loop is translated by the worker, and again after a reset', () => {
     assert.ok(machine.translatorCounts!.steps - before > 5_000_000, 'most of it is translated')
     machine.flushTranslations()
   }
+})
+
+test('a worker that has had nothing to do ends, and the next order has another one', async () => {
+  const machine = machineWith(
+    `li a2, 400000000; one: addi a0, a0, 1; bltu a0, a2, one; two: addi a1, a1, 3; xor a3, a1, a0; j two`,
+  )
+  const threads = () => readdirSync('/proc/self/task').length
+  runUntil(machine, () => machine.translatorCounts!.regions === 1)
+  const before = threads()
+  for (let tries = 0; threads() >= before && tries < 100; tries++) await sleep(100)
+  assert.ok(threads() < before, 'the worker has not ended')
+  machine.run(500_000_000n)
+  runUntil(machine, () => machine.translatorCounts!.regions === 2)
 })
 
 test('what fails in the worker is thrown where answers are taken', () => {

@@ -2,28 +2,81 @@
 import { workerData } from 'node:worker_threads'
 import { compileModule } from '../host/engine.ts'
 import { EmissionService } from '../machine/translator/emission_thread.ts'
-import type { EmissionCommand, EmissionReport, EmissionWorkerData } from './emission_worker.ts'
+import {
+  type EmissionCommand,
+  type EmissionReport,
+  type EmissionWorkerData,
+  ENDED,
+  WORD,
+} from './emission_worker.ts'
 
-const { port, parts, limits, life: firstLife } = workerData as EmissionWorkerData
+/** It ends when it has had nothing to do for so long. */
+const REST_MS = 3000
 
-function main(): void {
-  let life = firstLife
-  const report = (message: EmissionReport): void => port.postMessage(message)
-  const begin = (): EmissionService =>
-    new EmissionService(parts, limits, compileModule, (answer) => report({ kind: 'answer', answer, life }))
-  let service = begin()
-  port.on('message', (command: EmissionCommand) => {
+class EmissionWorkerThread {
+  readonly #data: EmissionWorkerData
+  readonly #rest: NodeJS.Timeout
+  #service: EmissionService
+  #life: number
+  #commands = 0
+  #reports = 0
+  /** Those of earlier lives. */
+  #reportsBefore = 0
+  #regions: number
+
+  constructor(data: EmissionWorkerData) {
+    this.#data = data
+    this.#life = data.life
+    this.#regions = data.regions
+    this.#service = this.#newService()
+    this.#rest = setTimeout(() => this.#end(), REST_MS)
+    data.port.on('message', (command: EmissionCommand) => this.#take(command))
+  }
+
+  #take(command: EmissionCommand): void {
+    this.#commands++
+    this.#rest.refresh()
     try {
-      if (command.kind === 'order') service.order(command.order, command.taken)
-      else if (command.kind === 'finish') service.finish()
-      else {
-        life = command.life
-        service = begin()
-      }
+      this.#do(command)
     } catch (error) {
-      report({ kind: 'failure', error })
+      this.#report({ kind: 'failure', error })
     }
-  })
+  }
+
+  #do(command: EmissionCommand): void {
+    if (command.kind === 'order') {
+      const received = Atomics.load(this.#data.words, WORD.received)
+      this.#service.order(command.order, Math.max(0, received - this.#reportsBefore))
+    } else if (command.kind === 'finish') this.#service.finish()
+    else {
+      this.#life = command.life
+      this.#reportsBefore = this.#reports
+      this.#service = this.#newService()
+    }
+  }
+
+  #newService(): EmissionService {
+    const { parts, limits } = this.#data
+    return new EmissionService(parts, limits, this.#regions, compileModule, (answer) => {
+      this.#regions += answer.module?.regions.length ?? 0
+      this.#report({ kind: 'answer', answer, life: this.#life })
+    })
+  }
+
+  #report(report: EmissionReport): void {
+    this.#reports++
+    this.#data.port.postMessage(report)
+  }
+
+  /** Ends, unless it has something to do, or to say: then it is asked for that in time. */
+  #end(): void {
+    const { port, words } = this.#data
+    const isSaid = this.#service.isDone && Atomics.load(words, WORD.received) === this.#reports
+    const isLast = (): boolean =>
+      Atomics.compareExchange(words, WORD.commands, this.#commands, ENDED) === this.#commands
+    if (isSaid && isLast()) port.close()
+    else this.#rest.refresh()
+  }
 }
 
-main()
+new EmissionWorkerThread(workerData as EmissionWorkerData)

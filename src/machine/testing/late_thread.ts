@@ -16,7 +16,7 @@ export function lateThread(seed: number): EmissionThreadStarter {
   return (parts, limits) => {
     const random = new Random(seed)
     const begin = (send: (answer: EmissionAnswer) => void) =>
-      new EmissionService(parts, limits, (wasm) => wasm as object as CompiledModule, send)
+      new EmissionService(parts, limits, 0, (wasm) => wasm as object as CompiledModule, send)
     return new LateThread(begin, random)
   }
 }

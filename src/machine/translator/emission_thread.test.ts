@@ -24,6 +24,7 @@ class Bench {
     this.service = new EmissionService(
       parts,
       limits,
+      0,
       (wasm) => wasm as object as CompiledModule,
       (answer) => this.answers.push(answer),
     )

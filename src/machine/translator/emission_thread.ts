@@ -46,14 +46,16 @@ export class EmissionService {
   readonly #send: (answer: EmissionAnswer) => void
   #batch: Batch
   #done: DoneOrder[] = []
-  #regions = 0
-  /** Those that have been sent but not taken, and how many there were before. */
+  #regions: number
+  /** Those that have been sent but not taken, and how many have been. */
   #sent: Batch[] = []
   #taken = 0
 
+  /** There have been so many regions before, which have names. */
   constructor(
     parts: EmissionParts,
     limits: BatchLimits,
+    regions: number,
     compile: (wasm: Uint8Array<ArrayBuffer>) => CompiledModule,
     send: (answer: EmissionAnswer) => void,
   ) {
@@ -61,10 +63,16 @@ export class EmissionService {
     this.#limits = limits
     this.#compile = compile
     this.#send = send
-    this.#batch = new Batch(parts, 0)
+    this.#regions = regions
+    this.#batch = new Batch(parts, regions)
   }
 
-  /** Does an order of a thread that has taken so many answers. */
+  /** Whether all that was ordered has been answered. */
+  get isDone(): boolean {
+    return this.#done.length === 0
+  }
+
+  /** Does an order of a machine that has taken so many answers of this service. */
   order(order: RegionOrder, taken: number): void {
     this.#sent.splice(0, taken - this.#taken)
     this.#taken = taken

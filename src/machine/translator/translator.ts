@@ -87,8 +87,8 @@ const LEFT_OUT_MISSES = 4
 /** More is not waiting to be translated at once. */
 const REQUESTS_MAX = 1000
 
-/** More is not ordered of another thread at once: what is hot by then comes first. */
-const ORDERS_MAX = 16
+/** More is not ordered of another thread before it has answered. */
+const ORDERS_MAX = 32
 
 export interface TranslatorParts extends EmissionParts {
   readonly engine: Engine
@@ -146,8 +146,9 @@ export class Translator {
   /** By their numbers. */
   readonly #ordered = new Map<number, Ordered>()
   #orders = 0
-  /** Slices since the batch was begun, or since what was ordered was last wanted. */
+  /** Slices since the batch was begun, or since the thread has answered; and whether it has been asked for what it has. */
   #waited = 0
+  #isAsked = false
   #translatedSteps = 0
   #misses = 0
   #unknownJumps = 0
@@ -225,6 +226,7 @@ export class Translator {
     this.#requests = []
     this.#batch = undefined
     this.#ordered.clear()
+    this.#isAsked = false
     this.#parts.thread?.cancel()
   }
 
@@ -352,14 +354,16 @@ export class Translator {
       for (const done of answer.done) this.#onDone(done)
       if (answer.module !== undefined) this.#add(answer.module)
       this.#waited = 0
+      this.#isAsked = false
     }
     while (this.#credit > 0 && this.#ordered.size < ORDERS_MAX) {
       const request = this.#requests.shift()
       if (request === undefined) break
       this.#emit(hart, request)
     }
-    if (this.#ordered.size === 0 || ++this.#waited < this.#parts.tier.batch.slices) return
-    this.#waited = 0
+    if (this.#ordered.size === 0 || this.#isAsked) return
+    if (this.#ordered.size < ORDERS_MAX && ++this.#waited < this.#parts.tier.batch.slices) return
+    this.#isAsked = true
     thread.finish()
   }
 
