@@ -323,7 +323,7 @@ export interface Layout {
   readonly codeSlotPage: number
   /** u32 each: stores to the page since it was last decoded. */
   readonly codeSlotStores: number
-  /** u32 each: how many regions of the slot's page can be entered. */
+  /** u32 each: how many regions can be entered in the slot's page, or have taken in functions of it. */
   readonly codeSlotRegions: number
   /** i64 each: the predecoded instruction in whose place a region's entry stands. */
   readonly regionOriginals: number

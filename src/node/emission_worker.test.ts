@@ -6,6 +6,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { nodeEngine } from '../host/engine.ts'
 import { assemble } from '../isa/assemble.ts'
 import { Machine } from '../machine/machine.ts'
+import type { RegionOrder } from '../machine/translator/emission.ts'
+import type { EmissionThread } from '../machine/translator/emission_thread.ts'
 import { emissionWorker } from './emission_worker.ts'
 
 const RAM_BASE = 0x8000_0000
@@ -20,6 +22,8 @@ function machineWith(source: string): Machine {
   return machine
 }
 
+const threads = (): number => readdirSync('/proc/self/task').length
+
 /** Runs until something holds, for so long at most. */
 function runUntil(machine: Machine, holds: () => boolean): void {
   const deadline = Date.now() + DEADLINE_MS
@@ -28,6 +32,35 @@ function runUntil(machine: Machine, holds: () => boolean): void {
     machine.run(machine.position + 1_000_000n)
   }
 }
+
+/** The worker of a machine that is never run, and an order for it. */
+function threadAlone(page: number): { readonly thread: EmissionThread; readonly order: RegionOrder } {
+  let thread: EmissionThread | undefined
+  const { ram } = new Machine({
+    ...{ engine: nodeEngine, harts: 1, ramBytes: 2 << 20, translation: 'hot' },
+    emission: (parts, limits) => {
+      thread = emissionWorker(parts, limits)
+      return thread
+    },
+  })
+  ram.write(RAM_BASE, assemble('addi a0, a0, 1; ret', BigInt(RAM_BASE)).bytes)
+  const place = { page, inPage: 0, virtualPage: 0n }
+  const rest = { leavesOut: false, joins: [], replaced: [], jumps: new Map(), fetchBank: 0 }
+  return { thread: thread!, order: { number: 1, place, unless: 'inside', ...rest } }
+}
+
+// The first of all, as it counts threads: those of other tests end as well.
+test('a worker ends though nobody takes what it has to say, which can still be taken', async () => {
+  const { thread, order } = threadAlone(0)
+  const before = threads()
+  assert.equal(thread.take(), undefined)
+  thread.order(order)
+  assert.ok(threads() > before)
+  for (let tries = 0; threads() > before && tries < 100; tries++) await sleep(100)
+  assert.equal(threads(), before, 'it holds the memories of its machine')
+  assert.equal(thread.take()?.module?.regions.length, 1)
+  assert.equal(thread.take(), undefined)
+})
 
 test('a hot loop is translated by the worker, and again after a reset', () => {
   const machine = machineWith('li a1, 5; next: addi a0, a0, 1; xor a1, a1, a0; j next')
@@ -42,9 +75,10 @@ test('a hot loop is translated by the worker, and again after a reset', () => {
 
 test('a worker that has had nothing to do ends, and the next order has another one', async () => {
   const machine = machineWith(
-    `li a2, 400000000; one: addi a0, a0, 1; bltu a0, a2, one; two: addi a1, a1, 3; xor a3, a1, a0; j two`,
+    `li a2, 400000000; one: addi a0, a0, 1; bltu a0, a2, one; j two
+    .align 12
+    two: addi a1, a1, 3; xor a3, a1, a0; j two`,
   )
-  const threads = () => readdirSync('/proc/self/task').length
   runUntil(machine, () => machine.translatorCounts!.regions === 1)
   const before = threads()
   for (let tries = 0; threads() >= before && tries < 100; tries++) await sleep(100)
@@ -55,18 +89,7 @@ test('a worker that has had nothing to do ends, and the next order has another o
 
 test('what fails in the worker is thrown where answers are taken', () => {
   const machine = machineWith('next: addi a0, a0, 1; j next')
-  let parts: Parameters<typeof emissionWorker>[0] | undefined
-  new Machine({
-    ...{ engine: nodeEngine, harts: 1, ramBytes: 2 << 20, translation: 'hot' },
-    emission: (its, limits) => {
-      parts = its
-      return emissionWorker(its, limits)
-    },
-  })
-  const thread = emissionWorker(parts!, { regions: 1, wasmBytes: 1000 })
-  assert.equal(thread.take(), undefined)
-  const place = { page: 1_000_000, inPage: 0, virtualPage: 0n }
-  const rest = { leavesOut: false, joins: [], replaced: [], jumps: new Map(), fetchBank: 0 }
-  thread.order({ number: 1, place, unless: 'inside', ...rest })
+  const { thread, order } = threadAlone(1_000_000)
+  thread.order(order)
   assert.throws(() => runUntil(machine, () => thread.take() !== undefined), RangeError)
 })

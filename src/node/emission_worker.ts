@@ -2,7 +2,7 @@
  * A worker that emits what a machine translates, while that executes the guest (machine/translator/emission_thread.ts).
  *
  * It starts with the first order, does not keep the process running, and ends when nothing has been ordered for some seconds, since it
- * takes 20 MB: the next order starts another one then. Both sides agree on that by words that they share.
+ * takes 20 MB, and holds the machine's memories: the next order starts another one then. Both sides agree on that by words that they share.
  */
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads'
 import type { EmissionParts, RegionOrder } from '../machine/translator/emission.ts'
@@ -49,6 +49,8 @@ class EmissionWorker implements EmissionThread {
   readonly #parts: EmissionParts
   readonly #limits: BatchLimits
   #running: Running | undefined
+  /** What workers that have ended had said, and nobody received. */
+  #unreceived: EmissionReport[] = []
   #life = 0
   #regions = 0
 
@@ -58,7 +60,11 @@ class EmissionWorker implements EmissionThread {
   }
 
   order(order: RegionOrder): void {
-    while (!this.#send({ kind: 'order', order })) this.#running = this.#start()
+    while (!this.#send({ kind: 'order', order })) {
+      for (let report = this.#receive(); report !== undefined; report = this.#receive())
+        this.#unreceived.push(report)
+      this.#running = this.#start()
+    }
   }
 
   finish(): void {
@@ -72,10 +78,9 @@ class EmissionWorker implements EmissionThread {
 
   take(): EmissionAnswer | undefined {
     for (;;) {
-      const report = this.#receive()
+      const report = this.#unreceived.shift() ?? this.#receive()
       if (report === undefined) return undefined
       if (report.kind === 'failure') throw report.error
-      this.#regions += report.answer.module?.regions.length ?? 0
       if (report.life === this.#life) return report.answer
     }
   }
@@ -83,11 +88,14 @@ class EmissionWorker implements EmissionThread {
   #receive(): EmissionReport | undefined {
     if (this.#running === undefined) return undefined
     const received = receiveMessageOnPort(this.#running.port)
-    if (received !== undefined) Atomics.add(this.#running.words, WORD.received, 1)
-    return received?.message as EmissionReport | undefined
+    if (received === undefined) return undefined
+    const report = received.message as EmissionReport
+    Atomics.add(this.#running.words, WORD.received, 1)
+    if (report.kind === 'answer') this.#regions += report.answer.module?.regions.length ?? 0
+    return report
   }
 
-  /** Whether there was a worker to send it to; one that has ended had nothing left to do. */
+  /** Whether there was a worker to send it to; one that has ended has answered all. */
   #send(command: EmissionCommand): boolean {
     if (this.#running === undefined) return false
     const { port, words } = this.#running

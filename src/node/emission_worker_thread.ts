@@ -68,13 +68,12 @@ class EmissionWorkerThread {
     this.#data.port.postMessage(report)
   }
 
-  /** Ends, unless it has something to do, or to say: then it is asked for that in time. */
+  /** Ends, having said all that it has, unless something has been sent meanwhile. What has not been received by then still can be. */
   #end(): void {
     const { port, words } = this.#data
-    const isSaid = this.#service.isDone && Atomics.load(words, WORD.received) === this.#reports
-    const isLast = (): boolean =>
-      Atomics.compareExchange(words, WORD.commands, this.#commands, ENDED) === this.#commands
-    if (isSaid && isLast()) port.close()
+    this.#service.finish()
+    const sent = Atomics.compareExchange(words, WORD.commands, this.#commands, ENDED)
+    if (sent === this.#commands) port.close()
     else this.#rest.refresh()
   }
 }

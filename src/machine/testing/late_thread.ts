@@ -1,4 +1,4 @@
-/** Emission as another thread does it: what comes of an order comes some slices later. */
+/** Emission as another thread does it: orders are done some slices later, and what comes of them comes later still. */
 import { Random } from '../../base/prng.ts'
 import type { CompiledModule } from '../../wasm/engine.ts'
 import type { RegionOrder } from '../translator/emission.ts'
@@ -9,8 +9,9 @@ import {
   type EmissionThreadStarter,
 } from '../translator/emission_thread.ts'
 
-/** An answer comes when it has been asked for so often, at most. */
+/** An answer comes when it has been asked for so often, at most; and so many orders are done each time. */
 const LATE_MAX = 6
+const DONE_MAX = 3
 
 export function lateThread(seed: number): EmissionThreadStarter {
   return (parts, limits) => {
@@ -25,6 +26,8 @@ class LateThread implements EmissionThread {
   readonly #begin: (send: (answer: EmissionAnswer) => void) => EmissionService
   readonly #random: Random
   #service: EmissionService
+  /** What has not been done, and what has not been taken. */
+  #commands: (() => void)[] = []
   #answers: EmissionAnswer[] = []
   #taken = 0
   #late = 0
@@ -36,14 +39,16 @@ class LateThread implements EmissionThread {
   }
 
   order(order: RegionOrder): void {
-    this.#service.order(order, this.#taken)
+    const taken = this.#taken
+    this.#commands.push(() => this.#service.order(order, taken))
   }
 
   finish(): void {
-    this.#service.finish()
+    this.#commands.push(() => this.#service.finish())
   }
 
   take(): EmissionAnswer | undefined {
+    for (const command of this.#commands.splice(0, this.#random.below(DONE_MAX + 1))) command()
     if (this.#answers.length === 0 || this.#late-- > 0) return undefined
     this.#late = this.#random.below(LATE_MAX)
     this.#taken++
@@ -51,7 +56,7 @@ class LateThread implements EmissionThread {
   }
 
   cancel(): void {
-    this.#answers = []
+    this.#commands = []
     this.#taken = 0
     this.#service = this.#newService()
   }

@@ -1,6 +1,6 @@
 /**
  * The control flow of a piece of a page of code: blocks of instructions that can be reached from an entry without leaving
- * the page, and where each goes on. Places are offsets in the page.
+ * the page, but for small functions that are called, and where each goes on. Places are offsets in the page.
  *
  * A call of what is in the page is followed, and a return is taken to go to behind one of the calls, if it does when the
  * time comes. Other calls are expected to come back. Of other jumps to an address in a register some targets may be known. They
@@ -8,7 +8,8 @@
  * interpreter executes, and what lies beyond the region's size.
  *
  * A small function of another page can be *taken in* at a call of it (small_functions.ts), anew for each call. Places in it are
- * offsets in its own page, far from all others.
+ * offsets in its own page, far from all others. The region is never entered there: such a function goes forward only, and all of it is behind
+ * its call.
  */
 import {
   type BlockEnd,
@@ -21,7 +22,7 @@ import {
   TAKEN_IN,
   takenInOf,
 } from './block_end.ts'
-import { INSTRUCTIONS_MAX as FUNCTION_MAX, isSmallFunction, type OtherCode } from './small_functions.ts'
+import { INSTRUCTIONS_MAX as FUNCTION_MAX, findSmallFunction, type OtherCode } from './small_functions.ts'
 
 export interface Block {
   readonly start: number
@@ -42,6 +43,8 @@ export interface Flow {
 /** A small function of another page at a call of it. */
 export interface TakenIn {
   readonly code: OtherCode
+  /** The offsets at which its blocks begin: what else is executed meanwhile is not in it. */
+  readonly starts: ReadonlySet<number>
   /** Behind the call. */
   readonly next: number
 }
@@ -116,7 +119,7 @@ class CodeReader {
 
   #isWanted(place: number): boolean {
     const taken = this.#takenInAt(place)
-    if (taken !== undefined) return taken.code.isMet(offsetOf(place))
+    if (taken !== undefined) return taken.starts.has(offsetOf(place))
     const isMet = this.#hints.isMet(place)
     if (!isMet) this.leftOut.add(place)
     return isMet && !this.#hints.isElsewhere(place)
@@ -176,8 +179,9 @@ class CodeReader {
     const hasRoom = this.takenIn.length < TAKEN_IN_MAX && this.#found.size + FUNCTION_MAX <= INSTRUCTIONS_MAX
     if (!hasRoom || this.#takenInAt(place) !== undefined) return []
     const code = target === undefined ? this.#hints.calledFrom(place) : this.#hints.codeAt(target)
-    if (code === undefined || !isSmallFunction(code)) return []
-    this.takenIn.push({ code, next })
+    const starts = code === undefined ? undefined : findSmallFunction(code)
+    if (code === undefined || starts === undefined) return []
+    this.takenIn.push({ code, starts, next })
     const into = this.takenIn.length * TAKEN_IN + code.offset
     this.#into.set(place, into)
     return [into]

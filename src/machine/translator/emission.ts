@@ -10,6 +10,7 @@ import { wasMet } from '../predecode.ts'
 import type { FlowHints } from './control_flow.ts'
 import type { Linkage } from './linkage.ts'
 import { type FoundPlace, findPlace, type Place } from './place.ts'
+import type { JumpTargets } from './profile.ts'
 import type { RegionSource, Span } from './region_map.ts'
 import type { OtherCode } from './small_functions.ts'
 
@@ -38,7 +39,7 @@ export interface RegionOrder {
   /** What the regions have that it takes the place of. */
   readonly replaced: readonly Span[]
   /** Where jumps of its page to addresses in registers have led. */
-  readonly jumps: ReadonlyMap<number, readonly Place[]>
+  readonly jumps: ReadonlyMap<number, JumpTargets>
   /** Of the hart that came there. */
   readonly fetchBank: number
 }
@@ -74,7 +75,6 @@ export function copyOfPage(ram: EngineMemory, page: number): DataView<ArrayBuffe
 export function hintsOf(order: RegionOrder, { layout, memories }: EmissionParts): FlowHints {
   const tables = new DataView(memories.tables.buffer)
   const { page, virtualPage } = order.place
-  const targetsOf = (offset: number): readonly Place[] => order.jumps.get(offset) ?? []
   const codeAt = (place: Place | undefined): OtherCode | undefined =>
     place === undefined
       ? undefined
@@ -89,10 +89,8 @@ export function hintsOf(order: RegionOrder, { layout, memories }: EmissionParts)
     // What comes into the middle of a region goes on in it, as soon as it can be entered.
     isElsewhere: (offset) => order.joins.includes(offset),
     targetsOf: (offset) =>
-      targetsOf(offset)
-        .filter((one) => one.page === page)
-        .map((one) => one.inPage),
+      (order.jumps.get(offset)?.all ?? []).filter((one) => one.page === page).map((one) => one.inPage),
     codeAt: (distance) => codeAt(findPlace(tables, layout, order.fetchBank, virtualPage + BigInt(distance))),
-    calledFrom: (offset) => codeAt(targetsOf(offset)[0]),
+    calledFrom: (offset) => codeAt(order.jumps.get(offset)?.first),
   }
 }

@@ -67,11 +67,6 @@ export class EmissionService {
     this.#batch = new Batch(parts, regions)
   }
 
-  /** Whether all that was ordered has been answered. */
-  get isDone(): boolean {
-    return this.#done.length === 0
-  }
-
   /** Does an order of a machine that has taken so many answers of this service. */
   order(order: RegionOrder, taken: number): void {
     this.#sent.splice(0, taken - this.#taken)

@@ -1,5 +1,12 @@
 /** Places of code, and how they are found. */
-import { BANK_FETCH, CODE_SLOT_BYTES, FETCH_ENTRIES, type Layout, TLB_ENTRY_BYTES } from '../layout.ts'
+import {
+  BANK_FETCH,
+  CODE_SLOT_BYTES,
+  CODE_SLOTS,
+  FETCH_ENTRIES,
+  type Layout,
+  TLB_ENTRY_BYTES,
+} from '../layout.ts'
 
 /** A place of code in RAM. */
 export interface Place {
@@ -12,7 +19,10 @@ export interface FoundPlace extends Place {
   readonly virtualPage: bigint
 }
 
-/** Where in RAM a hart with this fetch bank finds the code at a virtual address; undefined if it has not looked lately. */
+/**
+ * Where in RAM a hart with this fetch bank finds the code at a virtual address; undefined if it has not looked lately. Another thread may
+ * see an entry while it is written, of which one half is another's.
+ */
 export function findPlace(
   tables: DataView,
   layout: Layout,
@@ -24,6 +34,8 @@ export function findPlace(
   const virtualPage = BigInt.asUintN(64, pc & -4096n)
   if (tables.getBigUint64(entry, true) !== virtualPage) return undefined
   const slot = (tables.getUint32(entry + 8, true) - layout.codeSlots) / CODE_SLOT_BYTES
+  if (!Number.isInteger(slot) || slot < 0 || slot >= CODE_SLOTS) return undefined
   const page = tables.getUint32(layout.codeSlotPage + slot * 4, true)
+  if (page >= layout.ramPages) return undefined
   return { page, inPage: Number(pc & 4095n), virtualPage }
 }

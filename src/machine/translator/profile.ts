@@ -33,17 +33,26 @@ interface Changes {
   readonly last: number
 }
 
-/** More targets of a jump are not kept, nor jumps of more pages. */
+/** More targets of a jump are not kept; and when there are more of all jumps, all are forgotten. */
 const TARGETS_MAX = 64
-const JUMP_PAGES_MAX = 2000
+const ALL_TARGETS_MAX = 20_000
 
 /** A jump to an address in a register. */
 interface Jump {
   /** How often it was seen to lead where its region did not expect it. */
   readonly targets: Map<number, number>
-  /** How often that was seen since its region was made anew for it, and how often it was. */
+  /** How often that was since its region was made anew for it, and how often it was. */
   meetings: number
   timesMade: number
+  /** The most frequent target when it was made anew first: of those that are expected since nothing is counted any more. */
+  first: Place | undefined
+}
+
+/** Where a jump has led. */
+export interface JumpTargets {
+  readonly all: readonly Place[]
+  /** What a call takes in, if that is small. */
+  readonly first: Place | undefined
 }
 
 /** A place is worth a translation when it has been met so often; more often in a page that keeps changing. */
@@ -57,6 +66,8 @@ export interface MeetingsMin {
 export class Profile {
   /** By their pages, and the offsets in them. */
   readonly #jumps = new Map<number, Map<number, Jump>>()
+  /** At most so many targets are in them. */
+  #targets = 0
   readonly #meetings = new Map<number, number>()
   readonly #changes = new Map<number, Changes>()
   /** How often regions were made anew since they were passed by there. */
@@ -136,31 +147,40 @@ export class Profile {
    * met; each time that takes twice as many meetings.
    */
   meetTarget({ page, inPage }: Place, target: Place): boolean {
-    if (this.#jumps.size >= JUMP_PAGES_MAX) this.#jumps.clear()
+    if (this.#targets >= ALL_TARGETS_MAX) this.#forgetJumps()
     const jumps = this.#jumps.get(page) ?? new Map<number, Jump>()
-    const jump = jumps.get(inPage) ?? { targets: new Map(), meetings: 0, timesMade: 0 }
+    const jump = jumps.get(inPage) ?? { targets: new Map(), meetings: 0, timesMade: 0, first: undefined }
     this.#jumps.set(page, jumps)
     jumps.set(inPage, jump)
     const to = target.page * PAGE_BYTES + target.inPage
     const times = jump.targets.get(to)
+    if (times === undefined) this.#targets++
     if (times !== undefined || jump.targets.size < TARGETS_MAX) jump.targets.set(to, (times ?? 0) + 1)
     if (++jump.meetings < this.#min.meetings * 2 ** jump.timesMade) return false
     jump.meetings = 0
+    jump.first ??= mostFrequent(jump.targets)
     jump.timesMade++
     return true
   }
 
-  /** Where the jumps of a page have led, by their offsets; the most frequent target of each is the first. */
-  jumpsOf(page: number): ReadonlyMap<number, readonly Place[]> {
+  /** Where the jumps of a page have led, by their offsets. */
+  jumpsOf(page: number): ReadonlyMap<number, JumpTargets> {
     const jumps = [...(this.#jumps.get(page) ?? [])]
-    return new Map(jumps.map(([inPage, { targets }]) => [inPage, byFrequency(targets)]))
+    return new Map(
+      jumps.map(([inPage, { targets, first }]) => [inPage, { all: [...targets.keys()].map(placeOf), first }]),
+    )
   }
 
   forget(): void {
-    this.#jumps.clear()
+    this.#forgetJumps()
     this.#meetings.clear()
     this.#changes.clear()
     this.#vain.clear()
+  }
+
+  #forgetJumps(): void {
+    this.#jumps.clear()
+    this.#targets = 0
   }
 
   #changesOf(page: number): number {
@@ -178,8 +198,10 @@ export class Profile {
   }
 }
 
-/** From how often places were met, by page and offset in one number. */
-function byFrequency(targets: ReadonlyMap<number, number>): readonly Place[] {
-  const sorted = [...targets].sort(([, one], [, other]) => other - one)
-  return sorted.map(([key]) => ({ page: Math.floor(key / PAGE_BYTES), inPage: key % PAGE_BYTES }))
+/** A place from its page and offset in one number. */
+const placeOf = (key: number): Place => ({ page: Math.floor(key / PAGE_BYTES), inPage: key % PAGE_BYTES })
+
+function mostFrequent(targets: ReadonlyMap<number, number>): Place {
+  const [[key]] = [...targets].sort(([, one], [, other]) => other - one) as [[number, number]]
+  return placeOf(key)
 }

@@ -1,5 +1,5 @@
 /**
- * A region: the blocks that can be reached from an entry within a page, as one function (chain.ts has the signature).
+ * A region: the blocks that can be reached from an entry (control_flow.ts), as one function (chain.ts has the signature).
  *
  * Registers are in local variables while they are needed (register_flow.ts); on its ways out it stores those that it has
  * changed. A block takes its steps at its start. Whether enough are left is looked at now and then, for all that may come
@@ -76,6 +76,10 @@ export function emitRegion(parts: RegionParts, name: string, entry: number, flow
   const led = new Set(graph.waysInUnder(entry).flatMap(({ node, below }) => [node, ...below]))
   assert(ways.length < ENTRIES_MAX && ways.every((way) => led.has(way)), 'no way leads to each way in')
   const entries = [entry, ...ways]
+  assert(
+    entries.every((place) => takenInOf(place) === 0),
+    'a region would be entered in what it has taken in',
+  )
   const joins = entries.filter((place) => place !== entry || graph.isLoopHead(place))
   return { callee, entries, joins, wasmBytes }
 }

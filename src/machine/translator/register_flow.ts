@@ -79,7 +79,7 @@ export function findRegisterFlow(graph: FlowGraph, blocks: ReadonlyMap<number, B
     isChanged = false
     for (const [index, start] of graph.nodes.entries()) {
       const states = index === 0 ? [NOTHING_VALID] : []
-      for (const { from, isWayIn } of likelyEdges(start, before.get(start)!, blocks)) {
+      for (const { from, isWayIn } of likelyEdges(start, before.get(start)!, graph, blocks)) {
         const known = found.get(from)
         if (known === undefined) continue
         const state = isWayIn ? known.start : isUnlikely(from, start, blocks) ? NOTHING_VALID : known.end
@@ -123,11 +123,13 @@ function isUnlikely(from: number, to: number, blocks: ReadonlyMap<number, Block>
 function likelyEdges(
   to: number,
   edges: readonly EdgeBefore[],
+  graph: FlowGraph,
   blocks: ReadonlyMap<number, Block>,
 ): readonly EdgeBefore[] {
   if (!edges.some(({ from }) => isUnlikely(from, to, blocks))) return edges
   const likely = edges.filter(({ from, isWayIn }) => !isWayIn && !isUnlikely(from, to, blocks))
-  return likely.length > 0 ? likely : edges
+  // Nothing may come back from the function; a loop that begins here is entered by the others then.
+  return likely.some(({ from }) => !graph.isBack(from, to)) ? likely : edges
 }
 
 function isSame(one: BlockRegisters, other: BlockRegisters | undefined): boolean {

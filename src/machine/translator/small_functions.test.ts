@@ -6,14 +6,17 @@ import { assemble } from '../../isa/assemble.ts'
 import { AddressSpace, pte, pteAddress, RX, useTables } from '../testing/address_space.ts'
 import { BothWays } from '../testing/both_ways.ts'
 import { DATA, enter, OPEN_PMP, Program, TABLES } from '../testing/program.ts'
-import { isSmallFunction } from './small_functions.ts'
+import { findFlow, successors } from './control_flow.ts'
+import { findRegisterFlow } from './register_flow.ts'
+import { findSmallFunction } from './small_functions.ts'
+import { buildFlowGraph } from './structure.ts'
 
 /** Of a page of its own: after assembly of its source, with all of it executed or all but some offsets. */
 function isSmall(source: string, { offset = 0, unmet = [] as readonly number[] } = {}): boolean {
   const page = new Uint8Array(4096)
   page.set(assemble(source, 0n).bytes.subarray(0, 4096 - offset), offset)
   const isMet = (at: number): boolean => !unmet.includes(at)
-  return isSmallFunction({ page: 1, offset, bytes: new DataView(page.buffer), isMet })
+  return findSmallFunction({ page: 1, offset, bytes: new DataView(page.buffer), isMet }) !== undefined
 }
 
 test('what is small: straight or forward only, without calls, loops and atomics', () => {
@@ -26,6 +29,7 @@ test('what is small: straight or forward only, without calls, loops and atomics'
   assert.ok(!isSmall('1: bnez a0, 1b; ret'), 'a loop of one')
   assert.ok(!isSmall('mv t0, ra; jal ra, . + 64; jr t0'), 'a call')
   assert.ok(!isSmall('mv t0, ra; jalr ra, 0(a0); jr t0'), 'a call of what a register says')
+  assert.ok(!isSmall('jal t0, 1f; ret; 1: jr t0'), 'a call by another register')
   assert.ok(!isSmall('amoadd.d a0, a1, (a2); ret') && !isSmall('sc.w a0, a1, (a2); ret'))
   assert.ok(!isSmall('ecall; ret') && !isSmall('frrm a0; ret'), 'what is not translated')
   assert.ok(!isSmall('addi a0, a0, 1; ret', { offset: 4092 }), 'it goes on in the next page')
@@ -78,6 +82,34 @@ test('calls of what is known at the call, by jal and by auipc', () => {
   assert.equal(both.translated.x(14), 600n)
 })
 
+test('nothing comes from a function, of which only the beginning is known, to the head of a loop behind its call', () => {
+  const pageOf = (source: string): DataView<ArrayBuffer> => {
+    const page = new Uint8Array(4096)
+    page.set(assemble(source, 0n).bytes)
+    return new DataView(page.buffer)
+  }
+  const code = {
+    page: 1,
+    offset: 0,
+    bytes: pageOf('bnez a0, 1f; ret; 1: ret'),
+    isMet: (at: number) => at === 0,
+  }
+  const flow = findFlow(pageOf('1: nop; jal ra, . + 4096; 2: addi a1, a1, -1; bnez a1, 2b; j 1b'), 0, {
+    ...{ isMet: () => true, isElsewhere: () => false, targetsOf: () => [] },
+    ...{ codeAt: () => code, calledFrom: () => undefined },
+  })
+  assert.equal(flow.takenIn.length, 1)
+  const graph = buildFlowGraph(
+    0,
+    (start) => flow.blocks.has(start),
+    (start) => successors(flow.blocks.get(start)!, flow),
+  )
+  const behind = flow.takenIn[0]!.next
+  assert.ok(graph.isLoopHead(behind))
+  const { start } = findRegisterFlow(graph, flow.blocks).at(behind)
+  assert.equal(start.dirty.x & ~(1 << 11), 0, 'a1 only, by the loop itself')
+})
+
 test('a call that goes elsewhere than before goes there', () => {
   const both = withFunctions(
     `li s1, 900; li s5, ${functionAt(0) ^ functionAt(1)}
@@ -116,13 +148,14 @@ test('a stub goes on to what its table says, and that comes back behind the call
 })
 
 test('a function that returns elsewhere, or by another register', () => {
-  withFunctions(
+  const both = withFunctions(
     `li s1, 600
   next: jalr ra, 0(s2); addi a1, a1, 1
   2: addi a1, a1, 100
     addi s1, s1, -1; bnez s1, next; ecall`,
     ['andi t0, s1, 7; bnez t0, 1f; addi ra, ra, 4; 1: andi t0, s1, 3; bnez t0, 2f; ret; 2: mv t2, ra; jr t2'],
   ).finish(67n)
+  assert.ok(both.counts.takenIn > 0)
 })
 
 test('a store to a function changes what its callers do, at the next call', () => {
@@ -228,7 +261,7 @@ test('a function that takes the page of its caller away comes back to the page t
   }
 })
 
-test('an atomic of the caller that takes the page of the function away, and its own', () => {
+test('an atomic of the caller that takes its own page away, in front of the call', () => {
   const CALLEE = V + 0x5000n
   const both = new BothWays(
     nodeEngine,

@@ -25,31 +25,34 @@ const isAtomic = instructions.map(({ extension }) => extension === 'A')
 export const INSTRUCTIONS_MAX = 24
 
 /**
- * Whether it is straight or branches forward only, to some `ret`, or to a jump elsewhere. Then it has no loop for which it would have to be
- * entered by itself. It has no atomics, which go on though they have dropped translations: the caller's might be among those.
+ * Where the blocks of a function begin if it is small: straight or branching forward only, to some `ret`, or to a jump elsewhere. Then it
+ * has no loop for which it would have to be entered by itself. It has no atomics, which go on though they have dropped
+ * translations: the caller's might be among those. Undefined if it is not. Only what has been executed counts, and is in it.
  */
-export function isSmallFunction(code: OtherCode): boolean {
+export function findSmallFunction(code: OtherCode): ReadonlySet<number> | undefined {
   const { bytes, offset } = code
-  if (!code.isMet(offset)) return false
+  if (!code.isMet(offset)) return undefined
   const starts = new Set([offset])
   let count = 0
   for (const start of starts) {
     let previous: PlacedInstruction | undefined
     for (let at = start; ; ) {
       const decoded = decodeIn(bytes, at)
-      if (decoded === undefined || isAtomic[decoded.op]! || ++count > INSTRUCTIONS_MAX) return false
+      if (decoded === undefined || isAtomic[decoded.op]! || ++count > INSTRUCTIONS_MAX) return undefined
       const instruction = { ...decoded, offset: at }
       const end = endOf(instruction, previous)
       previous = instruction
       at += decoded.length
       if (end === undefined) continue
-      if (end.kind === 'call' || decoded.rd === RA) return false
+      // By whatever register: what is called so is no part of it.
+      if (end.kind === 'call' || decoded.rd === RA || (end.kind === 'jump' && decoded.rd !== 0))
+        return undefined
       const next = end.kind === 'branch' ? [end.next, end.taken] : end.kind === 'jump' ? [end.target] : []
       const inside = next.filter(isInPage)
-      if (inside.some((to) => to < at)) return false
+      if (inside.some((to) => to < at)) return undefined
       for (const to of inside) if (code.isMet(to)) starts.add(to)
       break
     }
   }
-  return true
+  return starts
 }

@@ -23,7 +23,7 @@ import type { TranslationObserver } from './observer.ts'
 import { type FoundPlace, findPlace, type Place } from './place.ts'
 import { Profile } from './profile.ts'
 import { hasByte, isKept, type Region, RegionMap } from './region_map.ts'
-import { isSmallFunction } from './small_functions.ts'
+import { findSmallFunction } from './small_functions.ts'
 
 /**
  * When code is translated. What is emitted is counted by bytes of WebAssembly, since an instruction of the guest can become very
@@ -266,8 +266,10 @@ export class Translator {
     const to = this.#placeOf(hart, this.#tables.getBigUint64(MACHINE.jumpedTo, true))
     if (from === undefined || to === undefined || !this.#map.isInside(from)) return
     // What waits to be compiled may know it.
-    if (this.#waitsInside(from) || !this.#profile.meetTarget(from, to)) return
-    if (from.page === to.page || this.#isSmallFunction(to)) this.#request({ place: from, why: 'anew' })
+    if (this.#waitsInside(from)) return
+    if (!this.#profile.meetTarget(from, to)) return
+    if (from.page === to.page || this.#isSmallFunction(this.#firstTarget(from) ?? to))
+      this.#request({ place: from, why: 'anew' })
   }
 
   /** The places where chain has found no region; each of those that are kept stands for an equal part of them. */
@@ -291,23 +293,30 @@ export class Translator {
     return this.#profile.meetArrival(place, this.#map.regionsWithout(place).length > 0)
   }
 
+  #firstTarget({ page, inPage }: Place): Place | undefined {
+    return this.#profile.jumpsOf(page).get(inPage)?.first
+  }
+
   /** What a region could take in. */
   #isSmallFunction({ page, inPage }: Place): boolean {
     const { memories, predecoder } = this.#parts
     const isMet = (offset: number): boolean => predecoder.wasMet(page, offset)
-    return isSmallFunction({ page, offset: inPage, bytes: copyOfPage(memories.ram, page), isMet })
+    const bytes = copyOfPage(memories.ram, page)
+    return findSmallFunction({ page, offset: inPage, bytes, isMet }) !== undefined
   }
 
   #isEntry(place: Place): boolean {
-    if (this.#map.isEntry(place) || this.#batch?.isEntry(place) === true) return true
-    const isThere = ({ order }: Ordered): boolean =>
-      order.place.page === place.page && order.place.inPage === place.inPage
-    return [...this.#ordered.values()].some(isThere)
+    return this.#map.isEntry(place) || this.#batch?.isEntry(place) === true || this.#isOrdered(place)
+  }
+
+  #isOrdered({ page, inPage }: Place): boolean {
+    const ordered = [...this.#ordered.values()]
+    return ordered.some(({ order: { place } }) => place.page === page && place.inPage === inPage)
   }
 
   /** Whether a region that waits to be compiled has the place, as far as that is known. */
   #waitsInside(place: Place): boolean {
-    if (this.#batch?.isInside(place) === true) return true
+    if (this.#batch?.isInside(place) === true || this.#isOrdered(place)) return true
     const hasIt = (region: Region): boolean =>
       region.source.page === place.page && hasByte(region, place.inPage)
     return [...this.#ordered.values()].some(({ replaced }) => replaced.some(hasIt))
@@ -383,7 +392,7 @@ export class Translator {
   #emitEach(hart: Hart, place: FoundPlace, regions: readonly Region[]): number {
     let wasmBytes = 0
     for (const [index, region] of regions.entries()) {
-      if (wasmBytes >= this.#parts.tier.wasmBytesAtOnce) {
+      if (wasmBytes >= this.#parts.tier.wasmBytesAtOnce || this.#ordered.size >= ORDERS_MAX) {
         this.#requests.unshift({ place, why: 'anew', left: regions.slice(index) })
         break
       }
