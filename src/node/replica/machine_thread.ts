@@ -12,7 +12,6 @@ import { nodeEngine } from '../../host/engine.ts'
 import { onHugePages } from '../../host/huge_pages.ts'
 import { PAGE_BYTES } from '../../machine/layout.ts'
 import { bootFilesOf } from '../boot_files.ts'
-import { emissionWorker } from '../emission_worker.ts'
 import { collectGarbage } from '../heap.ts'
 import { BackupRun } from './backup_run.ts'
 import { packPages, unpackPages } from './packed_pages.ts'
@@ -156,7 +155,8 @@ class MachineThread {
     const digests = { kernel: kernelDigest, initramfs: initramfsDigest }
     const bootFiles = bootFilesOf(image, digests, (action) => this.#later.push(action))
     const engine = onHugePages(nodeEngine)
-    return new Computer({ engine, specification, bootFiles, translation, emission: emissionWorker })
+    // Emission stays on this thread: the other copy may need the other core (docs/decisions/0019).
+    return new Computer({ engine, specification, bootFiles, translation })
   }
 
   #newPrimary(computer: Computer, life: number, nextIndex: bigint, position: bigint): PrimaryRun {
