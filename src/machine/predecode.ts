@@ -108,11 +108,6 @@ export class Predecoder {
     }
   }
 
-  /** See the function of this name. */
-  wasMet(page: number, inPage: number): boolean {
-    return wasMet(this.#entries, this.#layout, page, inPage)
-  }
-
   /**
    * Has every sequence forgotten that may begin before the entry at `address` and include it, `inPage` bytes into its
    * page: what stands there will not be the operands of its instruction.

@@ -71,17 +71,22 @@ export function copyOfPage(ram: EngineMemory, page: number): DataView<ArrayBuffe
   return new DataView(new Uint8Array(ram.buffer, page * PAGE_BYTES, PAGE_BYTES).slice().buffer)
 }
 
+/** Code that a region may take in, as it is now. */
+export function otherCodeAt(
+  { layout, memories }: Pick<EmissionParts, 'layout' | 'memories'>,
+  { page, inPage }: Place,
+): OtherCode {
+  const tables = new DataView(memories.tables.buffer)
+  const isMet = (offset: number): boolean => wasMet(tables, layout, page, offset)
+  return { page, offset: inPage, bytes: copyOfPage(memories.ram, page), isMet }
+}
+
 /** What an order and the tables tell of the code. */
 export function hintsOf(order: RegionOrder, { layout, memories }: EmissionParts): FlowHints {
   const tables = new DataView(memories.tables.buffer)
   const { page, virtualPage } = order.place
   const codeAt = (place: Place | undefined): OtherCode | undefined =>
-    place === undefined
-      ? undefined
-      : {
-          ...{ page: place.page, offset: place.inPage, bytes: copyOfPage(memories.ram, place.page) },
-          isMet: (offset) => wasMet(tables, layout, place.page, offset),
-        }
+    place === undefined ? undefined : otherCodeAt({ layout, memories }, place)
   return {
     // What is in a region may have been met before its page lost its slot, and be executed by nothing else since.
     isMet: (offset) =>

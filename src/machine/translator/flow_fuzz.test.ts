@@ -151,9 +151,8 @@ function page(random: Random, number: number): Uint8Array {
   }
 }
 
-test('random functions do the same, translated and interpreted', () => {
-  const first = Number(process.env['UNDERSTUDY_SEED'] ?? randomInt(2 ** 31))
-  console.error(`seed ${first} (UNDERSTUDY_SEED=${first} repeats it)`)
+/** Compares programs, beginning with that of a seed; returns how much was translated. */
+function compare(first: number): { readonly regions: number; readonly takenIn: number } {
   let regions = 0
   let takenIn = 0
   for (let seed = first; seed < first + PROGRAMS; seed++) {
@@ -220,6 +219,18 @@ test('random functions do the same, translated and interpreted', () => {
     regions += both.counts.regions
     takenIn += both.counts.takenIn
   }
+  return { regions, takenIn }
+}
+
+test('random functions do the same, translated and interpreted', () => {
+  const first = Number(process.env['UNDERSTUDY_SEED'] ?? randomInt(2 ** 31))
+  console.error(`seed ${first} (UNDERSTUDY_SEED=${first} repeats it)`)
+  const { regions } = compare(first)
   assert.ok(regions > 10 * PROGRAMS, `${regions} regions`)
-  assert.ok(takenIn > 0, `${takenIn} functions are taken in`)
+})
+
+// Chance may have none of them.
+test('of some of them small functions are taken in', () => {
+  const { takenIn } = compare(1)
+  assert.ok(takenIn > PROGRAMS, `${takenIn} functions are taken in`)
 })

@@ -12,10 +12,10 @@ import { EXIT, MACHINE, MACHINE_MISSES, MISSES_KEPT, REGIONS_MAX } from '../layo
 import type { Predecoder } from '../predecode.ts'
 import { Batch } from './batch.ts'
 import {
-  copyOfPage,
   type EmissionParts,
   type EmittedModule,
   type EmittedRegion,
+  otherCodeAt,
   type RegionOrder,
 } from './emission.ts'
 import type { DoneOrder, EmissionThread } from './emission_thread.ts'
@@ -256,8 +256,10 @@ export class Translator {
     this.#sampleJump(hart)
   }
 
-  /** The last jump of translated code to an address in a register that its region did not know: it may be to one of its page, or call
-   * a small function. */
+  /**
+   * The last jump of translated code to an address in a register that its region did not know: it may go to a place of its page, or call a
+   * small function.
+   */
   #sampleJump(hart: Hart): void {
     const jumps = this.#tables.getUint32(MACHINE.unknownJumps, true)
     if (jumps === this.#unknownJumps) return
@@ -268,7 +270,9 @@ export class Translator {
     // What waits to be compiled may know it.
     if (this.#waitsInside(from)) return
     if (!this.#profile.meetTarget(from, to)) return
-    if (from.page === to.page || this.#isSmallFunction(this.#firstTarget(from) ?? to))
+    const isSmall = (place: Place): boolean =>
+      findSmallFunction(otherCodeAt(this.#parts, place)) !== undefined
+    if (from.page === to.page || isSmall(this.#firstTarget(from) ?? to))
       this.#request({ place: from, why: 'anew' })
   }
 
@@ -295,14 +299,6 @@ export class Translator {
 
   #firstTarget({ page, inPage }: Place): Place | undefined {
     return this.#profile.jumpsOf(page).get(inPage)?.first
-  }
-
-  /** What a region could take in. */
-  #isSmallFunction({ page, inPage }: Place): boolean {
-    const { memories, predecoder } = this.#parts
-    const isMet = (offset: number): boolean => predecoder.wasMet(page, offset)
-    const bytes = copyOfPage(memories.ram, page)
-    return findSmallFunction({ page, offset: inPage, bytes, isMet }) !== undefined
   }
 
   #isEntry(place: Place): boolean {
