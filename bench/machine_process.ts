@@ -61,9 +61,10 @@ function note(value: MachineNote): void {
 
 function options(onMark: (name: string) => void): SessionOptions {
   const marks = new MarkReader(onMark)
-  const { image, translation, parameters, command } = request
+  const { image, translation, translations, parameters, command } = request
   return {
     ...{ image, translation, harts: 1, ramBytes: RAM_BYTES },
+    ...(translations === undefined ? {} : { translations }),
     bootArguments: ['console=ttyS0 quiet', parameters, runParameter(command)].join(' '),
     ...(request.gateway !== undefined && { mac: MAC }),
     onOutput: (output) => {

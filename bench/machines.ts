@@ -23,6 +23,8 @@ export interface GuestRun {
   readonly command: string
   /** Which code our machine translates. */
   readonly translation: Translation
+  /** The directory in which our machine keeps translated code, if it does. */
+  readonly translations?: string
   /** Our machine's network; without it there is none. */
   readonly gateway?: GatewayPlace
   /** A TCP port of this computer that QEMU passes on to the guest; without it there is no network. */

@@ -12,7 +12,7 @@ import { type BootCommandOptions, HARTS_DEFAULT, RAM_BYTES_DEFAULT } from './boo
 import { EXIT_CODE } from './exit_codes.ts'
 import { CommandError, tell } from './failure.ts'
 import { startOverIfCold } from './fresh_process.ts'
-import { defaultDisk, imageFiles } from './image_files.ts'
+import { defaultDisk, imageFiles, translationsDirectory } from './image_files.ts'
 import { openProfiler, writeProfile } from './profiling.ts'
 import { LineBuffer } from './standard_streams.ts'
 import { StopSignals } from './stop_signals.ts'
@@ -139,6 +139,7 @@ async function sessionOptions(
     ...optional('record'),
     ...optional('load'),
     translation: options.translate ? 'hot' : 'off',
+    translations: translationsDirectory(image),
     onOutput: ({ port, bytes }) => guest.output(port, bytes),
     onNotice: tell,
     ...(guest.restarted === undefined ? {} : { onRestart: () => guest.restarted?.() }),

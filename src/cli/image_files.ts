@@ -30,3 +30,8 @@ export function disksDirectory(): string {
 export function defaultDisk({ manifest }: StoredImage): string {
   return guestDisk(disksDirectory(), manifest.name, manifest.files.disk.sha256)
 }
+
+/** Where what has been translated of this image's programs is kept. */
+export function translationsDirectory({ directory }: StoredImage): string {
+  return join(directory, 'translations')
+}

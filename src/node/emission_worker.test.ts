@@ -1,6 +1,8 @@
 /** The worker itself, with a machine that never returns to the event loop. */
 import assert from 'node:assert/strict'
-import { readdirSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { nodeEngine } from '../host/engine.ts'
@@ -8,15 +10,15 @@ import { assemble } from '../isa/assemble.ts'
 import { Machine } from '../machine/machine.ts'
 import type { RegionOrder } from '../machine/translator/emission.ts'
 import type { EmissionThread } from '../machine/translator/emission_thread.ts'
-import { emissionWorker } from './emission_worker.ts'
+import { emissionWorker, KeepingEmission } from './emission_worker.ts'
 
 const RAM_BASE = 0x8000_0000
 const DEADLINE_MS = 60_000
 
-function machineWith(source: string): Machine {
+function machineWith(source: string, emission = emissionWorker): Machine {
   const machine = new Machine({
     ...{ engine: nodeEngine, harts: 1, ramBytes: 2 << 20 },
-    ...{ translation: 'hot', emission: emissionWorker },
+    ...{ translation: 'hot', emission },
   })
   machine.ram.write(RAM_BASE, assemble(source, BigInt(RAM_BASE)).bytes)
   return machine
@@ -93,4 +95,34 @@ test('what fails in the worker is thrown where answers are taken', () => {
   const { thread, order } = threadAlone(1_000_000)
   thread.order(order)
   assert.throws(() => runUntil(machine, () => thread.take() !== undefined), RangeError)
+})
+
+test('the next machine has what one has translated, without an order, and so has the next worker', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'understudy-kept-'))
+  const loops = `li a2, 100000; one: addi a0, a0, 1; bltu a0, a2, one
+    li a3, 60000000; two: addi a0, a0, 3; bltu a0, a3, two; three: xor a1, a1, a0; addi a4, a4, 1; j three`
+  try {
+    const emission = new KeepingEmission(directory)
+    const first = machineWith(loops, emission.start)
+    runUntil(first, () => first.translatorCounts!.regions >= 2)
+    assert.equal(first.translatorCounts!.kept, 0)
+    await emission.close()
+    assert.equal(readdirSync(directory).length, 1)
+
+    const next = new KeepingEmission(directory)
+    const second = machineWith(loops, next.start)
+    runUntil(second, () => second.translatorCounts!.kept >= 2)
+    await next.close()
+    await next.close()
+  } finally {
+    rmSync(directory, { recursive: true })
+  }
+})
+
+test('a machine that has translated nothing keeps nothing', async () => {
+  const emission = new KeepingEmission('/nowhere')
+  await emission.close()
+  const machine = machineWith('j .', emission.start)
+  await emission.close()
+  assert.equal(machine.position, 0n)
 })

@@ -4,6 +4,7 @@
  * It starts with the first order, does not keep the process running, and ends when nothing has been ordered for some seconds, since it
  * takes 20 MB, and holds the machine's memories: the next order starts another one then. Both sides agree on that by words that they share.
  */
+import { setTimeout as sleep } from 'node:timers/promises'
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads'
 import type { EmissionParts, RegionOrder } from '../machine/translator/emission.ts'
 import type {
@@ -15,7 +16,10 @@ import type {
 
 export type EmissionCommand =
   | { readonly kind: 'order'; readonly order: RegionOrder }
+  | { readonly kind: 'meet'; readonly pages: readonly number[] }
   | { readonly kind: 'finish' }
+  /** No command comes any more. */
+  | { readonly kind: 'close' }
   | { readonly kind: 'cancel'; readonly life: number }
 
 /** Answers belong to the life that began with the last cancellation. */
@@ -23,8 +27,8 @@ export type EmissionReport =
   | { readonly kind: 'answer'; readonly answer: EmissionAnswer; readonly life: number }
   | { readonly kind: 'failure'; readonly error: unknown }
 
-/** The words that are shared: how many commands have been sent, or ENDED; how many reports have been received. */
-export const WORD = { commands: 0, received: 1 } as const
+/** The words that are shared: how many commands have been sent, or ENDED; how many reports have been received, and sent. */
+export const WORD = { commands: 0, received: 1, reports: 2 } as const
 export const ENDED = -1
 
 export interface EmissionWorkerData {
@@ -35,14 +39,43 @@ export interface EmissionWorkerData {
   readonly life: number
   /** Regions of workers before it, whose names are taken. */
   readonly regions: number
+  /** The directory in which regions are kept (kept_regions_file.ts). */
+  readonly keptIn: string | undefined
 }
 
+/** Emission in a worker that keeps nothing. */
 export const emissionWorker: EmissionThreadStarter = (parts, limits) => new EmissionWorker(parts, limits)
+
+/** Emission for one machine that keeps what has been emitted, if it is told where. */
+export class KeepingEmission {
+  readonly #directory: string | undefined
+  #worker: EmissionWorker | undefined
+
+  constructor(directory: string | undefined) {
+    this.#directory = directory
+  }
+
+  readonly start: EmissionThreadStarter = (parts, limits) => {
+    this.#worker = new EmissionWorker(parts, limits, this.#directory)
+    return this.#worker
+  }
+
+  /** The machine has stopped for good. Waits until what has been emitted is kept, but not for long. */
+  async close(): Promise<void> {
+    if (this.#directory !== undefined) await this.#worker?.close()
+  }
+}
+
+/** To write what is kept takes a tenth of a second. */
+const CLOSE_MS = 3000
 
 /** The worker that runs, or ran last. */
 interface Running {
   readonly port: MessagePort
   readonly words: Int32Array<SharedArrayBuffer>
+  readonly ended: Promise<void>
+  /** Keeps the process running or not. */
+  readonly worker: Worker
 }
 
 class EmissionWorker implements EmissionThread {
@@ -53,18 +86,20 @@ class EmissionWorker implements EmissionThread {
   #unreceived: EmissionReport[] = []
   #life = 0
   #regions = 0
+  readonly #keptIn: string | undefined
 
-  constructor(parts: EmissionParts, limits: BatchLimits) {
+  constructor(parts: EmissionParts, limits: BatchLimits, keptIn?: string) {
     this.#parts = parts
     this.#limits = limits
+    this.#keptIn = keptIn
   }
 
   order(order: RegionOrder): void {
-    while (!this.#send({ kind: 'order', order })) {
-      for (let report = this.#receive(); report !== undefined; report = this.#receive())
-        this.#unreceived.push(report)
-      this.#running = this.#start()
-    }
+    this.#sendSurely({ kind: 'order', order })
+  }
+
+  meet(pages: readonly number[]): void {
+    if (this.#keptIn !== undefined) this.#sendSurely({ kind: 'meet', pages })
   }
 
   finish(): void {
@@ -74,6 +109,21 @@ class EmissionWorker implements EmissionThread {
   cancel(): void {
     this.#life++
     this.#send({ kind: 'cancel', life: this.#life })
+  }
+
+  async close(): Promise<void> {
+    if (!this.#send({ kind: 'close' })) return
+    const { worker, ended } = this.#running!
+    worker.ref()
+    await Promise.race([ended, sleep(CLOSE_MS, undefined, { ref: false })])
+    worker.unref()
+  }
+
+  get hasAnswer(): boolean {
+    if (this.#unreceived.length > 0) return true
+    if (this.#running === undefined) return false
+    const { words } = this.#running
+    return Atomics.load(words, WORD.reports) !== Atomics.load(words, WORD.received)
   }
 
   take(): EmissionAnswer | undefined {
@@ -95,6 +145,15 @@ class EmissionWorker implements EmissionThread {
     return report
   }
 
+  /** Sends it to a new worker if there is none. */
+  #sendSurely(command: EmissionCommand): void {
+    while (!this.#send(command)) {
+      for (let report = this.#receive(); report !== undefined; report = this.#receive())
+        this.#unreceived.push(report)
+      this.#running = this.#start()
+    }
+  }
+
   /** Whether there was a worker to send it to; one that has ended has answered all. */
   #send(command: EmissionCommand): boolean {
     if (this.#running === undefined) return false
@@ -107,13 +166,13 @@ class EmissionWorker implements EmissionThread {
 
   #start(): Running {
     const { port1, port2 } = new MessageChannel()
-    const words = new Int32Array(new SharedArrayBuffer(8))
+    const words = new Int32Array(new SharedArrayBuffer(Object.keys(WORD).length * 4))
     const { layout, linkage, memories } = this.#parts
     const bufferOf = ({ buffer }: { readonly buffer: ArrayBufferLike }) => ({ buffer })
     const shared = { ...memories, tables: bufferOf(memories.tables), ram: bufferOf(memories.ram) }
     const workerData: EmissionWorkerData = {
       ...{ port: port2, words, parts: { layout, linkage, memories: shared } },
-      ...{ limits: this.#limits, life: this.#life, regions: this.#regions },
+      ...{ limits: this.#limits, life: this.#life, regions: this.#regions, keptIn: this.#keptIn },
     }
     const worker = new Worker(new URL('./emission_worker_thread.ts', import.meta.url), {
       ...{ workerData, transferList: [port2] },
@@ -125,6 +184,7 @@ class EmissionWorker implements EmissionThread {
     worker.on('error', (error) => {
       throw error
     })
-    return { port: port1, words }
+    const ended = new Promise<void>((resolve) => worker.on('exit', () => resolve()))
+    return { port: port1, words, worker, ended }
   }
 }

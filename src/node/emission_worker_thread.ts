@@ -9,6 +9,7 @@ import {
   ENDED,
   WORD,
 } from './emission_worker.ts'
+import { KeptRegionsFile } from './kept_regions_file.ts'
 
 /** It ends when it has had nothing to do for so long. */
 const REST_MS = 3000
@@ -16,8 +17,11 @@ const REST_MS = 3000
 class EmissionWorkerThread {
   readonly #data: EmissionWorkerData
   readonly #rest: NodeJS.Timeout
+  readonly #file: KeptRegionsFile | undefined
   #service: EmissionService
   #life: number
+  /** Whether what has been found to be kept will be told when nothing else is to do. */
+  #willFinish = false
   #commands = 0
   #reports = 0
   /** Those of earlier lives. */
@@ -28,6 +32,7 @@ class EmissionWorkerThread {
     this.#data = data
     this.#life = data.life
     this.#regions = data.regions
+    this.#file = data.keptIn === undefined ? undefined : KeptRegionsFile.open(data.keptIn, data.parts)
     this.#service = this.#newService()
     this.#rest = setTimeout(() => this.#end(), REST_MS)
     data.port.on('message', (command: EmissionCommand) => this.#take(command))
@@ -47,7 +52,11 @@ class EmissionWorkerThread {
     if (command.kind === 'order') {
       const received = Atomics.load(this.#data.words, WORD.received)
       this.#service.order(command.order, Math.max(0, received - this.#reportsBefore))
+    } else if (command.kind === 'meet') {
+      for (const page of command.pages) this.#service.meet(page)
+      this.#finishSoon()
     } else if (command.kind === 'finish') this.#service.finish()
+    else if (command.kind === 'close') this.#close()
     else {
       this.#life = command.life
       this.#reportsBefore = this.#reports
@@ -57,24 +66,45 @@ class EmissionWorkerThread {
 
   #newService(): EmissionService {
     const { parts, limits } = this.#data
-    return new EmissionService(parts, limits, this.#regions, compileModule, (answer) => {
-      this.#regions += answer.module?.regions.length ?? 0
-      this.#report({ kind: 'answer', answer, life: this.#life })
+    return new EmissionService({
+      ...{ ...parts, limits, regions: this.#regions, kept: this.#file?.regions, compile: compileModule },
+      send: (answer) => {
+        this.#regions += answer.module?.regions.length ?? 0
+        this.#report({ kind: 'answer', answer, life: this.#life })
+      },
+    })
+  }
+
+  /** When what has been sent by now has been done: nobody asks for what was kept. */
+  #finishSoon(): void {
+    if (this.#willFinish) return
+    this.#willFinish = true
+    setImmediate(() => {
+      this.#willFinish = false
+      this.#service.finish()
     })
   }
 
   #report(report: EmissionReport): void {
     this.#reports++
     this.#data.port.postMessage(report)
+    Atomics.add(this.#data.words, WORD.reports, 1)
   }
 
   /** Ends, having said all that it has, unless something has been sent meanwhile. What has not been received by then still can be. */
-  #end(): void {
+  async #end(): Promise<void> {
     const { port, words } = this.#data
     this.#service.finish()
+    await this.#file?.write()
     const sent = Atomics.compareExchange(words, WORD.commands, this.#commands, ENDED)
     if (sent === this.#commands) port.close()
     else this.#rest.refresh()
+  }
+
+  async #close(): Promise<void> {
+    clearTimeout(this.#rest)
+    await this.#file?.write()
+    this.#data.port.close()
   }
 }
 

@@ -32,7 +32,7 @@ import { PAGE_BYTES } from '../machine/layout.ts'
 import type { Translation } from '../machine/machine_options.ts'
 import type { TranslationObserver } from '../machine/translator/observer.ts'
 import { bootFilesOf, digestsOf, type ImageFiles } from './boot_files.ts'
-import { emissionWorker } from './emission_worker.ts'
+import { KeepingEmission } from './emission_worker.ts'
 import {
   decodeMachineRecord,
   encodeMachineRecord,
@@ -61,6 +61,8 @@ export interface SessionOptions {
   readonly mac?: Uint8Array
   /** Which code is translated; none by default. */
   readonly translation?: Translation
+  /** The directory in which translated code is kept for the next start; without it none is. */
+  readonly translations?: string
   /** Hears of what is translated, for a profile. */
   readonly observer?: TranslationObserver
   readonly onOutput: (output: Output) => void
@@ -83,6 +85,7 @@ export class Session {
   readonly computer: Computer
   readonly recorder: Recorder
   readonly runner: Runner
+  readonly #emission: KeepingEmission
   readonly #machine: MachineRecord
   readonly #disk: OverlayDisk
   /** The disk has the generation of a snapshot, which must be its last moment as that. */
@@ -97,6 +100,7 @@ export class Session {
 
   private constructor(parts: SessionParts, options: SessionOptions) {
     this.computer = parts.computer
+    this.#emission = parts.emission
     this.#machine = parts.machine
     this.#disk = parts.disk
     this.#base = parts.base
@@ -142,9 +146,10 @@ export class Session {
       const machine = { specification, image: options.image.name, ...digests }
       const bootFiles = bootFilesOf(options.image, digests)
       const { translation = 'off', observer } = options
+      const emission = new KeepingEmission(options.translations)
       const computer = new Computer({
         ...{ engine: onHugePages(nodeEngine), specification, bootFiles, translation, observer },
-        emission: emissionWorker,
+        emission: emission.start,
       })
       if (options.load === undefined) computer.start()
       else await restore(computer, options.load)
@@ -153,7 +158,10 @@ export class Session {
       await disk.stamp(randomIdentity())
       const files =
         options.record === undefined ? {} : await startRecording(options, computer, disk, machine, place)
-      const session = new Session({ ...{ computer, machine, disk, base, ...files }, ...place }, options)
+      const session = new Session(
+        { ...{ computer, emission, machine, disk, base, ...files }, ...place },
+        options,
+      )
       if (options.load !== undefined) session.#announceLife()
       return session
     } catch (error) {
@@ -209,6 +217,7 @@ export class Session {
     try {
       if (this.#recording !== undefined) this.#finishRecording(this.#recording)
     } finally {
+      await this.#emission.close()
       await this.#disk.close()
       await this.#base.close()
     }
@@ -236,6 +245,7 @@ export class Session {
 
 interface SessionParts {
   readonly computer: Computer
+  readonly emission: KeepingEmission
   readonly machine: MachineRecord
   readonly disk: OverlayDisk
   readonly base: BaseImage

@@ -6,7 +6,7 @@
 import { assert } from '../base/assert.ts'
 import { encodeAscii } from '../base/text.ts'
 
-/** Instructions: a character for each byte; two characters above them are hints on the branch that follows. */
+/** Instructions: a character for each byte; two characters above them are hints on the branch that follows, those above that are holes. */
 export type Code = string
 
 /** Says that the condition of the `if` or `br_if` that follows is usually false (0) or true (1). */
@@ -17,6 +17,20 @@ const HINTS: readonly Code[] = [0, 1].map((hint) => String.fromCharCode(HINT_BAS
 
 export function hintCode(hint: BranchHint): Code {
   return HINTS[hint]!
+}
+
+const HOLE_BASE = 0x200
+const HOLES = /[\u0200-\u02ff]/g
+
+/** A number that is not known yet: from 0 to 255. */
+export function hole(number: number): Code {
+  assert(number >= 0 && number < 0x100, () => `no hole has the number ${number}`)
+  return String.fromCharCode(HOLE_BASE + number)
+}
+
+/** The code with what each hole is to be in its place. */
+export function fillHoles(text: Code, fill: (number: number) => Code): Code {
+  return text.replace(HOLES, (character) => fill(character.charCodeAt(0) - HOLE_BASE))
 }
 
 /** The bytes as code. */

@@ -9,6 +9,7 @@ import {
   type Code,
   code,
   hintCode,
+  hole,
   signedLeb32,
   signedLeb64,
   unsignedLeb,
@@ -47,6 +48,9 @@ export function operand<T extends ValueType>(type: T, value: Operand<T>): Expr<T
   if (typeof value === 'object') return value
   return constant(type, value as number | bigint)
 }
+
+/** A constant that is not known yet (encoding.ts). */
+export const holeConstant = (number: number): I32 => ({ type: 'i32', code: I32_CONST + hole(number) })
 
 function constant<T extends ValueType>(type: T, value: number | bigint): Expr<T> {
   if (type === 'i32') return { type, code: I32_CONST + signedLeb32(Number(value)) }

@@ -91,7 +91,14 @@ function checked(type: ValueType, value: Operand<ValueType>, place: string): Exp
   return expr
 }
 
-export class FunctionBuilder {
+/** What a function has beside its signature. */
+export interface FunctionBody {
+  readonly localTypes: readonly ValueType[]
+  /** Without the final `end`. */
+  readonly code: Code
+}
+
+export class FunctionBuilder implements FunctionBody {
   readonly parameters: readonly ValueType[]
   readonly localTypes: ValueType[] = []
   #code: Code = ''
@@ -104,6 +111,13 @@ export class FunctionBuilder {
   /** The body so far, without the final `end`. */
   get code(): Code {
     return this.#code
+  }
+
+  /** Has all of a function in here that has the same parameters. */
+  paste({ localTypes, code }: FunctionBody): void {
+    assert(this.#code === '' && this.localTypes.length === 0, 'there is something already')
+    this.localTypes.push(...localTypes)
+    this.#code = code
   }
 
   /** The parameter at `index`. */

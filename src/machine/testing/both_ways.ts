@@ -4,6 +4,7 @@ import type { Random } from '../../base/prng.ts'
 import { firstDifference } from '../../base/state.ts'
 import type { Engine } from '../../wasm/engine.ts'
 import type { Machine, Stop } from '../machine.ts'
+import type { KeptRegions } from '../translator/kept_regions.ts'
 import type { TranslatorCounts } from '../translator/translator.ts'
 import { lateThread } from './late_thread.ts'
 import { Program, type ProgramOptions } from './program.ts'
@@ -23,6 +24,12 @@ type TestTier = 'eager' | 'patient' | 'late'
 /** The seed of when what another thread has done comes. */
 const LATE_SEED = 7
 
+export interface BothWaysOptions extends Omit<ProgramOptions, 'translation' | 'emission'> {
+  readonly translation?: TestTier
+  /** What is kept of what is emitted late, and found. */
+  readonly kept?: KeptRegions
+}
+
 export class BothWays {
   readonly interpreted: Program
   readonly translated: Program
@@ -30,11 +37,10 @@ export class BothWays {
   constructor(
     engine: Engine,
     source: string,
-    options: Omit<ProgramOptions, 'translation' | 'emission'> & { translation?: TestTier } = {},
+    { translation = 'eager', kept, ...options }: BothWaysOptions = {},
   ) {
     this.interpreted = new Program(engine, source, { ...options, translation: 'off' })
-    const { translation = 'eager' } = options
-    const late = { translation: 'patient', emission: lateThread(LATE_SEED) } as const
+    const late = { translation: 'patient', emission: lateThread(LATE_SEED, kept) } as const
     this.translated = new Program(engine, source, {
       ...options,
       ...(translation === 'late' ? late : { translation }),

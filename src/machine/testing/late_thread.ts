@@ -8,16 +8,18 @@ import {
   type EmissionThread,
   type EmissionThreadStarter,
 } from '../translator/emission_thread.ts'
+import type { KeptRegions } from '../translator/kept_regions.ts'
 
 /** An answer comes when it has been asked for so often, at most; and so many orders are done each time. */
 const LATE_MAX = 6
 const DONE_MAX = 3
 
-export function lateThread(seed: number): EmissionThreadStarter {
+export function lateThread(seed: number, kept?: KeptRegions): EmissionThreadStarter {
   return (parts, limits) => {
     const random = new Random(seed)
+    const compile = (wasm: Uint8Array<ArrayBuffer>): CompiledModule => wasm as object as CompiledModule
     const begin = (send: (answer: EmissionAnswer) => void) =>
-      new EmissionService(parts, limits, 0, (wasm) => wasm as object as CompiledModule, send)
+      new EmissionService({ ...parts, limits, regions: 0, kept, compile, send })
     return new LateThread(begin, random)
   }
 }
@@ -43,8 +45,19 @@ class LateThread implements EmissionThread {
     this.#commands.push(() => this.#service.order(order, taken))
   }
 
+  meet(pages: readonly number[]): void {
+    for (const page of pages) this.#commands.push(() => this.#service.meet(page))
+    // As the other thread does when it has nothing else to do.
+    this.finish()
+  }
+
   finish(): void {
     this.#commands.push(() => this.#service.finish())
+  }
+
+  /** Asked for each time, since commands are done when answers are taken. */
+  get hasAnswer(): boolean {
+    return this.#commands.length > 0 || this.#answers.length > 0
   }
 
   take(): EmissionAnswer | undefined {

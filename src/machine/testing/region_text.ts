@@ -20,7 +20,7 @@ import {
 import { buildChain } from '../translator/chain.ts'
 import { type Flow, findFlow } from '../translator/control_flow.ts'
 import { importLinkage } from '../translator/linkage.ts'
-import { emitRegion } from '../translator/region.ts'
+import { emitRegion, placeRegion } from '../translator/region.ts'
 
 const RAM_BYTES = 2 << 20
 const WASM_PAGE_BYTES = 65536
@@ -56,8 +56,8 @@ export function translatedText(source: string): TranslatedText {
   module.importMemory('environment', 'ram', limits(memories.ramPages))
   const regions = module.importTable('core', 'regions', REGIONS_MAX)
   const linkage = importLinkage(module, buildCore(layout, memories, false).linkage)
-  const parts = { module, linkage, chain: buildChain(module, regions), layout }
-  const { entries } = emitRegion(parts, NAME, 0, flow)
+  const { body, entries } = emitRegion({ linkage, chain: buildChain(module, regions), layout }, 0, flow)
+  placeRegion(module, NAME, body, [])
   const options = { place, parameters: ['hart', 'steps', 'page', 'depth', 'returnTo'] }
   const wasm = module.build()
   const region = functionText(wasm, NAME, options)

@@ -1,9 +1,10 @@
 /** A module of several regions while it is being written: region by region, so that nothing waits long for it. */
+import type { FunctionBody } from '../../wasm/function.ts'
 import { ModuleBuilder } from '../../wasm/module.ts'
 import { REGIONS_MAX } from '../layout.ts'
 import { type PlacedInstruction, takenInOf } from './block_end.ts'
 import { buildChain } from './chain.ts'
-import { type Flow, findFlow } from './control_flow.ts'
+import { findFlow } from './control_flow.ts'
 import {
   copyOfPage,
   type EmissionParts,
@@ -13,9 +14,10 @@ import {
   isWithin,
   type RegionOrder,
 } from './emission.ts'
+import { type FoundRegion, hashOfPage, type KeptBytes, type KeptRegions } from './kept_regions.ts'
 import { importLinkage } from './linkage.ts'
 import type { Place } from './place.ts'
-import { emitRegion, type RegionParts } from './region.ts'
+import { emitRegion, placeRegion, type RegionParts } from './region.ts'
 import { bytesIn, type RegionSource, type SourceBytes, spansOf } from './region_map.ts'
 
 export class Batch {
@@ -24,12 +26,17 @@ export class Batch {
   readonly #regionParts: RegionParts
   readonly #emitted: EmittedRegion[] = []
   readonly #firstNumber: number
+  readonly #kept: KeptRegions | undefined
   wasmBytes = 0
 
-  /** The regions' functions are numbered from `firstNumber` on, so that a profiler can tell them from all others. */
-  constructor(parts: EmissionParts, firstNumber: number) {
+  /**
+   * The regions' functions are numbered from `firstNumber` on, so that a profiler can tell them from all others. What is emitted is added
+   * to `kept`.
+   */
+  constructor(parts: EmissionParts, firstNumber: number, kept?: KeptRegions) {
     this.#parts = parts
     this.#firstNumber = firstNumber
+    this.#kept = kept
     const { memories, layout, linkage } = parts
     for (const [name, pages] of [
       ['tables', memories.tablePages],
@@ -43,7 +50,7 @@ export class Batch {
     const regions = this.#module.importTable('core', 'regions', REGIONS_MAX)
     const linked = importLinkage(this.#module, linkage)
     const chain = buildChain(this.#module, regions)
-    this.#regionParts = { module: this.#module, linkage: linked, chain, layout }
+    this.#regionParts = { linkage: linked, chain, layout }
   }
 
   get regions(): number {
@@ -75,13 +82,47 @@ export class Batch {
     const code = copyOfPage(this.#parts.memories.ram, page)
     const flow = findFlow(code, inPage, hintsOf(order, this.#parts))
     if (!flow.blocks.has(inPage)) return 0
-    const name = `region${this.#firstNumber + this.#emitted.length}`
-    const { callee, entries, joins, wasmBytes } = emitRegion(this.#regionParts, name, inPage, flow)
-    this.#module.exportFunction(callee)
+    const { body, entries, joins } = emitRegion(this.#regionParts, inPage, flow)
     const list = [...flow.blocks.values()].flatMap((block) => block.instructions)
-    const source = { ...sourceOf(page, code, flow, list), leftOut: flow.leftOut, wasmBytes }
-    const counts = { instructions: list.length, takenIn: flow.takenIn.length }
-    this.#emitted.push({ order: order.number, name, entries, joins, source, virtualPage, ...counts })
+    const pages = [code, ...flow.takenIn.map((one) => one.code.bytes)]
+    const [own, ...others] = pages.map((bytes, number) => sourceBytes(bytes, list, number))
+    const takenIn = flow.takenIn.map((one) => one.code.page)
+    const source = {
+      ...{ page, ...own!, others: others.map((one, index) => ({ page: takenIn[index]!, ...one })) },
+      leftOut: flow.leftOut,
+    }
+    const made = { entries, joins, instructions: list.length }
+    if (this.#kept !== undefined) {
+      const keep = (one: Source, index: number): KeptBytes => ({ hash: hashOfPage(pages[index]!), ...one })
+      const kept = { source: keep(own!, 0), others: others.map((one, index) => keep(one, index + 1)) }
+      const region = { ...made, ...kept, body, leftOut: [...flow.leftOut] }
+      this.#kept.keep(region, (entry) => isWithin(order.replaced, entry))
+    }
+    return this.#place(body, source, { order: order.number, virtualPage, ...made })
+  }
+
+  /** Adds a region that is kept, if there is none here that can be entered where it begins. */
+  addKept({ region, page, others }: FoundRegion): void {
+    const { body, source, entries, joins, instructions } = region
+    if (this.isEntry({ page, inPage: entries[0]! })) return
+    const made = { entries, joins, instructions }
+    const bytes = {
+      ...{ page, ...source, others: region.others.map((one, index) => ({ ...one, page: others[index]! })) },
+      leftOut: new Set(region.leftOut),
+    }
+    this.#place(body, bytes, { order: undefined, virtualPage: undefined, ...made })
+  }
+
+  #place(
+    body: FunctionBody,
+    source: Omit<RegionSource, 'wasmBytes'>,
+    made: Omit<EmittedRegion, 'name' | 'source' | 'takenIn'>,
+  ): number {
+    const name = `region${this.#firstNumber + this.#emitted.length}`
+    const pages = source.others.map(({ page }) => page)
+    this.#module.exportFunction(placeRegion(this.#module, name, body, pages))
+    const wasmBytes = body.code.length
+    this.#emitted.push({ ...made, name, source: { ...source, wasmBytes }, takenIn: pages.length })
     this.wasmBytes += wasmBytes
     return wasmBytes
   }
@@ -92,16 +133,14 @@ export class Batch {
   }
 }
 
-function sourceOf(
-  page: number,
-  code: DataView<ArrayBuffer>,
-  { takenIn }: Flow,
+type Source = Pick<SourceBytes, 'spans' | 'bytes'>
+
+/** What a region has of one of its pages: its own, number 0, or that of a function that it has taken in. */
+function sourceBytes(
+  bytes: DataView<ArrayBuffer>,
   list: readonly PlacedInstruction[],
-): SourceBytes & Pick<RegionSource, 'others'> {
-  const bytesOf = (page: number, bytes: DataView<ArrayBuffer>, number: number): SourceBytes => {
-    const spans = spansOf(list.filter(({ offset }) => takenInOf(offset) === number))
-    return { page, spans, bytes: bytesIn(new Uint8Array(bytes.buffer), 0, spans) }
-  }
-  const others = takenIn.map(({ code: { page, bytes } }, index) => bytesOf(page, bytes, index + 1))
-  return { ...bytesOf(page, code, 0), others }
+  number: number,
+): Source {
+  const spans = spansOf(list.filter(({ offset }) => takenInOf(offset) === number))
+  return { spans, bytes: bytesIn(new Uint8Array(bytes.buffer), 0, spans) }
 }

@@ -46,14 +46,16 @@ export interface RegionOrder {
 
 /** A region that has been emitted, with the name of its function. */
 export interface EmittedRegion {
-  readonly order: number
+  /** Undefined for one that was kept, which nobody has ordered. */
+  readonly order: number | undefined
   readonly name: string
   readonly source: RegionSource
   readonly entries: readonly number[]
   readonly joins: readonly number[]
   readonly instructions: number
   readonly takenIn: number
-  readonly virtualPage: bigint
+  /** The address of its page, where that was told. */
+  readonly virtualPage: bigint | undefined
 }
 
 export interface EmittedModule {

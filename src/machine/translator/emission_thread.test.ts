@@ -21,13 +21,11 @@ class Bench {
 
   constructor(limits = LIMITS) {
     const parts = partsOf(32 << 20, 20)
-    this.service = new EmissionService(
-      parts,
-      limits,
-      0,
-      (wasm) => wasm as object as CompiledModule,
-      (answer) => this.answers.push(answer),
-    )
+    this.service = new EmissionService({
+      ...{ ...parts, limits, regions: 0 },
+      compile: (wasm) => wasm as object as CompiledModule,
+      send: (answer) => this.answers.push(answer),
+    })
   }
 
   order(page: number, { inPage = 0, taken = 0 } = {}): number {
@@ -43,7 +41,7 @@ class Bench {
 /** Of a machine with loops at the start of some pages. */
 function partsOf(ramBytes: number, pages: number): EmissionParts {
   let found: EmissionParts | undefined
-  const nothing = { order() {}, finish() {}, take: () => undefined, cancel() {} }
+  const nothing = { order() {}, meet() {}, finish() {}, hasAnswer: false, take: () => undefined, cancel() {} }
   const { ram } = new Machine({
     ...{ engine: nodeEngine, harts: 1, ramBytes, translation: 'hot' },
     emission: (parts) => {

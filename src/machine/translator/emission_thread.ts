@@ -4,7 +4,8 @@
  */
 import type { CompiledModule } from '../../wasm/engine.ts'
 import { Batch } from './batch.ts'
-import type { EmissionParts, EmittedModule, RegionOrder } from './emission.ts'
+import { copyOfPage, type EmissionParts, type EmittedModule, type RegionOrder } from './emission.ts'
+import { hashOfPage, KeptRegionFinder, type KeptRegions } from './kept_regions.ts'
 
 /** How a module is to be. */
 export interface BatchLimits {
@@ -18,7 +19,7 @@ export interface DoneOrder {
   readonly wasmBytes: number | undefined
 }
 
-/** Orders that have been done since the last answer, and the module of their regions, if any. */
+/** Orders that have been done since the last answer, and the module of their regions and of others that were kept, if any. */
 export interface EmissionAnswer {
   readonly done: readonly DoneOrder[]
   readonly module: EmittedModule | undefined
@@ -27,8 +28,12 @@ export interface EmissionAnswer {
 /** The other thread, as the one that executes the guest sees it. */
 export interface EmissionThread {
   order(order: RegionOrder): void
+  /** The machine begins to execute code of these pages: regions may have been kept for it, which come without an order. */
+  meet(pages: readonly number[]): void
   /** What has been ordered is wanted, though it makes no full module. */
   finish(): void
+  /** Whether something has come. */
+  readonly hasAnswer: boolean
   /** What has come of the orders since, the oldest first; undefined if nothing has. Throws what the thread has thrown. */
   take(): EmissionAnswer | undefined
   /** Nothing comes of earlier orders any more. */
@@ -38,12 +43,20 @@ export interface EmissionThread {
 /** Starts one for a machine. */
 export type EmissionThreadStarter = (parts: EmissionParts, limits: BatchLimits) => EmissionThread
 
+export interface EmissionServiceParts extends EmissionParts {
+  readonly limits: BatchLimits
+  /** There have been so many regions before, which have names. */
+  readonly regions: number
+  /** What has been emitted for other machines, or before; without it nothing is kept. */
+  readonly kept?: KeptRegions | undefined
+  compile(wasm: Uint8Array<ArrayBuffer>): CompiledModule
+  send(answer: EmissionAnswer): void
+}
+
 /** What the thread does. */
 export class EmissionService {
-  readonly #parts: EmissionParts
-  readonly #limits: BatchLimits
-  readonly #compile: (wasm: Uint8Array<ArrayBuffer>) => CompiledModule
-  readonly #send: (answer: EmissionAnswer) => void
+  readonly #parts: EmissionServiceParts
+  readonly #finder: KeptRegionFinder | undefined
   #batch: Batch
   #done: DoneOrder[] = []
   #regions: number
@@ -51,20 +64,11 @@ export class EmissionService {
   #sent: Batch[] = []
   #taken = 0
 
-  /** There have been so many regions before, which have names. */
-  constructor(
-    parts: EmissionParts,
-    limits: BatchLimits,
-    regions: number,
-    compile: (wasm: Uint8Array<ArrayBuffer>) => CompiledModule,
-    send: (answer: EmissionAnswer) => void,
-  ) {
+  constructor(parts: EmissionServiceParts) {
     this.#parts = parts
-    this.#limits = limits
-    this.#compile = compile
-    this.#send = send
-    this.#regions = regions
-    this.#batch = new Batch(parts, regions)
+    this.#finder = parts.kept === undefined ? undefined : new KeptRegionFinder(parts.kept)
+    this.#regions = parts.regions
+    this.#batch = this.#newBatch()
   }
 
   /** Does an order of a machine that has taken so many answers of this service. */
@@ -73,19 +77,37 @@ export class EmissionService {
     this.#taken = taken
     const isServed = this.#sent.some((batch) => batch.serves(order))
     this.#done.push({ number: order.number, wasmBytes: isServed ? undefined : this.#batch.add(order) })
-    const { regions, wasmBytes } = this.#limits
-    if (this.#batch.regions >= regions || this.#batch.wasmBytes >= wasmBytes) this.finish()
+    this.#finishFull()
+  }
+
+  /** Adds what is kept for a page that the machine has met. */
+  meet(page: number): void {
+    if (this.#finder === undefined) return
+    const hash = hashOfPage(copyOfPage(this.#parts.memories.ram, page))
+    for (const found of this.#finder.meet(page, hash)) {
+      this.#batch.addKept(found)
+      this.#finishFull()
+    }
   }
 
   /** Answers, unless there is nothing to say. */
   finish(): void {
-    if (this.#done.length === 0) return
+    if (this.#done.length === 0 && this.#batch.regions === 0) return
     const { wasm, regions } = this.#batch.finish()
-    const module = regions.length === 0 ? undefined : { wasm: this.#compile(wasm), regions }
-    this.#send({ done: this.#done, module })
+    const module = regions.length === 0 ? undefined : { wasm: this.#parts.compile(wasm), regions }
+    this.#parts.send({ done: this.#done, module })
     this.#sent.push(this.#batch)
     this.#regions += regions.length
-    this.#batch = new Batch(this.#parts, this.#regions)
+    this.#batch = this.#newBatch()
     this.#done = []
+  }
+
+  #finishFull(): void {
+    const { regions, wasmBytes } = this.#parts.limits
+    if (this.#batch.regions >= regions || this.#batch.wasmBytes >= wasmBytes) this.finish()
+  }
+
+  #newBatch(): Batch {
+    return new Batch(this.#parts, this.#regions, this.#parts.kept)
   }
 }

@@ -12,6 +12,7 @@ import { assemble } from '../../isa/assemble.ts'
 import { AddressSpace, PTE, RW, RX, useTables } from '../testing/address_space.ts'
 import { BothWays } from '../testing/both_ways.ts'
 import { DATA, enter, LOG, OPEN_PMP, TABLES } from '../testing/program.ts'
+import { KeptRegions } from './kept_regions.ts'
 
 /** Pages of functions at V, each followed by nothing; data at W, the pages of it apart. */
 const V = 0x4000_0000n
@@ -151,14 +152,16 @@ function page(random: Random, number: number): Uint8Array {
   }
 }
 
-/** Compares programs, beginning with that of a seed; returns how much was translated. */
-function compare(first: number): { readonly regions: number; readonly takenIn: number } {
-  let regions = 0
-  let takenIn = 0
-  for (let seed = first; seed < first + PROGRAMS; seed++) {
-    const random = new Random(seed)
-    const pages = Array.from({ length: CODE_PAGES }, (_, i) => page(random, i))
-    const main = `${OPEN_PMP}; ${useTables()}; li t0, 0x2000; csrs mstatus, t0; la t0, pass; csrw mtvec, t0
+/** A program: its code pages, and what calls them, with a seed for what there is in its data. */
+interface Guest {
+  readonly seed: number
+  readonly main: string
+  readonly pages: readonly Uint8Array[]
+}
+
+function guestOf(seed: number, random: Random): Guest {
+  const pages = Array.from({ length: CODE_PAGES }, (_, i) => page(random, i))
+  const main = `${OPEN_PMP}; ${useTables()}; li t0, 0x2000; csrs mstatus, t0; la t0, pass; csrw mtvec, t0
       ${enter('S')}
       li s8, 10; li s10, 0x5851f42d4c957f2d; li s11, ${seed}
     again:
@@ -178,48 +181,75 @@ function compare(first: number): { readonly regions: number; readonly takenIn: n
     2: la gp, back; csrw mepc, gp
       mret
     1: li s11, ${LOG}; j handler`
-    const both = new BothWays(nodeEngine, main, { translation: random.pick(['eager', 'patient', 'late']) })
-    both.each((program) => {
-      const { machine } = program
-      const space = new AddressSpace(machine)
-      space.mapRam(RW | PTE.x)
-      pages.forEach((bytes, i) => {
-        space.map(V + BigInt(i * 4096), CODE + i * 4096, RX)
-        machine.ram.write(CODE + i * 4096, bytes)
-      })
-      for (let i = 0; i < DATA_PAGES; i++) space.map(W + BigInt(i * 4096), DATAS + i * 4096, RW)
-      for (let i = 0; i < 8; i++) space.map(STACK + BigInt(i * 4096), DATAS + 0x1_0000 + i * 4096, RW)
-      const pointers = new Random(seed, 1)
-      const data = new BigUint64Array((DATA_PAGES * 4096) / 8)
-      for (let i = 0; i < data.length; i++)
-        data[i] = pointers.pick(
-          [
-            W + 0xff0n,
-            W + 0x1ff8n,
-            W + 0x2000n,
-            W + 0x0fc1n,
-            W + 0x3fe0n,
-            W + 0x400n,
-            W + 0x2ffcn,
-            BigInt(DATAS + 0x1000),
-            BigInt(DATAS + 0xff0),
-            BigInt(LEAVES + 0x900),
-            BigInt(CODE + 0xff0),
-            BigInt(CODE + 4096 - 24 + 0x800),
-            -8n,
-            -64n,
-            0xffff_fff0n,
-            5n,
-          ].map((v) => BigInt.asUintN(64, v)),
-        )
-      machine.ram.write(DATAS, new Uint8Array(data.buffer))
+  return { seed, main, pages }
+}
+
+/** Puts the code and the data of a guest in place; the first page of code is so many pages behind its place, and the last before it. */
+function put(both: BothWays, { seed, pages }: Guest, shift: number): void {
+  both.each((program) => {
+    const { machine } = program
+    const space = new AddressSpace(machine)
+    space.mapRam(RW | PTE.x)
+    pages.forEach((bytes, i) => {
+      const place = CODE + ((i + shift) % CODE_PAGES) * 4096
+      space.map(V + BigInt(i * 4096), place, RX)
+      machine.ram.write(place, bytes)
     })
-    const piece = BigInt(random.pick([61, 397, 1499, 5003]))
-    both.runDisturbed(piece, 400, random)
-    regions += both.counts.regions
-    takenIn += both.counts.takenIn
+    for (let i = 0; i < DATA_PAGES; i++) space.map(W + BigInt(i * 4096), DATAS + i * 4096, RW)
+    for (let i = 0; i < 8; i++) space.map(STACK + BigInt(i * 4096), DATAS + 0x1_0000 + i * 4096, RW)
+    const pointers = new Random(seed, 1)
+    const data = new BigUint64Array((DATA_PAGES * 4096) / 8)
+    for (let i = 0; i < data.length; i++)
+      data[i] = pointers.pick(
+        [
+          W + 0xff0n,
+          W + 0x1ff8n,
+          W + 0x2000n,
+          W + 0x0fc1n,
+          W + 0x3fe0n,
+          W + 0x400n,
+          W + 0x2ffcn,
+          BigInt(DATAS + 0x1000),
+          BigInt(DATAS + 0xff0),
+          BigInt(LEAVES + 0x900),
+          BigInt(CODE + 0xff0),
+          BigInt(CODE + 4096 - 24 + 0x800),
+          -8n,
+          -64n,
+          0xffff_fff0n,
+          5n,
+        ].map((v) => BigInt.asUintN(64, v)),
+      )
+    machine.ram.write(DATAS, new Uint8Array(data.buffer))
+  })
+}
+
+interface Found {
+  regions: number
+  takenIn: number
+  /** Of the regions, those that had been kept of an earlier run. */
+  kept: number
+}
+
+/** Compares programs, beginning with that of a seed; returns how much was translated. */
+function compare(first: number): Found {
+  const found = { regions: 0, takenIn: 0, kept: 0 }
+  for (let seed = first; seed < first + PROGRAMS; seed++) {
+    const random = new Random(seed)
+    const guest = guestOf(seed, random)
+    const translation = random.pick(['eager', 'patient', 'late'] as const)
+    const kept = new KeptRegions()
+    // What is kept is of use to the second, whose code is elsewhere.
+    for (let shift = 0; shift < (translation === 'late' ? 2 : 1); shift++) {
+      const both = new BothWays(nodeEngine, guest.main, { translation, kept })
+      put(both, guest, shift)
+      both.runDisturbed(BigInt(random.pick([61, 397, 1499, 5003])), 400, random)
+      found.regions += both.counts.regions
+      found.takenIn += both.counts.takenIn
+      found.kept += both.counts.kept
+    }
   }
-  return { regions, takenIn }
+  return found
 }
 
 test('random functions do the same, translated and interpreted', () => {
@@ -230,7 +260,8 @@ test('random functions do the same, translated and interpreted', () => {
 })
 
 // Chance may have none of them.
-test('of some of them small functions are taken in', () => {
-  const { takenIn } = compare(1)
+test('of some of them small functions are taken in, and regions are kept', () => {
+  const { takenIn, kept } = compare(1)
   assert.ok(takenIn > PROGRAMS, `${takenIn} functions are taken in`)
+  assert.ok(kept > PROGRAMS, `${kept} regions are of an earlier run`)
 })

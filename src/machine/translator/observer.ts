@@ -6,7 +6,7 @@ export interface TranslatedRegion {
   /** Where it begins: a page of RAM, and the byte in it. */
   readonly page: number
   readonly inPage: number
-  /** Where that was in the hart's address space when the region was asked for. */
+  /** Where that was in the hart's address space when the region was asked for; in RAM, if it was kept and the hart has not been there lately. */
   readonly address: bigint
   readonly instructions: number
 }

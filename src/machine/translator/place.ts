@@ -39,3 +39,17 @@ export function findPlace(
   if (page >= layout.ramPages) return undefined
   return { page, inPage: Number(pc & 4095n), virtualPage }
 }
+
+/** The address at which a hart with this fetch bank has found code of a page; undefined if it has not lately. */
+export function findVirtualPage(
+  tables: DataView,
+  layout: Layout,
+  fetchBank: number,
+  page: number,
+): bigint | undefined {
+  for (let index = 0; index < FETCH_ENTRIES; index++) {
+    const address = tables.getBigUint64(fetchBank + BANK_FETCH + index * TLB_ENTRY_BYTES, true)
+    if (findPlace(tables, layout, fetchBank, address)?.page === page) return address
+  }
+  return undefined
+}

@@ -11,8 +11,16 @@
  */
 
 import { assert } from '../../base/assert.ts'
-import { f64, type I32, type I64, i32, i64, select } from '../../wasm/expression.ts'
-import { type Callee, call, type FunctionBuilder, type Label, type Local } from '../../wasm/function.ts'
+import { fillHoles, signedLeb32 } from '../../wasm/encoding.ts'
+import { f64, holeConstant, type I32, type I64, i32, i64, select } from '../../wasm/expression.ts'
+import {
+  type Callee,
+  call,
+  type FunctionBody,
+  FunctionBuilder,
+  type Label,
+  type Local,
+} from '../../wasm/function.ts'
 import type { ModuleBuilder } from '../../wasm/module.ts'
 import { hart32, machine32, setHart64, setMachine32, setMachine64 } from '../fields.ts'
 import {
@@ -43,20 +51,21 @@ import {
   type RegistersAt,
   without,
 } from './register_flow.ts'
-import type { OtherCode } from './small_functions.ts'
 import { buildFlowGraph, type FlowGraph } from './structure.ts'
 
-/** What a region is emitted into and calls. */
+/** What a region calls. */
 export interface RegionParts {
-  readonly module: ModuleBuilder
   readonly linkage: Linkage
   /** Goes on at a pc (chain.ts). */
   readonly chain: Callee
   readonly layout: Layout
 }
 
-/** Emits the region that begins at `entry`. */
-export function emitRegion(parts: RegionParts, name: string, entry: number, flow: Flow): EmittedRegion {
+/**
+ * Emits the region that begins at `entry`. Nothing in its code says where in RAM it is; where it depends on the page of a function that is
+ * taken in, there is a hole, with the number of that function.
+ */
+export function emitRegion(parts: RegionParts, entry: number, flow: Flow): EmittedRegion {
   const { blocks } = flow
   const behindCalls = new Set(
     [...blocks.values()].flatMap(({ end }) => (end.kind === 'call' ? [end.next] : [])),
@@ -67,11 +76,8 @@ export function emitRegion(parts: RegionParts, name: string, entry: number, flow
     (start) => successors(blocks.get(start)!, flow),
     { isWayIn: (start) => behindCalls.has(start), waysInMax: ENTRIES_MAX - 1 },
   )
-  let wasmBytes = 0
-  const callee = parts.module.function(name, REGION_PARAMETERS, ['i32'], (f) => {
-    new RegionEmitter(parts, f, graph, flow).emit()
-    wasmBytes = f.code.length
-  })
+  const f = new FunctionBuilder(REGION_PARAMETERS)
+  new RegionEmitter(parts, f, graph, flow).emit()
   const ways = graph.nodes.flatMap((start) => graph.waysInUnder(start).map(({ node }) => node))
   const led = new Set(graph.waysInUnder(entry).flatMap(({ node, below }) => [node, ...below]))
   assert(ways.length < ENTRIES_MAX && ways.every((way) => led.has(way)), 'no way leads to each way in')
@@ -81,11 +87,23 @@ export function emitRegion(parts: RegionParts, name: string, entry: number, flow
     'a region would be entered in what it has taken in',
   )
   const joins = entries.filter((place) => place !== entry || graph.isLoopHead(place))
-  return { callee, entries, joins, wasmBytes }
+  return { body: { localTypes: f.localTypes, code: f.code }, entries, joins }
+}
+
+/** Has a region in a module, as a function of that name; `pages` has those of what is taken in, in the order of their numbers. */
+export function placeRegion(
+  module: ModuleBuilder,
+  name: string,
+  { localTypes, code }: FunctionBody,
+  pages: readonly number[],
+): Callee {
+  // Where the page stands in a table of numbers of 16 bits.
+  const placed = fillHoles(code, (number) => signedLeb32(pages[number - 1]! * 2))
+  return module.function(name, REGION_PARAMETERS, ['i32'], (f) => f.paste({ localTypes, code: placed }))
 }
 
 export interface EmittedRegion {
-  readonly callee: Callee
+  readonly body: FunctionBody
   /**
    * Where it can be entered: at its entry, and at the head of each loop, where loops were entered elsewhere, and behind calls of what
    * is elsewhere, so that what stops in a loop or in what is called can go on there.
@@ -93,8 +111,6 @@ export interface EmittedRegion {
   readonly entries: readonly number[]
   /** Those at which another region may go on in this one: all but a beginning to which no loop comes back. */
   readonly joins: readonly number[]
-  /** How long its code is. */
-  readonly wasmBytes: number
 }
 
 /** A region has no more ways in: for each an instruction is kept. The interpreter soon meets one of them. */
@@ -346,7 +362,7 @@ class RegionEmitter {
     const isMapped = i64.eq(i64.load(slot, { offset: BANK_FETCH }), page)
     const inSlot = i32.shl(i32.and(i32.wrap(target), PAGE_BYTES - 1), 2)
     const entry = i32.add(i32.load(slot, { offset: BANK_FETCH + 8 }), inSlot)
-    const isIt = i32.eq(entry, this.#predecoded(this.#takenIn[number - 1]!.code))
+    const isIt = i32.eq(entry, this.#predecoded(number))
     // An atomic goes on though it has dropped translations, that of the page to come back to perhaps: nobody looks there.
     const isSure = i32.eqz(machine32('resync'))
     f.ifLikely(i32.and(i32.and(isMapped, isIt), isSure), () => {
@@ -355,10 +371,11 @@ class RegionEmitter {
     })
   }
 
-  /** Where code is predecoded now; before the first slot if it is not. */
-  #predecoded({ page, offset }: OtherCode): I32 {
+  /** Where what is taken in is predecoded now; before the first slot if it is not. */
+  #predecoded(number: number): I32 {
     const { codeSlots, pageCodeSlot } = this.#parts.layout
-    const slot = i32.load16_u(i32.const(page * 2), { offset: pageCodeSlot })
+    const { offset } = this.#takenIn[number - 1]!.code
+    const slot = i32.load16_u(holeConstant(number), { offset: pageCodeSlot })
     const first = codeSlots - CODE_SLOT_BYTES + (offset / 2) * CODE_ENTRY_BYTES
     return i32.add(i32.mul(slot, CODE_SLOT_BYTES), first)
   }

@@ -8,7 +8,7 @@
 import type { Engine, EngineFunction } from '../../wasm/engine.ts'
 import type { CoreExports } from '../core.ts'
 import type { Hart } from '../hart.ts'
-import { EXIT, MACHINE, MACHINE_MISSES, MISSES_KEPT, REGIONS_MAX } from '../layout.ts'
+import { EXIT, MACHINE, MACHINE_MISSES, MISSES_KEPT, PAGE_BYTES, RAM_BASE, REGIONS_MAX } from '../layout.ts'
 import type { Predecoder } from '../predecode.ts'
 import { Batch } from './batch.ts'
 import {
@@ -20,7 +20,7 @@ import {
 } from './emission.ts'
 import type { DoneOrder, EmissionThread } from './emission_thread.ts'
 import type { TranslationObserver } from './observer.ts'
-import { type FoundPlace, findPlace, type Place } from './place.ts'
+import { type FoundPlace, findPlace, findVirtualPage, type Place } from './place.ts'
 import { Profile } from './profile.ts'
 import { hasByte, isKept, type Region, RegionMap } from './region_map.ts'
 import { findSmallFunction } from './small_functions.ts'
@@ -126,6 +126,8 @@ export interface TranslatorCounts {
   /** Of the guest, and what they have become. */
   instructions: number
   wasmBytes: number
+  /** Regions that were not emitted for this machine, but had been kept. */
+  kept: number
   /** Calls at which a function of another page was taken in. */
   takenIn: number
   /** Regions taken out because their bytes were stored to, and put back after having slept. */
@@ -149,6 +151,8 @@ export class Translator {
   /** Slices since the batch was begun, or since the thread has answered; and whether it has been asked for what it has. */
   #waited = 0
   #isAsked = false
+  /** Pages that have got a place for predecoded code since the last slice. */
+  #met: number[] = []
   #translatedSteps = 0
   #misses = 0
   #unknownJumps = 0
@@ -161,6 +165,7 @@ export class Translator {
     modules: 0,
     instructions: 0,
     wasmBytes: 0,
+    kept: 0,
     takenIn: 0,
     dropped: 0,
     woken: 0,
@@ -195,6 +200,7 @@ export class Translator {
     this.#profile.tick(steps)
     this.#credit = Math.min(CREDIT_MAX, this.#credit + steps / tier.stepsPerWasmByte)
     this.#sample(hart, steps, translated)
+    this.#tellMet()
     if (!this.#isWorking) return
     const { observer } = this.#parts
     if (observer === undefined) this.#work(hart)
@@ -216,7 +222,9 @@ export class Translator {
 
   /** A page has got a place for predecoded code. */
   wake(page: number): void {
-    this.counts.woken += this.#map.wake(page)
+    const woken = this.#map.wake(page)
+    this.counts.woken += woken
+    if (woken === 0 && this.#parts.thread !== undefined) this.#met.push(page)
   }
 
   /** All predecoded code is gone, and RAM may hold something else. */
@@ -224,6 +232,7 @@ export class Translator {
     this.#map.forgetAll()
     this.#profile.forget()
     this.#requests = []
+    this.#met = []
     this.#batch = undefined
     this.#ordered.clear()
     this.#isAsked = false
@@ -231,7 +240,14 @@ export class Translator {
   }
 
   get #isWorking(): boolean {
-    return this.#requests.length > 0 || this.#batch !== undefined || this.#ordered.size > 0
+    if (this.#requests.length > 0 || this.#batch !== undefined || this.#ordered.size > 0) return true
+    return this.#parts.thread?.hasAnswer === true
+  }
+
+  #tellMet(): void {
+    if (this.#met.length === 0) return
+    this.#parts.thread?.meet(this.#met)
+    this.#met = []
   }
 
   #sample(hart: Hart, steps: number, translated: number): void {
@@ -343,13 +359,13 @@ export class Translator {
       this.#waited = 0
     }
     const { regions, wasmBytes } = this.#batch
-    if (regions >= batch.regions || wasmBytes >= batch.wasmBytes) return this.#compile(this.#batch)
+    if (regions >= batch.regions || wasmBytes >= batch.wasmBytes) return this.#compile(hart, this.#batch)
     for (let emitted = 0; emitted < wasmBytesAtOnce && this.#credit > 0; ) {
       const request = this.#requests.shift()
       if (request === undefined) break
       emitted += this.#emit(hart, request)
     }
-    if (++this.#waited >= batch.slices) this.#compile(this.#batch)
+    if (++this.#waited >= batch.slices) this.#compile(hart, this.#batch)
   }
 
   /** Orders what is asked for, and takes what has come, a module behind a slice. */
@@ -357,7 +373,7 @@ export class Translator {
     const answer = thread.take()
     if (answer !== undefined) {
       for (const done of answer.done) this.#onDone(done)
-      if (answer.module !== undefined) this.#add(answer.module)
+      if (answer.module !== undefined) this.#add(hart, answer.module)
       this.#waited = 0
       this.#isAsked = false
     }
@@ -436,34 +452,47 @@ export class Translator {
     if (wasmBytes === undefined || wasmBytes === 0) this.#ordered.delete(number)
   }
 
-  #compile(batch: Batch): void {
+  #compile(hart: Hart, batch: Batch): void {
     this.#batch = undefined
-    if (batch.regions > 0) this.#add(batch.finish())
+    if (batch.regions > 0) this.#add(hart, batch.finish())
   }
 
-  #add({ wasm, regions }: EmittedModule): void {
+  #add(hart: Hart, { wasm, regions }: EmittedModule): void {
     const { engine, memories, core } = this.#parts
     const { tables, ram } = memories
     const functions = core as unknown as Record<string, EngineFunction>
     const exports = engine.instantiate(wasm, { environment: { tables, ram }, core: functions })
-    const list = regions.map(({ name, order, source, entries, joins }) => ({
+    // Meanwhile what was kept may have been emitted.
+    const wanted = regions.filter(
+      ({ order, source: { page }, entries }) =>
+        order !== undefined || !this.#map.isEntry({ page, inPage: entries[0]! }),
+    )
+    const list = wanted.map(({ name, order, source, entries, joins }) => ({
       ...{ source, entries, joins, run: exports[name]! },
-      replaced: this.#ordered.get(order)!.replaced,
+      replaced: order === undefined ? [] : this.#ordered.get(order)!.replaced,
     }))
     this.#map.add(list)
-    for (const region of regions) this.#onAdded(region)
+    for (const region of wanted) this.#onAdded(hart, region)
     this.counts.evicted = this.#map.evicted
     this.counts.modules++
   }
 
-  #onAdded({ order, name, source, entries, virtualPage, instructions, takenIn }: EmittedRegion): void {
-    const inPage = entries[0]!
-    const address = virtualPage + BigInt(inPage)
-    this.#ordered.delete(order)
+  #onAdded(
+    hart: Hart,
+    { order, name, source, entries, virtualPage, instructions, takenIn }: EmittedRegion,
+  ): void {
+    if (order === undefined) this.counts.kept++
+    else this.#ordered.delete(order)
     this.counts.regions++
     this.counts.instructions += instructions
     this.counts.wasmBytes += source.wasmBytes
     this.counts.takenIn += takenIn
-    this.#parts.observer?.onRegion({ name, page: source.page, inPage, address, instructions })
+    const { observer, layout } = this.#parts
+    if (observer === undefined) return
+    const inPage = entries[0]!
+    const { page } = source
+    const found = virtualPage ?? findVirtualPage(this.#tables, layout, hart.get32('fetchBank'), page)
+    const address = (found ?? BigInt(RAM_BASE + page * PAGE_BYTES)) + BigInt(inPage)
+    observer.onRegion({ name, page, inPage, address, instructions })
   }
 }

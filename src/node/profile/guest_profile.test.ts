@@ -45,7 +45,15 @@ function measurement(): ProfileMeasurement {
       regionEntries: 7,
     },
     translated: {
-      ...{ steps: 3_000_000_000, regions: 3, modules: 1, instructions: 59, takenIn: 0, wasmBytes: 4130 },
+      ...{
+        steps: 3_000_000_000,
+        regions: 3,
+        modules: 1,
+        instructions: 59,
+        takenIn: 0,
+        wasmBytes: 4130,
+        kept: 0,
+      },
       ...{ dropped: 1, woken: 0, evicted: 0 },
     },
     ...{ work: { ms: 120, longestMs: 14 }, symbols, hasKernel: true },
