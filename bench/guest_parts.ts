@@ -23,6 +23,8 @@ export interface BenchOptions {
   readonly withQemu: boolean
   /** Which code our machine translates, in the parts that do not measure both. */
   readonly translation: Translation
+  /** The directory in which machines of a part keep what they have translated for the next round; without it each is as the first. */
+  readonly translations?: string
   readonly repeat: number
   readonly say: (text: string) => void
 }
@@ -48,8 +50,12 @@ async function guestOf(
 ): Promise<GuestRun> {
   const image = await benchImage(options)
   const all = `${image.manifest.commandLine} ${parameters}`
-  return { image: imageFiles(image), parameters: all, command, translation }
+  return { image: imageFiles(image), parameters: all, command, translation, ...keepOf(options) }
 }
+
+/** Where a guest's translations are kept. */
+export const keepOf = ({ translations }: BenchOptions): Pick<GuestRun, 'translations'> =>
+  translations === undefined ? {} : { translations }
 
 /** One that runs a script, which is written into `folder`; the files `others` of that folder are beside it. */
 export async function scriptGuest(
@@ -63,6 +69,7 @@ export async function scriptGuest(
   return {
     image: await imageWithFiles(imageFiles(stored), folder, ['script', ...others]),
     translation: options.translation,
+    ...keepOf(options),
     parameters: `${stored.manifest.commandLine} ${QUIET_KERNEL}`,
     command: `cd /tmp;PATH=$PATH:/usr/lib/7zip:${GUEST_FOLDER} sh ${GUEST_FOLDER}/script`,
   }

@@ -15,7 +15,6 @@ import type { LinkClient } from '../src/gateway/link_client.ts'
 import { runParameter } from '../src/image/run.ts'
 import { diskBeside } from '../src/node/saved_files.ts'
 import { PORT, Session, type SessionOptions } from '../src/node/session.ts'
-import { linkGateway } from './gateway_link.ts'
 import type { GuestRun, OwnTask } from './machines.ts'
 import { MarkReader } from './marks.ts'
 
@@ -89,6 +88,7 @@ async function run(onMark: (name: string, session: Session) => void): Promise<Se
   )
   if (request.gateway !== undefined) {
     const { runner } = session
+    const { linkGateway } = await import('./gateway_link.ts')
     link = await linkGateway(request.gateway, (port, bytes) => runner.deliver({ kind: 'input', port, bytes }))
   }
   await session.run()

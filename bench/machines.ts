@@ -34,6 +34,10 @@ export interface GuestRun {
 /** What to do at a mark. A machine that is to end is stopped. */
 export type OnMark = (mark: string, processId: number) => Promise<'end' | 'go on'>
 
+/** What our machines keep from one start to the next, as those of users do; it is removed when a bench begins. */
+export const KEPT = join(root, 'build', 'bench-kept')
+const COMPILED = join(KEPT, 'compiled')
+
 const goOn: OnMark = async () => 'go on'
 
 export function isInstalled(program: string): boolean {
@@ -50,7 +54,10 @@ export interface MachineRun<Note> {
 
 export type OwnTask = 'run' | 'long' | 'idle' | 'snapshot'
 
-/** How the script `understudy` starts Node.js for its users, as it says itself; without its cache of compiled JavaScript. */
+/**
+ * How the script `understudy` starts Node.js for its users, as it says itself. Its cache of compiled JavaScript is one of the bench's
+ * own, which the first start of a bench finds empty.
+ */
 function leanStart(): { readonly flags: readonly string[]; readonly environment: Record<string, string> } {
   const script = readFileSync(join(root, 'understudy'), 'utf8')
   const flags = /^lean='(.*)'$/m.exec(script)?.[1]?.split(' ')
@@ -69,10 +76,11 @@ export async function runOurs(
   const program = join(root, 'bench', 'machine_process.ts')
   const request: MachineRequest = { task, ...guest }
   const { flags, environment } = leanStart()
+  const cached = { NODE_COMPILE_CACHE: COMPILED }
   const startMs = Date.now()
   const child = spawn(process.execPath, [...flags, program, JSON.stringify(request)], {
     stdio: ['ignore', 'pipe', 'inherit'],
-    env: { ...environment, ...process.env },
+    env: { ...environment, ...cached, ...process.env },
   })
   const notes: MachineNote[] = []
   const stopped = new Stopped(child, onMark)

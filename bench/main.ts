@@ -2,7 +2,7 @@
  * `npm run bench`: measures how fast everything is, next to QEMU on the same guest and next to the host where these can
  * be asked. docs/performance.md says how to read it.
  */
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { availableParallelism, cpus, loadavg } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -20,6 +20,8 @@ const USAGE = `npm run bench -- [options]
                   again. long, half an hour of programs, runs only where it is named
   --tier NAME     translated (the default) or interpreted: how our machine runs, but for boot and bare, which
                   measure both, and exec, protected and power-off, which run as users' machines do
+  --cold          our machines keep no translations for the next round, and each is as the first; else the
+                  first round alone is that in micro, system, programs, boot and redis
   --peer NAME     qemu: needs qemu-system-riscv64 (the default is to use it if it is there); none: without
   --repeat N      measurements of each, 3 by default
   --json FILE     where the figures go, build/bench.json by default
@@ -55,6 +57,7 @@ interface Request {
   readonly parts: readonly string[]
   readonly withQemu: boolean
   readonly translation: Translation
+  readonly isCold: boolean
   readonly repeat: number
   readonly json: string
 }
@@ -65,6 +68,7 @@ async function readRequest(): Promise<Request> {
       only: { type: 'string', multiple: true },
       peer: { type: 'string' },
       tier: { type: 'string', default: 'translated' },
+      cold: { type: 'boolean', default: false },
       repeat: { type: 'string', default: '3' },
       json: { type: 'string', default: join(root, 'build', 'bench.json') },
       help: { type: 'boolean', default: false },
@@ -88,7 +92,7 @@ async function readRequest(): Promise<Request> {
   if (!Number.isInteger(repeat) || repeat < 1) throw new Error('--repeat wants a number of at least 1')
   const parts = Object.keys(PARTS).filter((name) => values.only?.includes(name) ?? !LONG_PARTS.includes(name))
   const withQemu = peer !== 'none' && isInstalled(QEMU)
-  return { parts, withQemu, translation, repeat, json: resolve(values.json) }
+  return { parts, withQemu, translation, isCold: values.cold, repeat, json: resolve(values.json) }
 }
 
 /** The host, as far as it matters for figures. */
@@ -97,13 +101,16 @@ function host(): object {
 }
 
 async function main(): Promise<void> {
-  const { parts, json, withQemu, translation, repeat } = await readRequest()
+  const { parts, json, withQemu, translation, isCold, repeat } = await readRequest()
   const loadBefore = loadavg()[0]!
   const options = { withQemu, translation, repeat, say: (text: string) => console.error(`... ${text}`) }
   const findings: Finding[] = []
+  const { KEPT } = await import('./machines.ts')
+  rmSync(KEPT, { recursive: true, force: true })
   for (const name of parts) {
+    const kept = isCold ? {} : { translations: join(KEPT, 'translations', name) }
     // What the other parts have found in minutes is not lost with it.
-    await PARTS[name]!(options).then(
+    await PARTS[name]!({ ...options, ...kept }).then(
       (found) => findings.push(...found),
       (error: unknown) => fail(`${name}: ${error instanceof Error ? error.message : error}`),
     )
@@ -122,6 +129,7 @@ async function main(): Promise<void> {
     load,
     repeat,
     translation,
+    isCold,
     figures,
     means,
   }

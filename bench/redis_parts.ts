@@ -10,7 +10,7 @@ import { freePorts } from '../src/node/host/loopback_ports.ts'
 import { RedisClient } from '../test/protected/redis_client.ts'
 import { systemImage, testEnvironment } from '../test/system_image.ts'
 import { startGateway } from './gateway_link.ts'
-import { type BenchOptions, Samples } from './guest_parts.ts'
+import { type BenchOptions, keepOf, Samples } from './guest_parts.ts'
 import { type GuestRun, runOurs, runQemu } from './machines.ts'
 import { type Figure, figure } from './results.ts'
 import { QUIET_KERNEL } from './workloads.ts'
@@ -41,6 +41,7 @@ export async function measureRedis(options: BenchOptions): Promise<Figure[]> {
   const { commandLine } = openImage(image.name, testEnvironment).manifest
   const guest = {
     ...{ image: image.files, parameters: `${commandLine} ${QUIET_KERNEL}`, translation: options.translation },
+    ...keepOf(options),
     // The services of the image answer before it runs.
     command: `echo @${READY}; sleep 1000`,
   }

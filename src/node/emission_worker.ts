@@ -1,8 +1,9 @@
 /**
  * A worker that emits what a machine translates, while that executes the guest (machine/translator/emission_thread.ts).
  *
- * It starts with the first order, does not keep the process running, and ends when nothing has been ordered for some seconds, since it
- * takes 20 MB, and holds the machine's memories: the next order starts another one then. Both sides agree on that by words that they share.
+ * It starts with the first order, or before there is a machine where something is kept for it, does not keep the process running, and ends when
+ * nothing has been ordered for some seconds, since it takes 20 MB, and holds the machine's memories: the next order starts another one then.
+ * Both sides agree on that by words that they share.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads'
@@ -15,6 +16,8 @@ import type {
 } from '../machine/translator/emission_thread.ts'
 
 export type EmissionCommand =
+  /** The first. */
+  | { readonly kind: 'begin'; readonly machine: MachineToEmitFor }
   | { readonly kind: 'order'; readonly order: RegionOrder }
   | { readonly kind: 'meet'; readonly pages: readonly number[] }
   | { readonly kind: 'finish' }
@@ -31,14 +34,17 @@ export type EmissionReport =
 export const WORD = { commands: 0, received: 1, reports: 2 } as const
 export const ENDED = -1
 
-export interface EmissionWorkerData {
-  readonly port: MessagePort
-  readonly words: Int32Array<SharedArrayBuffer>
+export interface MachineToEmitFor {
   readonly parts: EmissionParts
   readonly limits: BatchLimits
   readonly life: number
-  /** Regions of workers before it, whose names are taken. */
+  /** Regions of workers before, whose names are taken. */
   readonly regions: number
+}
+
+export interface EmissionWorkerData {
+  readonly port: MessagePort
+  readonly words: Int32Array<SharedArrayBuffer>
   /** The directory in which regions are kept (kept_regions_file.ts). */
   readonly keptIn: string | undefined
 }
@@ -46,17 +52,19 @@ export interface EmissionWorkerData {
 /** Emission in a worker that keeps nothing. */
 export const emissionWorker: EmissionThreadStarter = (parts, limits) => new EmissionWorker(parts, limits)
 
-/** Emission for one machine that keeps what has been emitted, if it is told where. */
+/** Emission for one machine that keeps what has been emitted, if it is told where. What there is is wanted soon: it takes a while to begin. */
 export class KeepingEmission {
   readonly #directory: string | undefined
+  readonly #first: Running | undefined
   #worker: EmissionWorker | undefined
 
   constructor(directory: string | undefined) {
     this.#directory = directory
+    if (directory !== undefined) this.#first = startWorker(directory)
   }
 
   readonly start: EmissionThreadStarter = (parts, limits) => {
-    this.#worker = new EmissionWorker(parts, limits, this.#directory)
+    this.#worker = new EmissionWorker(parts, limits, this.#directory, this.#first)
     return this.#worker
   }
 
@@ -88,10 +96,12 @@ class EmissionWorker implements EmissionThread {
   #regions = 0
   readonly #keptIn: string | undefined
 
-  constructor(parts: EmissionParts, limits: BatchLimits, keptIn?: string) {
+  constructor(parts: EmissionParts, limits: BatchLimits, keptIn?: string, first?: Running) {
     this.#parts = parts
     this.#limits = limits
     this.#keptIn = keptIn
+    this.#running = first
+    if (first !== undefined) this.#begin()
   }
 
   order(order: RegionOrder): void {
@@ -150,8 +160,17 @@ class EmissionWorker implements EmissionThread {
     while (!this.#send(command)) {
       for (let report = this.#receive(); report !== undefined; report = this.#receive())
         this.#unreceived.push(report)
-      this.#running = this.#start()
+      this.#running = startWorker(this.#keptIn)
+      this.#begin()
     }
+  }
+
+  #begin(): void {
+    const { layout, linkage, memories } = this.#parts
+    const bufferOf = ({ buffer }: { readonly buffer: ArrayBufferLike }) => ({ buffer })
+    const shared = { ...memories, tables: bufferOf(memories.tables), ram: bufferOf(memories.ram) }
+    const machine = { parts: { layout, linkage, memories: shared }, limits: this.#limits }
+    this.#send({ kind: 'begin', machine: { ...machine, life: this.#life, regions: this.#regions } })
   }
 
   /** Whether there was a worker to send it to; one that has ended has answered all. */
@@ -163,28 +182,22 @@ class EmissionWorker implements EmissionThread {
     port.postMessage(command)
     return true
   }
+}
 
-  #start(): Running {
-    const { port1, port2 } = new MessageChannel()
-    const words = new Int32Array(new SharedArrayBuffer(Object.keys(WORD).length * 4))
-    const { layout, linkage, memories } = this.#parts
-    const bufferOf = ({ buffer }: { readonly buffer: ArrayBufferLike }) => ({ buffer })
-    const shared = { ...memories, tables: bufferOf(memories.tables), ram: bufferOf(memories.ram) }
-    const workerData: EmissionWorkerData = {
-      ...{ port: port2, words, parts: { layout, linkage, memories: shared } },
-      ...{ limits: this.#limits, life: this.#life, regions: this.#regions, keptIn: this.#keptIn },
-    }
-    const worker = new Worker(new URL('./emission_worker_thread.ts', import.meta.url), {
-      ...{ workerData, transferList: [port2] },
-      resourceLimits: { maxYoungGenerationSizeMb: 2 },
-    })
-    worker.unref()
-    port1.unref()
-    // What it says itself comes by the port.
-    worker.on('error', (error) => {
-      throw error
-    })
-    const ended = new Promise<void>((resolve) => worker.on('exit', () => resolve()))
-    return { port: port1, words, worker, ended }
-  }
+function startWorker(keptIn: string | undefined): Running {
+  const { port1, port2 } = new MessageChannel()
+  const words = new Int32Array(new SharedArrayBuffer(Object.keys(WORD).length * 4))
+  const workerData: EmissionWorkerData = { port: port2, words, keptIn }
+  const worker = new Worker(new URL('./emission_worker_thread.ts', import.meta.url), {
+    ...{ workerData, transferList: [port2] },
+    resourceLimits: { maxYoungGenerationSizeMb: 2 },
+  })
+  worker.unref()
+  port1.unref()
+  // What it says itself comes by the port.
+  worker.on('error', (error) => {
+    throw error
+  })
+  const ended = new Promise<void>((resolve) => worker.on('exit', () => resolve()))
+  return { port: port1, words, worker, ended }
 }

@@ -7,9 +7,10 @@ import {
   type EmissionReport,
   type EmissionWorkerData,
   ENDED,
+  type MachineToEmitFor,
   WORD,
 } from './emission_worker.ts'
-import { KeptRegionsFile } from './kept_regions_file.ts'
+import { digestOfSources, KeptRegionsFile } from './kept_regions_file.ts'
 
 /** It ends when it has had nothing to do for so long. */
 const REST_MS = 3000
@@ -17,25 +18,25 @@ const REST_MS = 3000
 class EmissionWorkerThread {
   readonly #data: EmissionWorkerData
   readonly #rest: NodeJS.Timeout
-  readonly #file: KeptRegionsFile | undefined
-  #service: EmissionService
-  #life: number
+  /** These are there from the first command on. */
+  #machine!: MachineToEmitFor
+  #service!: EmissionService
+  #file: KeptRegionsFile | undefined
+  #life = 0
   /** Whether what has been found to be kept will be told when nothing else is to do. */
   #willFinish = false
   #commands = 0
   #reports = 0
   /** Those of earlier lives. */
   #reportsBefore = 0
-  #regions: number
+  #regions = 0
 
   constructor(data: EmissionWorkerData) {
     this.#data = data
-    this.#life = data.life
-    this.#regions = data.regions
-    this.#file = data.keptIn === undefined ? undefined : KeptRegionsFile.open(data.keptIn, data.parts)
-    this.#service = this.#newService()
     this.#rest = setTimeout(() => this.#end(), REST_MS)
     data.port.on('message', (command: EmissionCommand) => this.#take(command))
+    // The first command may still be some time away.
+    if (data.keptIn !== undefined) digestOfSources()
   }
 
   #take(command: EmissionCommand): void {
@@ -49,7 +50,8 @@ class EmissionWorkerThread {
   }
 
   #do(command: EmissionCommand): void {
-    if (command.kind === 'order') {
+    if (command.kind === 'begin') this.#begin(command.machine)
+    else if (command.kind === 'order') {
       const received = Atomics.load(this.#data.words, WORD.received)
       this.#service.order(command.order, Math.max(0, received - this.#reportsBefore))
     } else if (command.kind === 'meet') {
@@ -64,8 +66,17 @@ class EmissionWorkerThread {
     }
   }
 
+  #begin(machine: MachineToEmitFor): void {
+    const { keptIn } = this.#data
+    this.#machine = machine
+    this.#life = machine.life
+    this.#regions = machine.regions
+    if (keptIn !== undefined) this.#file = KeptRegionsFile.open(keptIn, machine.parts)
+    this.#service = this.#newService()
+  }
+
   #newService(): EmissionService {
-    const { parts, limits } = this.#data
+    const { parts, limits } = this.#machine
     return new EmissionService({
       ...{ ...parts, limits, regions: this.#regions, kept: this.#file?.regions, compile: compileModule },
       send: (answer) => {
@@ -94,7 +105,7 @@ class EmissionWorkerThread {
   /** Ends, having said all that it has, unless something has been sent meanwhile. What has not been received by then still can be. */
   async #end(): Promise<void> {
     const { port, words } = this.#data
-    this.#service.finish()
+    if (this.#commands > 0) this.#service.finish()
     await this.#file?.write()
     const sent = Atomics.compareExchange(words, WORD.commands, this.#commands, ENDED)
     if (sent === this.#commands) port.close()

@@ -121,6 +121,15 @@ function removeOld(directory: string): void {
 /** A number of 128 bits, in hexadecimal. */
 function fingerprint({ layout, linkage, memories: { tablePages, ramPages } }: EmissionParts): string {
   const hash = createHash('sha256').update(JSON.stringify({ layout, linkage, tablePages, ramPages }))
+  return hash.update(digestOfSources()).digest('hex').slice(0, 32)
+}
+
+let sources: Uint8Array | undefined
+
+/** A digest of the programs that emission is done by; it takes some milliseconds, once. */
+export function digestOfSources(): Uint8Array {
+  if (sources !== undefined) return sources
+  const hash = createHash('sha256')
   const root = fileURLToPath(new URL('..', import.meta.url))
   for (const folder of SOURCES) {
     const names = readdirSync(join(root, folder), { recursive: true, withFileTypes: true })
@@ -128,5 +137,6 @@ function fingerprint({ layout, linkage, memories: { tablePages, ramPages } }: Em
       .map((entry) => join(entry.parentPath, entry.name))
     for (const path of names.sort()) hash.update(readFileSync(path)).update('\0')
   }
-  return hash.digest('hex').slice(0, 32)
+  sources = hash.digest()
+  return sources
 }

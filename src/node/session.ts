@@ -135,6 +135,7 @@ export class Session {
   /** Opens everything; whatever fails closes what was opened before. */
   static async open(options: SessionOptions): Promise<Session> {
     if (options.record !== undefined) await requireReplaceableRecording(options.record)
+    const emission = new KeepingEmission(options.translation === 'hot' ? options.translations : undefined)
     const base = await BaseImage.open(options.image.disk)
     let disk: OverlayDisk | undefined
     try {
@@ -146,7 +147,6 @@ export class Session {
       const machine = { specification, image: options.image.name, ...digests }
       const bootFiles = bootFilesOf(options.image, digests)
       const { translation = 'off', observer } = options
-      const emission = new KeepingEmission(options.translations)
       const computer = new Computer({
         ...{ engine: onHugePages(nodeEngine), specification, bootFiles, translation, observer },
         emission: emission.start,
