@@ -36,19 +36,22 @@ function runUntil(machine: Machine, holds: () => boolean): void {
 }
 
 /** The worker of a machine that is never run, and an order for it. */
-function threadAlone(page: number): { readonly thread: EmissionThread; readonly order: RegionOrder } {
+function threadAlone(
+  page: number,
+  start = emissionWorker,
+): { readonly thread: EmissionThread; readonly order: RegionOrder; readonly ram: Machine['ram'] } {
   let thread: EmissionThread | undefined
   const { ram } = new Machine({
     ...{ engine: nodeEngine, harts: 1, ramBytes: 2 << 20, translation: 'hot' },
     emission: (parts, limits) => {
-      thread = emissionWorker(parts, limits)
+      thread = start(parts, limits)
       return thread
     },
   })
   ram.write(RAM_BASE, assemble('addi a0, a0, 1; ret', BigInt(RAM_BASE)).bytes)
   const place = { page, inPage: 0, virtualPage: 0n }
   const rest = { leavesOut: false, joins: [], replaced: [], jumps: new Map(), fetchBank: 0 }
-  return { thread: thread!, order: { number: 1, place, unless: 'inside', ...rest } }
+  return { ram, thread: thread!, order: { number: 1, place, unless: 'inside', ...rest } }
 }
 
 // The first of all, as it counts threads: those of other tests end as well.
@@ -108,6 +111,15 @@ test('the next machine has what one has translated, without an order, and so has
     assert.equal(first.translatorCounts!.kept, 0)
     await emission.close()
     assert.equal(readdirSync(directory).length, 1)
+
+    const alone = new KeepingEmission(directory)
+    const { thread, ram } = threadAlone(0, alone.start)
+    ram.write(RAM_BASE, first.ram.read(RAM_BASE, 4096))
+    thread.meet([0])
+    for (let tries = 0; !thread.hasAnswer && tries < 100; tries++) await sleep(100)
+    assert.ok(thread.take()!.module!.regions.length >= 2, 'without being asked')
+    assert.ok(!thread.hasAnswer)
+    await alone.close()
 
     const next = new KeepingEmission(directory)
     const second = machineWith(loops, next.start)

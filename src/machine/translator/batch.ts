@@ -106,11 +106,13 @@ export class Batch {
     const { body, source, entries, joins, instructions } = region
     if (this.isEntry({ page, inPage: entries[0]! })) return
     const made = { entries, joins, instructions }
-    const bytes = {
-      ...{ page, ...source, others: region.others.map((one, index) => ({ ...one, page: others[index]! })) },
+    const at = (page: number, { spans, bytes }: KeptBytes): SourceBytes => ({ page, spans, bytes })
+    const kept = {
+      ...at(page, source),
+      others: region.others.map((one, index) => at(others[index]!, one)),
       leftOut: new Set(region.leftOut),
     }
-    this.#place(body, bytes, { order: undefined, virtualPage: undefined, ...made })
+    this.#place(body, kept, { order: undefined, virtualPage: undefined, ...made })
   }
 
   #place(

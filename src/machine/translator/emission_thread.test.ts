@@ -9,6 +9,7 @@ import { BothWays } from '../testing/both_ways.ts'
 import { DATA } from '../testing/program.ts'
 import type { EmissionParts, RegionOrder } from './emission.ts'
 import { type BatchLimits, type EmissionAnswer, EmissionService } from './emission_thread.ts'
+import { KeptRegions } from './kept_regions.ts'
 
 const LIMITS: BatchLimits = { regions: 3, wasmBytes: 70_000 }
 const LOOP = '1: addi a0, a0, 1; xor a1, a1, a0; bnez a0, 1b; ret'
@@ -19,10 +20,10 @@ class Bench {
   readonly service: EmissionService
   #orders = 0
 
-  constructor(limits = LIMITS) {
+  constructor(limits = LIMITS, kept?: KeptRegions) {
     const parts = partsOf(32 << 20, 20)
     this.service = new EmissionService({
-      ...{ ...parts, limits, regions: 0 },
+      ...{ ...parts, limits, regions: 0, kept },
       compile: (wasm) => wasm as object as CompiledModule,
       send: (answer) => this.answers.push(answer),
     })
@@ -101,6 +102,25 @@ test('what has been sent serves until it is taken', () => {
   bench.service.finish()
   const bytes = bench.answers.flatMap(({ done }) => done).map(({ wasmBytes }) => wasmBytes !== undefined)
   assert.deepEqual(bytes, [true, false, false, true, true])
+})
+
+test('what is kept comes as it was emitted, for another page, with all that was known of it', () => {
+  const kept = new KeptRegions()
+  const bench = new Bench(LIMITS, kept)
+  bench.order(0)
+  bench.service.finish()
+  const [emitted] = bench.answers[0]!.module!.regions
+  for (const [, { regions }] of kept.pages())
+    for (const [entry, region] of regions) regions.set(entry, { ...region, leftOut: [4, 40] })
+  const other = new Bench(LIMITS, kept)
+  other.service.meet(3)
+  other.service.meet(3)
+  other.service.finish()
+  assert.equal(other.answers.length, 1)
+  const { done, module } = other.answers[0]!
+  assert.deepEqual([done, module!.regions.length], [[], 1])
+  const source = { ...emitted!.source, page: 3, leftOut: new Set([4, 40]) }
+  assert.deepEqual(module!.regions[0], { ...emitted, source, order: undefined, virtualPage: undefined })
 })
 
 test('names of regions are never the same', () => {

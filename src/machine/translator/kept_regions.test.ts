@@ -3,8 +3,15 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { nodeEngine } from '../../host/engine.ts'
 import { assemble } from '../../isa/assemble.ts'
+import type { CompiledModule } from '../../wasm/engine.ts'
 import { BothWays } from '../testing/both_ways.ts'
-import { DATA, type Program } from '../testing/program.ts'
+import { DATA, Program } from '../testing/program.ts'
+import {
+  type EmissionAnswer,
+  EmissionService,
+  type EmissionThread,
+  type EmissionThreadStarter,
+} from './emission_thread.ts'
 import { type KeptBytes, type KeptRegion, KeptRegionFinder, KeptRegions } from './kept_regions.ts'
 
 const bytesOf = (hash: bigint): KeptBytes => ({ hash, spans: [], bytes: new Uint8Array() })
@@ -45,6 +52,7 @@ test('a region that has taken something in is found when all of its pages have b
   assert.deepEqual(meet(finder, 12, 7n), [])
   assert.deepEqual(meet(finder, 11, 6n), [[10, 8, 11, 12, 11, 10]])
   assert.deepEqual(meet(finder, 20, 5n), [[20, 8, 11, 12, 11, 20]])
+  assert.deepEqual(meet(finder, 21, 6n), [], 'it was found before')
 })
 
 test('a region takes the place of what it replaces, and of what begins where it does', () => {
@@ -109,6 +117,29 @@ test('another machine finds what is kept, wherever its code is, and what is take
   assert.ok(unknownJumps < 100, `${unknownJumps} calls were not of what is taken in`)
 })
 
+test('of several functions that are taken in each is its own', () => {
+  const kept = new KeptRegions()
+  const main = (places: readonly number[]): string =>
+    `${places.map((place, i) => `li s${i + 2}, ${place}`).join('; ')}; li s1, 3000; jalr s2`
+  const caller = `mv s6, ra; 1: mv a0, s1; jalr s3; jalr s4; jalr s5; add a1, a1, a0
+    addi s1, s1, -1; bnez s1, 1b; jr s6`
+  for (const places of [
+    [0x1000, 0x2000, 0x3000, 0x4000],
+    [0x5000, 0x9000, 0x7000, 0x8000],
+  ]) {
+    const addresses = places.map((place) => DATA + place)
+    const both = new BothWays(nodeEngine, main(addresses), { translation: 'late', kept })
+    both.each((program) => {
+      for (const [i, source] of [caller, CALLEE, 'xori a0, a0, 5; ret', 'addi a0, a0, 7; ret'].entries())
+        put(program, addresses[i]!, source)
+    })
+    both.finish(997n)
+    const { unknownJumps } = both.translated.machine.statistics()
+    if (places[0] === 0x5000)
+      assert.ok(both.counts.takenIn >= 3 && unknownJumps < 200, `${unknownJumps} calls`)
+  }
+})
+
 test('what is found falls with its own bytes and with those of what it has taken in', () => {
   const kept = new KeptRegions()
   calls(kept, DATA + 0x1000, DATA + 0x2000)
@@ -133,4 +164,59 @@ test('of a page with other bytes nothing is found', () => {
   both.finish(997n)
   assert.ok(both.counts.regions > 0)
   assert.equal(both.counts.kept, 0)
+})
+
+test('code that changes before what was found for it has come is executed as it is', () => {
+  const kept = new KeptRegions()
+  calls(kept, DATA + 0x1000, DATA + 0x2000)
+  for (let slices = 1; slices < 30; slices++) {
+    const [caller, callee] = [DATA + 0x3000, DATA + 0x4000]
+    const both = new BothWays(nodeEngine, `li s2, ${caller}; li s3, ${callee}; li s1, 3000; jalr s2`, {
+      ...{ translation: 'late', kept },
+    })
+    both.each((program) => {
+      put(program, caller, CALLER)
+      put(program, callee, CALLEE)
+    })
+    both.run(BigInt(slices * 97))
+    both.each((program) =>
+      slices % 2 === 0
+        ? put(program, callee, 'slli a0, a0, 2; addi a0, a0, 1; ret')
+        : put(program, caller, CALLER.replace('a1, a1, a0', 'a1, a1, s1')),
+    )
+    both.finish(97n)
+  }
+})
+
+test('a region that is emitted meanwhile is not taken a second time', () => {
+  const kept = new KeptRegions()
+  const loop = `li s1, 40000; 1: addi a0, a0, 3; addi s1, s1, -1; bnez s1, 1b`
+  const answers: EmissionAnswer[] = []
+  let service: EmissionService | undefined
+  const thread: EmissionThread = {
+    order: (order) => service!.order(order, 0),
+    meet() {},
+    finish: () => service!.finish(),
+    get hasAnswer() {
+      return answers.length > 0
+    },
+    take: () => answers.shift(),
+    cancel() {},
+  }
+  const emission: EmissionThreadStarter = (parts, limits) => {
+    const compile = (wasm: Uint8Array<ArrayBuffer>) => wasm as object as CompiledModule
+    const send = (answer: EmissionAnswer): void => void answers.push(answer)
+    service = new EmissionService({ ...parts, limits, regions: 0, kept, compile, send })
+    return thread
+  }
+  const { machine } = new Program(nodeEngine, loop, { translation: 'patient', emission })
+  machine.run(20_000n)
+  const { regions } = machine.translatorCounts!
+  assert.ok(regions > 0)
+  service!.meet(0)
+  service!.finish()
+  assert.equal(answers.length, 1)
+  machine.run(40_000n)
+  assert.equal(answers.length, 0)
+  assert.deepEqual([machine.translatorCounts!.regions, machine.translatorCounts!.kept], [regions, 0])
 })
