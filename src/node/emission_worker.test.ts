@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { test } from 'node:test'
+import { after, describe, it, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { nodeEngine } from '../host/engine.ts'
 import { assemble } from '../isa/assemble.ts'
@@ -14,6 +14,7 @@ import { emissionWorker, KeepingEmission } from './emission_worker.ts'
 
 const RAM_BASE = 0x8000_0000
 const DEADLINE_MS = 60_000
+const ORDERS = 60
 
 function machineWith(source: string, emission = emissionWorker): Machine {
   const machine = new Machine({
@@ -100,41 +101,88 @@ test('what fails in the worker is thrown where answers are taken', () => {
   assert.throws(() => runUntil(machine, () => thread.take() !== undefined), RangeError)
 })
 
-test('the next machine has what one has translated, without an order, and so has the next worker', async () => {
+describe('what is kept', () => {
   const directory = mkdtempSync(join(tmpdir(), 'understudy-kept-'))
+  after(() => rmSync(directory, { recursive: true }))
   const loops = `li a2, 100000; one: addi a0, a0, 1; bltu a0, a2, one
     li a3, 60000000; two: addi a0, a0, 3; bltu a0, a3, two; three: xor a1, a1, a0; addi a4, a4, 1; j three`
-  try {
+  let first: Machine
+
+  it('is what a machine has translated', async () => {
     const emission = new KeepingEmission(directory)
-    const first = machineWith(loops, emission.start)
+    first = machineWith(loops, emission.start)
     runUntil(first, () => first.translatorCounts!.regions >= 2)
     assert.equal(first.translatorCounts!.kept, 0)
     await emission.close()
     assert.equal(readdirSync(directory).length, 1)
+  })
 
-    const alone = new KeepingEmission(directory)
-    const { thread, ram } = threadAlone(0, alone.start)
+  it('comes without being asked for', async () => {
+    const emission = new KeepingEmission(directory)
+    const { thread, ram } = threadAlone(0, emission.start)
     ram.write(RAM_BASE, first.ram.read(RAM_BASE, 4096))
     thread.meet([0])
     for (let tries = 0; !thread.hasAnswer && tries < 100; tries++) await sleep(100)
-    assert.ok(thread.take()!.module!.regions.length >= 2, 'without being asked')
+    assert.ok(thread.take()!.module!.regions.length >= 2)
     assert.ok(!thread.hasAnswer)
-    await alone.close()
+    await emission.close()
+  })
 
-    const next = new KeepingEmission(directory)
-    const second = machineWith(loops, next.start)
-    runUntil(second, () => second.translatorCounts!.kept >= 2)
-    await next.close()
-    await next.close()
-  } finally {
-    rmSync(directory, { recursive: true })
-  }
-})
+  it('comes to the next machine', async () => {
+    const emission = new KeepingEmission(directory)
+    const machine = machineWith(loops, emission.start)
+    for (let tries = 0; machine.translatorCounts!.kept < 2 && tries < 100; tries++) {
+      // A few steps, of which nothing becomes hot, until the worker is there.
+      machine.run(machine.position + 1000n)
+      await sleep(20)
+    }
+    assert.ok(machine.translatorCounts!.kept >= 2)
+    await emission.close()
+    await emission.close()
+  })
 
-test('a machine that has translated nothing keeps nothing', async () => {
-  const emission = new KeepingEmission('/nowhere')
-  await emission.close()
-  const machine = machineWith('j .', emission.start)
-  await emission.close()
-  assert.equal(machine.position, 0n)
+  it('is written by a worker that ends since it has nothing to do', async () => {
+    const rested = mkdtempSync(join(directory, 'rested-'))
+    const { thread, order } = threadAlone(0, new KeepingEmission(rested, 50).start)
+    thread.order(order)
+    for (let tries = 0; readdirSync(rested).length === 0 && tries < 100; tries++) await sleep(100)
+    assert.equal(readdirSync(rested).length, 1)
+    // Nothing is executed: no worker is started for it.
+    thread.meet([0])
+    assert.equal(thread.take()!.done.length, 1)
+  })
+
+  it('loses no order while it is written, whenever workers end', async () => {
+    const busy = mkdtempSync(join(directory, 'busy-'))
+    const { thread, order, ram } = threadAlone(0, new KeepingEmission(busy, 1).start)
+    const answered = new Set<number>()
+    const take = (): void => {
+      for (let answer = thread.take(); answer !== undefined; answer = thread.take())
+        for (const { number } of answer.done) answered.add(number)
+    }
+    for (let number = 1; number <= ORDERS; number++) {
+      const place = { ...order.place, page: number }
+      ram.write(RAM_BASE + number * 4096, assemble(`addi a0, a0, ${number}; ret`, 0n).bytes)
+      thread.order({ ...order, number, place })
+      // Some orders come to a worker that ends.
+      await sleep(number % 7)
+      take()
+    }
+    for (let tries = 0; answered.size < ORDERS && tries < 100; tries++) {
+      thread.finish()
+      await sleep(20)
+      take()
+    }
+    assert.equal(answered.size, ORDERS)
+    assert.ok(!thread.hasAnswer)
+  })
+
+  it('is nothing, and no file, if nothing is translated', async () => {
+    const empty = mkdtempSync(join(directory, 'empty-'))
+    const emission = new KeepingEmission(empty)
+    await emission.close()
+    machineWith('j .', emission.start)
+    await emission.close()
+    assert.deepEqual(readdirSync(empty), [])
+  })
 })

@@ -7,6 +7,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads'
+import { assert } from '../base/assert.ts'
 import type { EmissionParts, RegionOrder } from '../machine/translator/emission.ts'
 import type {
   BatchLimits,
@@ -40,6 +41,8 @@ export interface MachineToEmitFor {
   readonly life: number
   /** Regions of workers before, whose names are taken. */
   readonly regions: number
+  /** Whether there has been a worker for it before. */
+  readonly isAgain: boolean
 }
 
 export interface EmissionWorkerData {
@@ -47,7 +50,11 @@ export interface EmissionWorkerData {
   readonly words: Int32Array<SharedArrayBuffer>
   /** The directory in which regions are kept (kept_regions_file.ts). */
   readonly keptIn: string | undefined
+  /** It ends when it has had nothing to do for so long. */
+  readonly restMs: number
 }
+
+const REST_MS = 3000
 
 /** Emission in a worker that keeps nothing. */
 export const emissionWorker: EmissionThreadStarter = (parts, limits) => new EmissionWorker(parts, limits)
@@ -55,16 +62,21 @@ export const emissionWorker: EmissionThreadStarter = (parts, limits) => new Emis
 /** Emission for one machine that keeps what has been emitted, if it is told where. What there is is wanted soon: it takes a while to begin. */
 export class KeepingEmission {
   readonly #directory: string | undefined
+  readonly #restMs: number
   readonly #first: Running | undefined
   #worker: EmissionWorker | undefined
 
-  constructor(directory: string | undefined) {
+  constructor(directory: string | undefined, restMs = REST_MS) {
     this.#directory = directory
-    if (directory !== undefined) this.#first = startWorker(directory)
+    this.#restMs = restMs
+    if (directory !== undefined) this.#first = startWorker(directory, restMs)
   }
 
   readonly start: EmissionThreadStarter = (parts, limits) => {
-    this.#worker = new EmissionWorker(parts, limits, this.#directory, this.#first)
+    assert(this.#worker === undefined, 'it is for one machine')
+    this.#worker = new EmissionWorker(parts, limits, {
+      ...{ keptIn: this.#directory, restMs: this.#restMs, first: this.#first },
+    })
     return this.#worker
   }
 
@@ -95,11 +107,22 @@ class EmissionWorker implements EmissionThread {
   #life = 0
   #regions = 0
   readonly #keptIn: string | undefined
+  readonly #restMs: number
+  #isAgain = false
 
-  constructor(parts: EmissionParts, limits: BatchLimits, keptIn?: string, first?: Running) {
+  constructor(
+    parts: EmissionParts,
+    limits: BatchLimits,
+    {
+      keptIn,
+      restMs = REST_MS,
+      first,
+    }: { keptIn?: string | undefined; restMs?: number; first?: Running | undefined } = {},
+  ) {
     this.#parts = parts
     this.#limits = limits
     this.#keptIn = keptIn
+    this.#restMs = restMs
     this.#running = first
     if (first !== undefined) this.#begin()
   }
@@ -108,8 +131,9 @@ class EmissionWorker implements EmissionThread {
     this.#sendSurely({ kind: 'order', order })
   }
 
+  /** It is no reason to start a worker: what one that is started later has not been told it finds in the tables. */
   meet(pages: readonly number[]): void {
-    if (this.#keptIn !== undefined) this.#sendSurely({ kind: 'meet', pages })
+    if (this.#keptIn !== undefined) this.#send({ kind: 'meet', pages })
   }
 
   finish(): void {
@@ -160,7 +184,7 @@ class EmissionWorker implements EmissionThread {
     while (!this.#send(command)) {
       for (let report = this.#receive(); report !== undefined; report = this.#receive())
         this.#unreceived.push(report)
-      this.#running = startWorker(this.#keptIn)
+      this.#running = startWorker(this.#keptIn, this.#restMs)
       this.#begin()
     }
   }
@@ -170,7 +194,9 @@ class EmissionWorker implements EmissionThread {
     const bufferOf = ({ buffer }: { readonly buffer: ArrayBufferLike }) => ({ buffer })
     const shared = { ...memories, tables: bufferOf(memories.tables), ram: bufferOf(memories.ram) }
     const machine = { parts: { layout, linkage, memories: shared }, limits: this.#limits }
-    this.#send({ kind: 'begin', machine: { ...machine, life: this.#life, regions: this.#regions } })
+    const before = { life: this.#life, regions: this.#regions, isAgain: this.#isAgain }
+    this.#isAgain = true
+    this.#send({ kind: 'begin', machine: { ...machine, ...before } })
   }
 
   /** Whether there was a worker to send it to; one that has ended has answered all. */
@@ -184,10 +210,10 @@ class EmissionWorker implements EmissionThread {
   }
 }
 
-function startWorker(keptIn: string | undefined): Running {
+function startWorker(keptIn: string | undefined, restMs: number): Running {
   const { port1, port2 } = new MessageChannel()
   const words = new Int32Array(new SharedArrayBuffer(Object.keys(WORD).length * 4))
-  const workerData: EmissionWorkerData = { port: port2, words, keptIn }
+  const workerData: EmissionWorkerData = { port: port2, words, keptIn, restMs }
   const worker = new Worker(new URL('./emission_worker_thread.ts', import.meta.url), {
     ...{ workerData, transferList: [port2] },
     resourceLimits: { maxYoungGenerationSizeMb: 2 },

@@ -12,9 +12,6 @@ import {
 } from './emission_worker.ts'
 import { digestOfSources, KeptRegionsFile } from './kept_regions_file.ts'
 
-/** It ends when it has had nothing to do for so long. */
-const REST_MS = 3000
-
 class EmissionWorkerThread {
   readonly #data: EmissionWorkerData
   readonly #rest: NodeJS.Timeout
@@ -33,17 +30,21 @@ class EmissionWorkerThread {
 
   constructor(data: EmissionWorkerData) {
     this.#data = data
-    this.#rest = setTimeout(() => this.#end(), REST_MS)
+    this.#rest = setTimeout(() => this.#end(), data.restMs)
     data.port.on('message', (command: EmissionCommand) => this.#take(command))
-    // The first command may still be some time away.
-    if (data.keptIn !== undefined) digestOfSources()
+    // The first command may still be some time away. What fails here fails again where it is reported.
+    if (data.keptIn !== undefined) setImmediate(() => this.#try(digestOfSources))
   }
 
   #take(command: EmissionCommand): void {
     this.#commands++
     this.#rest.refresh()
+    this.#try(() => this.#do(command))
+  }
+
+  #try(work: () => void): void {
     try {
-      this.#do(command)
+      work()
     } catch (error) {
       this.#report({ kind: 'failure', error })
     }
@@ -51,11 +52,9 @@ class EmissionWorkerThread {
 
   #do(command: EmissionCommand): void {
     if (command.kind === 'begin') this.#begin(command.machine)
-    else if (command.kind === 'order') {
-      const received = Atomics.load(this.#data.words, WORD.received)
-      this.#service.order(command.order, Math.max(0, received - this.#reportsBefore))
-    } else if (command.kind === 'meet') {
-      for (const page of command.pages) this.#service.meet(page)
+    else if (command.kind === 'order') this.#service.order(command.order, this.#taken())
+    else if (command.kind === 'meet') {
+      for (const page of command.pages) this.#service.meet(page, this.#taken())
       this.#finishSoon()
     } else if (command.kind === 'finish') this.#service.finish()
     else if (command.kind === 'close') this.#close()
@@ -66,13 +65,19 @@ class EmissionWorkerThread {
     }
   }
 
+  /** How many answers of this service the machine has. */
+  #taken(): number {
+    return Math.max(0, Atomics.load(this.#data.words, WORD.received) - this.#reportsBefore)
+  }
+
   #begin(machine: MachineToEmitFor): void {
     const { keptIn } = this.#data
     this.#machine = machine
     this.#life = machine.life
     this.#regions = machine.regions
-    if (keptIn !== undefined) this.#file = KeptRegionsFile.open(keptIn, machine.parts)
+    if (keptIn !== undefined) this.#file = KeptRegionsFile.open(keptIn, machine.parts, machine.isAgain)
     this.#service = this.#newService()
+    if (machine.isAgain) this.#service.noteMet()
   }
 
   #newService(): EmissionService {
@@ -92,7 +97,7 @@ class EmissionWorkerThread {
     this.#willFinish = true
     setImmediate(() => {
       this.#willFinish = false
-      this.#service.finish()
+      this.#try(() => this.#service.finish())
     })
   }
 
@@ -102,13 +107,18 @@ class EmissionWorkerThread {
     Atomics.add(this.#data.words, WORD.reports, 1)
   }
 
-  /** Ends, having said all that it has, unless something has been sent meanwhile. What has not been received by then still can be. */
+  /**
+   * Ends, having said all that it has and kept what is to be kept, unless something has been sent meanwhile. What has not been received by
+   * then still can be.
+   */
   async #end(): Promise<void> {
     const { port, words } = this.#data
-    if (this.#commands > 0) this.#service.finish()
+    const commands = this.#commands
+    if (commands > 0) this.#try(() => this.#service.finish())
     await this.#file?.write()
-    const sent = Atomics.compareExchange(words, WORD.commands, this.#commands, ENDED)
-    if (sent === this.#commands) port.close()
+    // Then it rests anew.
+    if (this.#commands !== commands) return
+    if (Atomics.compareExchange(words, WORD.commands, commands, ENDED) === commands) port.close()
     else this.#rest.refresh()
   }
 

@@ -1,6 +1,15 @@
 /** The file in which translated code is kept: what was written is read again, and what is not quite that is not. */
 import assert from 'node:assert/strict'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
@@ -54,7 +63,7 @@ test('what is written is there at the next start, each array of bytes by itself'
   assert.deepEqual(found(directory), [region])
   const [{ source, others: taken }] = found(directory) as [KeptRegion]
   for (const { bytes } of [source, ...taken]) assert.equal(bytes.buffer.byteLength, 2)
-  assert.equal(KeptRegionsFile.open(directory, parts).regions.start, 2)
+  assert.equal(KeptRegionsFile.open(directory, parts).regions.machine, 2)
 })
 
 test('nothing is written if nothing is new', async () => {
@@ -64,10 +73,10 @@ test('nothing is written if nothing is new', async () => {
   const file = KeptRegionsFile.open(directory, parts)
   await file.write()
   assert.deepEqual(readFileSync(path), before)
-  assert.equal(KeptRegionsFile.open(directory, parts).regions.start, 2)
+  assert.equal(KeptRegionsFile.open(directory, parts).regions.machine, 2)
   file.regions.keep(region, () => false)
   await file.write()
-  assert.equal(KeptRegionsFile.open(directory, parts).regions.start, 3)
+  assert.equal(KeptRegionsFile.open(directory, parts).regions.machine, 3)
 })
 
 test('a machine of another kind has another file', async () => {
@@ -106,10 +115,26 @@ test('where nothing can be written nothing is, and no more than the latest files
   assert.equal(readFileSync(file).length, 0)
   const directory = await written('many')
   const name = readdirSync(directory)[0]!
-  for (let i = 1; i <= 6; i++) {
-    writeFileSync(join(directory, `old${i}`), '')
-    utimesSync(join(directory, `old${i}`), i, i)
+  const old = Array.from({ length: 6 }, (_, i) => `${i}`.repeat(32))
+  for (const [i, one] of [...old, '.dead.tmp', 'other'].entries()) {
+    writeFileSync(join(directory, one), '')
+    utimesSync(join(directory, one), i + 1, i + 1)
   }
+  writeFileSync(join(directory, '.living.tmp'), '')
   await written('many')
-  assert.deepEqual(readdirSync(directory).sort(), [name, 'old4', 'old5', 'old6'].sort())
+  assert.deepEqual(readdirSync(directory).sort(), [name, ...old.slice(3), 'other', '.living.tmp'].sort())
+})
+
+test('the same machine, opened again, is not another one', async () => {
+  const directory = await written('again')
+  const machines = [false, true].map((again) => KeptRegionsFile.open(directory, parts, again).regions.machine)
+  assert.deepEqual(machines, [2, 1])
+})
+
+test('a directory whose parent has been removed does not come back', async () => {
+  const parent = join(folder, 'image')
+  assert.deepEqual(found(await written('image/translations')), [])
+  assert.equal(existsSync(parent), false)
+  mkdirSync(parent)
+  assert.deepEqual(found(await written('image/translations')), [region])
 })

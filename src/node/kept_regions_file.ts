@@ -8,7 +8,7 @@
  * it. It makes machines faster and nothing else: one that cannot be read is replaced, and where none can be written, none is.
  */
 import { createHash } from 'node:crypto'
-import { readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -30,6 +30,8 @@ const FILE_BYTES_MAX = 64 << 20
 const CONTENT_BYTES_MAX = 256 << 20
 /** Files of so many kinds of machines are kept, the latest. */
 const FILES_MAX = 4
+/** Nobody writes for so long. */
+const LEFT_MS = 3_600_000
 
 const COMPRESSION = { params: { [constants.ZSTD_c_compressionLevel]: 1 } }
 
@@ -37,7 +39,8 @@ const COMPRESSION = { params: { [constants.ZSTD_c_compressionLevel]: 1 } }
 const SOURCES = ['base', 'isa', 'wasm', 'machine']
 
 interface Content {
-  readonly start: number
+  /** The last machine that this was written for, counted from 1. */
+  readonly machine: number
   readonly pages: readonly (readonly [bigint, KeptPage])[]
 }
 
@@ -53,12 +56,15 @@ export class KeptRegionsFile {
     this.regions = regions
   }
 
-  /** Opens what a machine like this one has kept in the directory, which need not exist. */
-  static open(directory: string, parts: EmissionParts): KeptRegionsFile {
+  /**
+   * Opens what a machine like this one has kept in the directory, which need not exist. If it has been opened for this machine before, by a
+   * worker that has ended, the machine does not count as another one.
+   */
+  static open(directory: string, parts: EmissionParts, isAgain = false): KeptRegionsFile {
     const name = fingerprint(parts)
     const content = read(join(directory, name))
-    const regions = new KeptRegions(content?.pages, (content?.start ?? 0) + 1)
-    return new KeptRegionsFile(directory, name, regions)
+    const machine = Math.max(1, (content?.machine ?? 0) + (isAgain ? 0 : 1))
+    return new KeptRegionsFile(directory, name, new KeptRegions(content?.pages, machine))
   }
 
   /** Writes what is kept, if there is something new. */
@@ -66,22 +72,20 @@ export class KeptRegionsFile {
     while (this.#writing !== undefined) await this.#writing
     if (!this.regions.isChanged) return
     this.regions.isChanged = false
-    this.#writing = this.#write()
+    // A directory in which nothing can be written keeps nothing.
+    this.#writing = this.#write().catch(() => undefined)
     await this.#writing
     this.#writing = undefined
   }
 
   async #write(): Promise<void> {
-    const content: Content = { start: this.regions.start, pages: [...this.regions.pages()] }
+    const content: Content = { machine: this.regions.machine, pages: this.regions.pages() }
     const stored = zstdCompressSync(serialize(content), COMPRESSION)
     const file = Buffer.concat([MAGIC, createHash('sha256').update(stored).digest(), stored])
-    try {
-      await mkdir(this.#directory, { recursive: true })
-      await writeFileAtomically(join(this.#directory, this.#name), file)
-      removeOld(this.#directory)
-    } catch {
-      // A directory in which nothing can be written.
-    }
+    // Not the image's directory itself, which may have been removed.
+    if (!existsSync(this.#directory)) await mkdir(this.#directory)
+    await writeFileAtomically(join(this.#directory, this.#name), file)
+    removeOld(this.#directory)
   }
 }
 
@@ -111,11 +115,14 @@ function withOwnBytes({ regions, lastUsed }: KeptPage): KeptPage {
   return { regions: new Map(entries), lastUsed }
 }
 
-/** Temporary files of writers that have died are among them. */
+/** Removes files of other kinds of machines but the latest, and what writers that have died have left. */
 function removeOld(directory: string): void {
-  const files = readdirSync(directory).map((name) => ({ name, ms: statSync(join(directory, name)).mtimeMs }))
-  files.sort((one, other) => other.ms - one.ms)
-  for (const { name } of files.slice(FILES_MAX)) rmSync(join(directory, name), { force: true })
+  const msOf = (name: string): number => statSync(join(directory, name)).mtimeMs
+  const names = readdirSync(directory)
+  const files = names.filter((name) => /^[0-9a-f]{32}$/.test(name))
+  files.sort((one, other) => msOf(other) - msOf(one))
+  const left = names.filter((name) => name.endsWith('.tmp') && msOf(name) < Date.now() - LEFT_MS)
+  for (const name of [...files.slice(FILES_MAX), ...left]) rmSync(join(directory, name), { force: true })
 }
 
 /** A number of 128 bits, in hexadecimal. */

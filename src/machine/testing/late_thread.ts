@@ -46,7 +46,8 @@ class LateThread implements EmissionThread {
   }
 
   meet(pages: readonly number[]): void {
-    for (const page of pages) this.#commands.push(() => this.#service.meet(page))
+    const taken = this.#taken
+    for (const page of pages) this.#commands.push(() => this.#service.meet(page, taken))
     // As the other thread does when it has nothing else to do.
     this.finish()
   }

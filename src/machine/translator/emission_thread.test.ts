@@ -113,8 +113,8 @@ test('what is kept comes as it was emitted, for another page, with all that was 
   for (const [, { regions }] of kept.pages())
     for (const [entry, region] of regions) regions.set(entry, { ...region, leftOut: [4, 40] })
   const other = new Bench(LIMITS, kept)
-  other.service.meet(3)
-  other.service.meet(3)
+  other.service.meet(3, 0)
+  other.service.meet(3, 0)
   other.service.finish()
   assert.equal(other.answers.length, 1)
   const { done, module } = other.answers[0]!

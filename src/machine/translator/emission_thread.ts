@@ -3,6 +3,7 @@
  * (src/node/emission_worker.ts).
  */
 import type { CompiledModule } from '../../wasm/engine.ts'
+import { CODE_SLOTS } from '../layout.ts'
 import { Batch } from './batch.ts'
 import { copyOfPage, type EmissionParts, type EmittedModule, type RegionOrder } from './emission.ts'
 import { hashOfPage, KeptRegionFinder, type KeptRegions } from './kept_regions.ts'
@@ -73,21 +74,39 @@ export class EmissionService {
 
   /** Does an order of a machine that has taken so many answers of this service. */
   order(order: RegionOrder, taken: number): void {
-    this.#sent.splice(0, taken - this.#taken)
-    this.#taken = taken
+    this.#forget(taken)
     const isServed = this.#sent.some((batch) => batch.serves(order))
     this.#done.push({ number: order.number, wasmBytes: isServed ? undefined : this.#batch.add(order) })
     this.#finishFull()
   }
 
-  /** Adds what is kept for a page that the machine has met. */
-  meet(page: number): void {
+  /** Adds what is kept for a page that a machine has met, which has taken so many answers. */
+  meet(page: number, taken: number): void {
     if (this.#finder === undefined) return
-    const hash = hashOfPage(copyOfPage(this.#parts.memories.ram, page))
-    for (const found of this.#finder.meet(page, hash)) {
+    this.#forget(taken)
+    for (const found of this.#finder.meet(page, this.#hashOf(page))) {
       this.#batch.addKept(found)
       this.#finishFull()
     }
+  }
+
+  /** Notes the pages that the machine has met before there was this service. */
+  noteMet(): void {
+    const { layout, memories } = this.#parts
+    const tables = new DataView(memories.tables.buffer)
+    for (let slot = 0; slot < CODE_SLOTS; slot++) {
+      const page = tables.getUint32(layout.codeSlotPage + slot * 4, true)
+      if (page < layout.ramPages) this.#finder?.note(page, this.#hashOf(page))
+    }
+  }
+
+  #hashOf(page: number): bigint {
+    return hashOfPage(copyOfPage(this.#parts.memories.ram, page))
+  }
+
+  #forget(taken: number): void {
+    this.#sent.splice(0, taken - this.#taken)
+    this.#taken = taken
   }
 
   /** Answers, unless there is nothing to say. */

@@ -63,16 +63,44 @@ test('a region takes the place of what it replaces, and of what begins where it 
   assert.deepEqual(entriesOf(6n), [16])
 })
 
-test('what has been of no use for long is not kept on, nor the oldest of what is too much', () => {
-  const large = 9_000_000
-  const earlier = keptOf(region(1n, 0), region(2n, 0, [], large), region(3n, 0, [], large))
-  const keptAt = (start: number): number => [...new KeptRegions(earlier.pages(), start).pages()].length
-  assert.deepEqual([keptAt(21), keptAt(22)], [3, 0])
-  const kept = new KeptRegions(earlier.pages(), 3)
+test('a page that changes to and fro waits once', () => {
+  const finder = new KeptRegionFinder(keptOf(region(5n, 8, [6n])))
+  for (let i = 0; i < 10; i++) for (const hash of [5n, 4n]) assert.deepEqual(meet(finder, 10, hash), [])
+  meet(finder, 10, 5n)
+  assert.deepEqual(meet(finder, 11, 6n), [[10, 8, 11]])
+  meet(finder, 11, 7n)
+  assert.deepEqual(meet(finder, 12, 5n), [], 'what it had taken in is nowhere any more')
+})
+
+test('a page that was noted is found by others, and has nothing itself', () => {
+  const finder = new KeptRegionFinder(keptOf(region(5n, 8, [6n]), region(6n, 4)))
+  finder.note(11, 6n)
+  assert.deepEqual(meet(finder, 11, 6n), [])
+  assert.deepEqual(meet(finder, 10, 5n), [[10, 8, 11]])
+})
+
+test('what has been of no use for long is not kept on', () => {
+  const earlier = keptOf(region(1n, 0))
+  const keptAt = (machine: number): number => new KeptRegions(earlier.pages(), machine).pages().length
+  assert.deepEqual([keptAt(21), keptAt(22)], [1, 0])
+})
+
+test('what was used longest ago gives way when there is too much', () => {
+  const large = 5_000_000
+  const kept = keptOf(region(1n, 0), region(2n, 0, [], large), region(3n, 0, [], large))
+  kept.of(1n)
+  kept.of(2n)
+  const hashes = (): bigint[] => kept.pages().map(([hash]) => hash)
   kept.keep(region(4n, 0, [], large), () => false)
-  kept.of(3n)
-  const hashes = [...kept.pages()].map(([hash]) => hash)
-  assert.deepEqual(hashes, [3n, 4n, 1n])
+  assert.deepEqual(hashes(), [1n, 2n, 4n])
+  for (let i = 0; i < 10; i++) kept.keep(region(4n, 0, [], large), () => false)
+  assert.deepEqual(hashes(), [1n, 2n, 4n], 'what takes the place of something does not count twice')
+  const next = new KeptRegions(kept.pages(), 2)
+  next.keep(region(5n, 0, [], large), () => false)
+  assert.deepEqual(
+    next.pages().map(([hash]) => hash),
+    [4n, 5n],
+  )
 })
 
 /** A loop in a page of its own that calls a function of another one. */
@@ -213,7 +241,7 @@ test('a region that is emitted meanwhile is not taken a second time', () => {
   machine.run(20_000n)
   const { regions } = machine.translatorCounts!
   assert.ok(regions > 0)
-  service!.meet(0)
+  service!.meet(0, 0)
   service!.finish()
   assert.equal(answers.length, 1)
   machine.run(40_000n)

@@ -31,58 +31,77 @@ export interface KeptRegion {
 /** What is kept for a page, by the first entry of each region. */
 export interface KeptPage {
   readonly regions: Map<number, KeptRegion>
-  /** The last start of a machine at which it was of use, counted from 1. */
+  /** The last machine for which it was of use, counted from 1. */
   lastUsed: number
 }
 
-/** What is not used for so many starts is not kept any longer. */
-const UNUSED_STARTS_MAX = 20
+/** What was of no use for so many machines is not kept any longer. */
+const UNUSED_MACHINES_MAX = 20
 /** Nor what was used longest ago, if all has more bytes of WebAssembly. */
-const WASM_BYTES_MAX = 20_000_000
+const WASM_BYTES_MAX = 12_000_000
 
 export const hashOfPage = (bytes: DataView<ArrayBuffer>): bigint => hash64(new Uint8Array(bytes.buffer))
 
 export class KeptRegions {
+  /** What was used longest ago is the first. */
   readonly #pages: Map<bigint, KeptPage>
-  /** Which start of a machine this is. */
-  readonly start: number
+  /** Which machine this is. */
+  readonly machine: number
   /** Whether there is something that was not there before. */
   isChanged = false
+  #wasmBytes = 0
 
-  constructor(pages: Iterable<readonly [bigint, KeptPage]> = [], start = 1) {
+  constructor(pages: Iterable<readonly [bigint, KeptPage]> = [], machine = 1) {
     this.#pages = new Map(pages)
-    this.start = start
+    this.machine = machine
+    for (const page of this.#pages.values()) this.#wasmBytes += wasmBytesOf(page)
   }
 
   /** Keeps a region. It takes the place of those that begin in what it has replaced. */
   keep(region: KeptRegion, replaced: (inPage: number) => boolean): void {
     const { source, entries } = region
-    const page = this.#pages.get(source.hash) ?? { regions: new Map<number, KeptRegion>(), lastUsed: 0 }
+    const page = this.#use(source.hash) ?? { regions: new Map<number, KeptRegion>(), lastUsed: this.machine }
+    this.#pages.set(source.hash, page)
+    this.#wasmBytes -= wasmBytesOf(page)
     for (const entry of page.regions.keys()) if (replaced(entry)) page.regions.delete(entry)
     page.regions.set(entries[0]!, region)
-    page.lastUsed = this.start
-    this.#pages.set(source.hash, page)
+    this.#wasmBytes += wasmBytesOf(page)
+    this.#makeRoom()
     this.isChanged = true
   }
 
   /** What is kept for a page with this hash. */
   of(hash: bigint): Iterable<KeptRegion> {
-    const page = this.#pages.get(hash)
-    if (page === undefined) return []
-    page.lastUsed = this.start
-    return page.regions.values()
+    return this.#use(hash)?.regions.values() ?? []
   }
 
   /** All that is worth to be kept on. */
-  *pages(): Generator<readonly [bigint, KeptPage]> {
-    let wasmBytes = 0
-    const latest = [...this.#pages].sort(([, one], [, other]) => other.lastUsed - one.lastUsed)
-    for (const [hash, page] of latest) {
-      for (const { body } of page.regions.values()) wasmBytes += body.code.length
-      if (wasmBytes > WASM_BYTES_MAX || this.start - page.lastUsed > UNUSED_STARTS_MAX) return
-      yield [hash, page]
+  pages(): (readonly [bigint, KeptPage])[] {
+    return [...this.#pages].filter(([, { lastUsed }]) => this.machine - lastUsed <= UNUSED_MACHINES_MAX)
+  }
+
+  #use(hash: bigint): KeptPage | undefined {
+    const page = this.#pages.get(hash)
+    if (page === undefined) return undefined
+    page.lastUsed = this.machine
+    this.#pages.delete(hash)
+    this.#pages.set(hash, page)
+    return page
+  }
+
+  #makeRoom(): void {
+    for (const [hash, page] of this.#pages) {
+      if (this.#wasmBytes <= WASM_BYTES_MAX) return
+      this.#pages.delete(hash)
+      this.#wasmBytes -= wasmBytesOf(page)
     }
   }
+}
+
+function wasmBytesOf({ regions }: KeptPage): number {
+  let sum = 0
+  for (const { body } of regions.values()) sum += body.code.length
+  return sum
 }
 
 /** A region that is kept, and the pages of RAM that have its code now. */
@@ -99,8 +118,8 @@ export class KeptRegionFinder {
   /** The pages that the machine has met, with the hashes that they had, and the other way round. */
   readonly #hashes = new Map<number, bigint>()
   readonly #pages = new Map<bigint, number>()
-  /** Regions that have taken in code of pages that have not been met, by the hashes of those. */
-  readonly #waiting = new Map<bigint, Set<FoundSource>>()
+  /** Pages with regions that have taken in code of pages that have not been met, by the hashes of those. */
+  readonly #waiting = new Map<bigint, Set<number>>()
 
   constructor(kept: KeptRegions) {
     this.#kept = kept
@@ -109,31 +128,38 @@ export class KeptRegionFinder {
   /** The machine begins to execute code of a page with this hash; returns what there is for it, and for what it completes. */
   meet(page: number, hash: bigint): FoundRegion[] {
     if (this.#hashes.get(page) === hash) return []
-    this.#hashes.set(page, hash)
-    this.#pages.set(hash, page)
-    const found = [...this.#kept.of(hash)].map((region) => ({ region, page }))
-    const completed = this.#waiting.get(hash) ?? []
+    this.note(page, hash)
+    const found = [...this.#kept.of(hash)].flatMap((region) => this.#complete(region, page))
+    const waiting = this.#waiting.get(hash) ?? []
     this.#waiting.delete(hash)
-    return [...found, ...completed].flatMap((one) => this.#complete(one))
+    return [...found, ...[...waiting].flatMap((one) => this.#completeWith(hash, one))]
   }
 
-  #complete({ region, page }: FoundSource): FoundRegion[] {
+  /** The machine has met a page before, and had what there was. */
+  note(page: number, hash: bigint): void {
+    const former = this.#hashes.get(page)
+    if (former !== undefined && this.#pages.get(former) === page) this.#pages.delete(former)
+    this.#hashes.set(page, hash)
+    this.#pages.set(hash, page)
+  }
+
+  /** The regions of a page that have taken in what is met now, if they lack nothing else. */
+  #completeWith(hash: bigint, page: number): FoundRegion[] {
+    const regions = [...this.#kept.of(this.#hashes.get(page)!)]
+    const completed = regions.filter(({ others }) => others.some((other) => other.hash === hash))
+    return completed.flatMap((region) => this.#complete(region, page))
+  }
+
+  #complete(region: KeptRegion, page: number): FoundRegion[] {
     const others: number[] = []
     for (const { hash } of region.others) {
       const other = this.#pages.get(hash)
       if (other === undefined) {
-        this.#waitFor(hash, { region, page })
+        this.#waiting.set(hash, (this.#waiting.get(hash) ?? new Set()).add(page))
         return []
       }
       others.push(other)
     }
     return [{ region, page, others }]
   }
-
-  #waitFor(hash: bigint, source: FoundSource): void {
-    const waiting = this.#waiting.get(hash) ?? new Set()
-    this.#waiting.set(hash, waiting.add(source))
-  }
 }
-
-type FoundSource = Pick<FoundRegion, 'region' | 'page'>

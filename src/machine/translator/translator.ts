@@ -460,13 +460,14 @@ export class Translator {
   #add(hart: Hart, { wasm, regions }: EmittedModule): void {
     const { engine, memories, core } = this.#parts
     const { tables, ram } = memories
-    const functions = core as unknown as Record<string, EngineFunction>
-    const exports = engine.instantiate(wasm, { environment: { tables, ram }, core: functions })
     // Meanwhile what was kept may have been emitted.
     const wanted = regions.filter(
       ({ order, source: { page }, entries }) =>
         order !== undefined || !this.#map.isEntry({ page, inPage: entries[0]! }),
     )
+    if (wanted.length === 0) return
+    const functions = core as unknown as Record<string, EngineFunction>
+    const exports = engine.instantiate(wasm, { environment: { tables, ram }, core: functions })
     const list = wanted.map(({ name, order, source, entries, joins }) => ({
       ...{ source, entries, joins, run: exports[name]! },
       replaced: order === undefined ? [] : this.#ordered.get(order)!.replaced,
