@@ -14,7 +14,8 @@ import { emissionWorker, KeepingEmission } from './emission_worker.ts'
 
 const RAM_BASE = 0x8000_0000
 const DEADLINE_MS = 60_000
-const ORDERS = 60
+const ORDERS = 80
+const BUSY_REST_MS = 20
 
 function machineWith(source: string, emission = emissionWorker): Machine {
   const machine = new Machine({
@@ -104,14 +105,13 @@ test('what fails in the worker is thrown where answers are taken', () => {
 describe('what is kept', () => {
   const directory = mkdtempSync(join(tmpdir(), 'understudy-kept-'))
   after(() => rmSync(directory, { recursive: true }))
-  const loops = `li a2, 100000; one: addi a0, a0, 1; bltu a0, a2, one
-    li a3, 60000000; two: addi a0, a0, 3; bltu a0, a3, two; three: xor a1, a1, a0; addi a4, a4, 1; j three`
+  const loop = 'next: xor a1, a1, a0; addi a0, a0, 1; j next'
   let first: Machine
 
   it('is what a machine has translated', async () => {
     const emission = new KeepingEmission(directory)
-    first = machineWith(loops, emission.start)
-    runUntil(first, () => first.translatorCounts!.regions >= 2)
+    first = machineWith(loop, emission.start)
+    runUntil(first, () => first.translatorCounts!.regions > 0)
     assert.equal(first.translatorCounts!.kept, 0)
     await emission.close()
     assert.equal(readdirSync(directory).length, 1)
@@ -123,20 +123,20 @@ describe('what is kept', () => {
     ram.write(RAM_BASE, first.ram.read(RAM_BASE, 4096))
     thread.meet([0])
     for (let tries = 0; !thread.hasAnswer && tries < 100; tries++) await sleep(100)
-    assert.ok(thread.take()!.module!.regions.length >= 2)
+    assert.ok(thread.take()!.module!.regions.length > 0)
     assert.ok(!thread.hasAnswer)
     await emission.close()
   })
 
   it('comes to the next machine', async () => {
     const emission = new KeepingEmission(directory)
-    const machine = machineWith(loops, emission.start)
-    for (let tries = 0; machine.translatorCounts!.kept < 2 && tries < 100; tries++) {
+    const machine = machineWith(loop, emission.start)
+    for (let tries = 0; machine.translatorCounts!.kept === 0 && tries < 100; tries++) {
       // A few steps, of which nothing becomes hot, until the worker is there.
       machine.run(machine.position + 1000n)
       await sleep(20)
     }
-    assert.ok(machine.translatorCounts!.kept >= 2)
+    assert.ok(machine.translatorCounts!.kept > 0)
     await emission.close()
     await emission.close()
   })
@@ -154,7 +154,7 @@ describe('what is kept', () => {
 
   it('loses no order while it is written, whenever workers end', async () => {
     const busy = mkdtempSync(join(directory, 'busy-'))
-    const { thread, order, ram } = threadAlone(0, new KeepingEmission(busy, 1).start)
+    const { thread, order, ram } = threadAlone(0, new KeepingEmission(busy, BUSY_REST_MS).start)
     const answered = new Set<number>()
     const take = (): void => {
       for (let answer = thread.take(); answer !== undefined; answer = thread.take())
@@ -164,8 +164,8 @@ describe('what is kept', () => {
       const place = { ...order.place, page: number }
       ram.write(RAM_BASE + number * 4096, assemble(`addi a0, a0, ${number}; ret`, 0n).bytes)
       thread.order({ ...order, number, place })
-      // Some orders come to a worker that ends.
-      await sleep(number % 7)
+      // Before a worker rests, while it writes, and after it has ended.
+      await sleep(BUSY_REST_MS - 2 + (number % 16))
       take()
     }
     for (let tries = 0; answered.size < ORDERS && tries < 100; tries++) {
