@@ -107,6 +107,7 @@ async function main(): Promise<void> {
   const findings: Finding[] = []
   const { KEPT } = await import('./machines.ts')
   rmSync(KEPT, { recursive: true, force: true })
+  mkdirSync(join(KEPT, 'translations'), { recursive: true })
   for (const name of parts) {
     const kept = isCold ? {} : { translations: join(KEPT, 'translations', name) }
     // What the other parts have found in minutes is not lost with it.

@@ -141,15 +141,26 @@ describe('what is kept', () => {
     await emission.close()
   })
 
-  it('is written by a worker that ends since it has nothing to do', async () => {
+  it('is written by a worker that ends since it has nothing to do, and found by the next, which many pages start', async () => {
     const rested = mkdtempSync(join(directory, 'rested-'))
-    const { thread, order } = threadAlone(0, new KeepingEmission(rested, 50).start)
+    const { thread, order, ram } = threadAlone(0, new KeepingEmission(rested, 50).start)
     thread.order(order)
     for (let tries = 0; readdirSync(rested).length === 0 && tries < 100; tries++) await sleep(100)
     assert.equal(readdirSync(rested).length, 1)
-    // Nothing is executed: no worker is started for it.
-    thread.meet([0])
+    // It ends as soon as it has written.
+    await sleep(500)
     assert.equal(thread.take()!.done.length, 1)
+    // The same code in another page.
+    ram.write(RAM_BASE + 5 * 4096, ram.read(RAM_BASE, 4096))
+    thread.meet([5])
+    await sleep(500)
+    assert.ok(!thread.hasAnswer, 'a worker for one page')
+    thread.meet(Array.from({ length: 20 }, (_, i) => 100 + i))
+    for (let tries = 0; !thread.hasAnswer && tries < 100; tries++) await sleep(100)
+    assert.deepEqual(
+      thread.take()!.module!.regions.map(({ order, source: { page } }) => [order, page]),
+      [[undefined, 5]],
+    )
   })
 
   it('loses no order while it is written, whenever workers end', async () => {

@@ -41,8 +41,9 @@ export interface MachineToEmitFor {
   readonly life: number
   /** Regions of workers before, whose names are taken. */
   readonly regions: number
-  /** Whether there has been a worker for it before. */
+  /** Whether there has been a worker for it before; then what it has met since, of which it will tell. */
   readonly isAgain: boolean
+  readonly met: readonly number[]
 }
 
 export interface EmissionWorkerData {
@@ -86,6 +87,9 @@ export class KeepingEmission {
   }
 }
 
+/** A worker is started for so many pages that are met, as a program's that begins: an idle machine meets a few. */
+const MET_MIN = 16
+
 /** To write what is kept takes a tenth of a second. */
 const CLOSE_MS = 3000
 
@@ -109,6 +113,8 @@ class EmissionWorker implements EmissionThread {
   readonly #keptIn: string | undefined
   readonly #restMs: number
   #isAgain = false
+  /** Pages that no worker has been told of. */
+  #met: number[] = []
 
   constructor(
     parts: EmissionParts,
@@ -129,11 +135,21 @@ class EmissionWorker implements EmissionThread {
 
   order(order: RegionOrder): void {
     this.#sendSurely({ kind: 'order', order })
+    this.#tellMet()
   }
 
-  /** It is no reason to start a worker: what one that is started later has not been told it finds in the tables. */
   meet(pages: readonly number[]): void {
-    if (this.#keptIn !== undefined) this.#send({ kind: 'meet', pages })
+    if (this.#keptIn === undefined) return
+    this.#met.push(...pages)
+    this.#tellMet()
+  }
+
+  #tellMet(): void {
+    if (this.#met.length === 0) return
+    const command: EmissionCommand = { kind: 'meet', pages: this.#met }
+    if (this.#met.length >= MET_MIN) this.#sendSurely(command)
+    else if (!this.#send(command)) return
+    this.#met = []
   }
 
   finish(): void {
@@ -194,7 +210,7 @@ class EmissionWorker implements EmissionThread {
     const bufferOf = ({ buffer }: { readonly buffer: ArrayBufferLike }) => ({ buffer })
     const shared = { ...memories, tables: bufferOf(memories.tables), ram: bufferOf(memories.ram) }
     const machine = { parts: { layout, linkage, memories: shared }, limits: this.#limits }
-    const before = { life: this.#life, regions: this.#regions, isAgain: this.#isAgain }
+    const before = { life: this.#life, regions: this.#regions, isAgain: this.#isAgain, met: this.#met }
     this.#isAgain = true
     this.#send({ kind: 'begin', machine: { ...machine, ...before } })
   }

@@ -77,7 +77,7 @@ class EmissionWorkerThread {
     this.#regions = machine.regions
     if (keptIn !== undefined) this.#file = KeptRegionsFile.open(keptIn, machine.parts, machine.isAgain)
     this.#service = this.#newService()
-    if (machine.isAgain) this.#service.noteMet()
+    if (machine.isAgain) this.#service.noteMet(machine.met)
   }
 
   #newService(): EmissionService {

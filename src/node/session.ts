@@ -217,7 +217,8 @@ export class Session {
     try {
       if (this.#recording !== undefined) this.#finishRecording(this.#recording)
     } finally {
-      await this.#emission.close()
+      // Nothing depends on what it keeps.
+      await this.#emission.close().catch(() => undefined)
       await this.#disk.close()
       await this.#base.close()
     }

@@ -90,13 +90,14 @@ export class EmissionService {
     }
   }
 
-  /** Notes the pages that the machine has met before there was this service. */
-  noteMet(): void {
+  /** Notes the pages that the machine has met before there was this service, but for those of which it will tell. */
+  noteMet(untold: readonly number[]): void {
+    const excepted = new Set(untold)
     const { layout, memories } = this.#parts
     const tables = new DataView(memories.tables.buffer)
     for (let slot = 0; slot < CODE_SLOTS; slot++) {
       const page = tables.getUint32(layout.codeSlotPage + slot * 4, true)
-      if (page < layout.ramPages) this.#finder?.note(page, this.#hashOf(page))
+      if (page < layout.ramPages && !excepted.has(page)) this.#finder?.note(page, this.#hashOf(page))
     }
   }
 
