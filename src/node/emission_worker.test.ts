@@ -153,9 +153,9 @@ describe('what is kept', () => {
     // The same code in another page.
     ram.write(RAM_BASE + 5 * 4096, ram.read(RAM_BASE, 4096))
     thread.meet([5])
-    await sleep(500)
+    await sleep(300)
     assert.ok(!thread.hasAnswer, 'a worker for one page')
-    thread.meet(Array.from({ length: 20 }, (_, i) => 100 + i))
+    thread.meet(Array.from({ length: 70 }, (_, i) => 100 + i))
     for (let tries = 0; !thread.hasAnswer && tries < 100; tries++) await sleep(100)
     assert.deepEqual(
       thread.take()!.module!.regions.map(({ order, source: { page } }) => [order, page]),

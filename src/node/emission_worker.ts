@@ -87,8 +87,12 @@ export class KeepingEmission {
   }
 }
 
-/** A worker is started for so many pages that are met, as a program's that begins: an idle machine meets a few. */
-const MET_MIN = 16
+/**
+ * A worker is started for so many pages that are met for the first time in so short a time, as a program's that begins: an idle machine
+ * meets a few.
+ */
+const MET_MIN = 64
+const MET_MS = 1000
 
 /** To write what is kept takes a tenth of a second. */
 const CLOSE_MS = 3000
@@ -113,8 +117,11 @@ class EmissionWorker implements EmissionThread {
   readonly #keptIn: string | undefined
   readonly #restMs: number
   #isAgain = false
-  /** Pages that no worker has been told of. */
+  /** Pages that no worker has been told of, met since then. */
   #met: number[] = []
+  #metSince = 0
+  /** Those that some worker has been told of in this life. */
+  readonly #told = new Set<number>()
 
   constructor(
     parts: EmissionParts,
@@ -140,7 +147,13 @@ class EmissionWorker implements EmissionThread {
 
   meet(pages: readonly number[]): void {
     if (this.#keptIn === undefined) return
-    this.#met.push(...pages)
+    const now = performance.now()
+    if (now - this.#metSince > MET_MS) {
+      this.#met = []
+      this.#metSince = now
+    }
+    // A page that is met again may have other code. For that no worker is started.
+    this.#met.push(...(this.#isRunning ? pages : pages.filter((page) => !this.#told.has(page))))
     this.#tellMet()
   }
 
@@ -149,7 +162,12 @@ class EmissionWorker implements EmissionThread {
     const command: EmissionCommand = { kind: 'meet', pages: this.#met }
     if (this.#met.length >= MET_MIN) this.#sendSurely(command)
     else if (!this.#send(command)) return
+    for (const page of this.#met) this.#told.add(page)
     this.#met = []
+  }
+
+  get #isRunning(): boolean {
+    return this.#running !== undefined && Atomics.load(this.#running.words, WORD.commands) !== ENDED
   }
 
   finish(): void {
@@ -158,6 +176,7 @@ class EmissionWorker implements EmissionThread {
 
   cancel(): void {
     this.#life++
+    this.#told.clear()
     this.#send({ kind: 'cancel', life: this.#life })
   }
 

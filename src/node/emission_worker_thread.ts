@@ -12,6 +12,8 @@ import {
 } from './emission_worker.ts'
 import { digestOfSources, KeptRegionsFile } from './kept_regions_file.ts'
 
+const MORE_MS = 10
+
 class EmissionWorkerThread {
   readonly #data: EmissionWorkerData
   readonly #rest: NodeJS.Timeout
@@ -38,7 +40,7 @@ class EmissionWorkerThread {
 
   #take(command: EmissionCommand): void {
     this.#commands++
-    this.#rest.refresh()
+    if (command.kind !== 'meet') this.#rest.refresh()
     this.#try(() => this.#do(command))
   }
 
@@ -54,7 +56,8 @@ class EmissionWorkerThread {
     if (command.kind === 'begin') this.#begin(command.machine)
     else if (command.kind === 'order') this.#service.order(command.order, this.#taken())
     else if (command.kind === 'meet') {
-      for (const page of command.pages) this.#service.meet(page, this.#taken())
+      // An idle machine meets a page now and then, for which there is nothing.
+      for (const page of command.pages) if (this.#service.meet(page, this.#taken())) this.#rest.refresh()
       this.#finishSoon()
     } else if (command.kind === 'finish') this.#service.finish()
     else if (command.kind === 'close') this.#close()
@@ -91,14 +94,14 @@ class EmissionWorkerThread {
     })
   }
 
-  /** When what has been sent by now has been done: nobody asks for what was kept. */
+  /** Nobody asks for what was kept. It waits a little for more, since pages are met one after the other, and a module takes its memory. */
   #finishSoon(): void {
     if (this.#willFinish) return
     this.#willFinish = true
-    setImmediate(() => {
+    setTimeout(() => {
       this.#willFinish = false
       this.#try(() => this.#service.finish())
-    })
+    }, MORE_MS)
   }
 
   #report(report: EmissionReport): void {
@@ -116,9 +119,8 @@ class EmissionWorkerThread {
     const commands = this.#commands
     if (commands > 0) this.#try(() => this.#service.finish())
     await this.#file?.write()
-    // Then it rests anew.
-    if (this.#commands !== commands) return
-    if (Atomics.compareExchange(words, WORD.commands, commands, ENDED) === commands) port.close()
+    const isLast = (): boolean => Atomics.compareExchange(words, WORD.commands, commands, ENDED) === commands
+    if (this.#commands === commands && isLast()) port.close()
     else this.#rest.refresh()
   }
 

@@ -80,14 +80,16 @@ export class EmissionService {
     this.#finishFull()
   }
 
-  /** Adds what is kept for a page that a machine has met, which has taken so many answers. */
-  meet(page: number, taken: number): void {
-    if (this.#finder === undefined) return
+  /** Adds what is kept for a page that a machine has met, which has taken so many answers. Returns whether there was something. */
+  meet(page: number, taken: number): boolean {
+    if (this.#finder === undefined) return false
     this.#forget(taken)
-    for (const found of this.#finder.meet(page, this.#hashOf(page))) {
+    const list = this.#finder.meet(page, this.#hashOf(page))
+    for (const found of list) {
       this.#batch.addKept(found)
       this.#finishFull()
     }
+    return list.length > 0
   }
 
   /** Notes the pages that the machine has met before there was this service, but for those of which it will tell. */
