@@ -19,6 +19,8 @@ import { systemImage, testEnvironment } from './system_image.ts'
 const MIB = 2 ** 20
 /** What the process may hold beside the guest RAM that was touched: it takes some 135 MiB, 100 without translation. */
 const RESIDENT_BESIDE_MAX = 150 * MIB
+/** So often it is looked at for ten seconds, until once it is idle. */
+const TRIES = 4
 /** Of a core, for an idle guest: it takes 1.1 to 2.0, 1.5 without translation, and 2.4 beside a busy host. */
 const IDLE_PERCENT_MAX = 3.5
 
@@ -180,10 +182,15 @@ describe('a guest without a disk of its own', { skip }, () => {
       assert.ok(Number(await guest.console.succeed("awk '/MemTotal/{print $2}' /proc/meminfo")) > 2_900_000)
       // A server that looks at its clock ten times a second is not idle, nor is the host before it has kept what was translated.
       await guest.console.succeed('pkill redis-server; sleep 10')
-      const before = guest.cpuSeconds
-      await setTimeout(10_000)
-      const percent = (guest.cpuSeconds - before) * 10
-      const resident = guest.residentBytes(3072 * MIB)
+      // Now and then something of an idle guest is translated all the same, by a thread that ends some seconds later.
+      let [percent, resident] = [100, guest.residentBytes(3072 * MIB)]
+      const isIdle = (): boolean => percent < IDLE_PERCENT_MAX && resident.other < RESIDENT_BESIDE_MAX
+      for (let tries = 0; !isIdle() && tries < TRIES; tries++) {
+        const before = guest.cpuSeconds
+        await setTimeout(10_000)
+        percent = (guest.cpuSeconds - before) * 10
+        resident = guest.residentBytes(3072 * MIB)
+      }
       context.diagnostic(
         `idle: ${percent.toFixed(1)} % of a core; resident: ${Math.round(resident.guest / MIB)} MiB of the ` +
           `guest, ${Math.round(resident.other / MIB)} MiB beside it`,
