@@ -12,6 +12,7 @@ import {
 } from './emission_worker.ts'
 import { digestOfSources, KeptRegionsFile } from './kept_regions_file.ts'
 
+/** What was kept is told of together if it is found within so long. */
 const MORE_MS = 10
 
 class EmissionWorkerThread {
@@ -94,7 +95,7 @@ class EmissionWorkerThread {
     })
   }
 
-  /** Nobody asks for what was kept. It waits a little for more, since pages are met one after the other, and a module takes its memory. */
+  /** Nobody asks for what was kept. Pages are met one after the other, and each module takes its memory. */
   #finishSoon(): void {
     if (this.#willFinish) return
     this.#willFinish = true
