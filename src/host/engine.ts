@@ -11,7 +11,7 @@ import type { CompiledModule, Engine, EngineFunction, EngineMemory } from '../wa
 
 for (const flag of [
   '--experimental-wasm-branch-hinting',
-  // `--no-wasm-inlining` says the same, but then this V8 crashes when a worker that runs WebAssembly ends.
+  // The launcher says `--no-wasm-inlining`, with which V8 crashes if WebAssembly has run before, as it has here. Others get this.
   '--wasm-inlining-max-size=0',
   '--no-wasm-inlining-call-indirect',
   '--wasm-tiering-budget=30000000',

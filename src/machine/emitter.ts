@@ -27,6 +27,8 @@ export interface Emitter {
   setX(value: I64): void
   /** Whether only the low half of what this instruction gives rd is ever looked at. Only translated code can know. */
   readonly isLowEnough: boolean
+  /** Whether the operands are sign-extended low halves, and the result is better made of these. Only translated code can know. */
+  readonly isWord: boolean
 
   /** Floating-point register operands: the raw 64 bits. */
   f1(): I64

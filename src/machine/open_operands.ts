@@ -87,6 +87,7 @@ export class OpenOperands implements Emitter {
   readonly hart: I32
   readonly functions: MeaningFunctions
   readonly isLowEnough = false
+  readonly isWord = false
   readonly #v: Variables
   readonly #labels: Labels
   readonly #parts: InterpreterParts

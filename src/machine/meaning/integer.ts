@@ -16,13 +16,13 @@ export const truth = (condition: I32): I64 => i64.extend_i32_u(condition)
 export const rr =
   (result: (a: I64, b: I64) => I64, low?: (a: I32, b: I32) => I32): Meaning =>
   (e) =>
-    low !== undefined && e.isLowEnough
+    low !== undefined && (e.isLowEnough || e.isWord)
       ? setWord(e, low(word(e.x1()), word(e.x2())))
       : e.setX(result(e.x1(), e.x2()))
 export const ri =
   (result: (a: I64, imm: I64) => I64, low?: (a: I32, imm: I32) => I32): Meaning =>
   (e) =>
-    low !== undefined && e.isLowEnough
+    low !== undefined && (e.isLowEnough || e.isWord)
       ? setWord(e, low(word(e.x1()), e.imm32()))
       : e.setX(result(e.x1(), e.imm()))
 export const rrw =

@@ -36,7 +36,7 @@ import { type AccessGroup, findAccessGroups, type GroupUse } from './access_grou
 import { offsetOf, type PlacedInstruction, takenInOf } from './block_end.ts'
 import { FLOAT_CHANGES, type FloatVariables, isWithin } from './float_state.ts'
 import type { Linkage } from './linkage.ts'
-import { findLowHalves } from './low_halves.ts'
+import { findResultForms, type ResultForms } from './low_halves.ts'
 import { accessInfo, csrInfo, NO_GROUP } from './slow_access.ts'
 
 /** rm = 7 stands for the mode in frm. */
@@ -112,7 +112,7 @@ export class FilledOperands implements Emitter {
   readonly #context: AccessContext
   /** What the block has found out already. */
   #float: FloatState = {}
-  #lowHalves: readonly boolean[] = []
+  #forms: ResultForms = { low: [], word: [] }
   #groups: ReadonlyMap<number, GroupUse> = new Map()
   #use: GroupUse | undefined
   #paths!: RegionPaths
@@ -134,7 +134,7 @@ export class FilledOperands implements Emitter {
   beginBlock(list: readonly PlacedInstruction[]): void {
     this.#float = {}
     this.#groups = findAccessGroups(list)
-    this.#lowHalves = findLowHalves(list)
+    this.#forms = findResultForms(list)
     this.#length = list.length
   }
 
@@ -162,7 +162,11 @@ export class FilledOperands implements Emitter {
   }
 
   get isLowEnough(): boolean {
-    return this.#lowHalves[this.#length - 1 - this.#behind]!
+    return this.#forms.low[this.#length - 1 - this.#behind]!
+  }
+
+  get isWord(): boolean {
+    return this.#forms.word[this.#length - 1 - this.#behind]!
   }
 
   f1(): I64 {

@@ -44,6 +44,14 @@ const programs: Readonly<Record<string, string>> = {
   far_jump: `
       auipc t0, 3
       jalr zero, 16(t0)`,
+  rotation: `
+      lw a0, 0(a1)
+      srliw a2, a0, 6
+      slliw a3, a0, 26
+      or a0, a2, a3
+      li a2, 0
+      li a3, 0
+      ecall`,
   indirect_call: `
       ld t0, 8(a0)
       jalr ra, 0(t0)`,

@@ -9,14 +9,17 @@ import { PAGE_BYTES } from '../layout.ts'
 import { BothWays } from '../testing/both_ways.ts'
 import { DATA } from '../testing/program.ts'
 import { findFlow } from './control_flow.ts'
-import { findLowHalves } from './low_halves.ts'
+import { findResultForms, type ResultForms } from './low_halves.ts'
 
-/** Whether the low half is enough, for each instruction of a block. */
-function lowHalves(source: string): readonly boolean[] {
+/** How the results of a block are made. */
+function formsOf(source: string): ResultForms {
   const page = new DataView(new ArrayBuffer(PAGE_BYTES))
   new Uint8Array(page.buffer).set(assemble(source, 0n).bytes)
-  return findLowHalves(findFlow(page, 0).blocks.get(0)!.instructions)
+  return findResultForms(findFlow(page, 0).blocks.get(0)!.instructions)
 }
+
+/** Whether the low half is enough, for each instruction of a block. */
+const lowHalves = (source: string): readonly boolean[] => formsOf(source).low
 
 test('the low half is enough where only instructions for words come behind', () => {
   // The last result is looked at by whatever comes behind the block.
@@ -65,6 +68,23 @@ test('the whole counts wherever the region may be left', () => {
     )
 })
 
+test('bits of words are combined with 32 bits where one of the words was computed so', () => {
+  const words = (source: string) => formsOf(`${source}; ecall`).word
+  // A rotation, of which the result is all that is sign-extended.
+  const rotation = 'srliw a1, a0, 6; slliw a2, a0, 26; or a3, a1, a2; li a1, 0; li a2, 0'
+  assert.deepEqual(words(rotation), [false, false, true, false, false])
+  assert.deepEqual(lowHalves(`${rotation}; ecall`), [true, true, false, false, false])
+  // What is read or combined is a word as well; what comes into the block may be anything.
+  assert.deepEqual(words('lw a1, 0(a0); addw a2, a0, a0; xor a3, a1, a2; andi a4, a3, 7'), [
+    ...[false, false, true, true],
+  ])
+  assert.deepEqual(words('lw a1, 0(a0); lw a2, 4(a0); or a3, a1, a2; addw a4, a1, a2'), [
+    ...[false, false, false, false],
+  ])
+  for (const other of ['lwu a1, 0(a0)', 'ld a1, 0(a0)', 'add a1, a0, a0', 'srli a1, a0, 3', 'li a4, 1'])
+    assert.equal(words(`addw a2, a0, a0; ${other}; or a3, a1, a2`)[2], false, other)
+})
+
 const PROGRAMS = 60
 const REGISTERS = ['a0', 'a1', 'a2', 'a3', 'a4', 'a5']
 
@@ -80,6 +100,8 @@ function instruction(random: Random): string {
     () => `${random.pick(words)} ${rd}, ${rs1}, ${rs2}`,
     () => `${random.pick(kept)} ${rd}, ${rs1}, ${rs2}`,
     () => `${random.pick(kept)} ${rd}, ${rs1}, ${rs2}`,
+    () => `${random.pick(['xor', 'or', 'and'])} ${rd}, ${rs1}, ${rs2}`,
+    () => `${random.pick(['xor', 'or', 'and'])} ${rd}, ${rs1}, ${rs2}`,
     () => `${random.pick(['addiw', 'addi', 'xori', 'ori', 'andi'])} ${rd}, ${rs1}, ${imm}`,
     () => `${random.pick(['slliw', 'srliw', 'sraiw', 'roriw'])} ${rd}, ${rs1}, ${random.below(32)}`,
     () => `${random.pick(['clzw', 'ctzw', 'cpopw', 'sext.h', 'clz'])} ${rd}, ${rs1}`,
