@@ -14,7 +14,6 @@ for (const flag of [
   // The launcher says `--no-wasm-inlining`, with which V8 crashes if WebAssembly has run before, as it has here. Others get this.
   '--wasm-inlining-max-size=0',
   '--no-wasm-inlining-call-indirect',
-  '--wasm-tiering-budget=30000000',
 ])
   setFlagsFromString(flag)
 
