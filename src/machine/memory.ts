@@ -71,7 +71,7 @@ const flagsOf = (layout: Layout, offset: I32): I32 =>
 const settled = (): I32 => i32.shl(machine32('resync'), 1)
 
 /** Loads `size` bytes of RAM, zero-extended. */
-function loadSized(f: FunctionBuilder, offset: I32, size: I32): I64 {
+export function loadSized(f: FunctionBuilder, offset: I32, size: I32): I64 {
   const value = f.local('i64')
   const place = { memory: 1 }
   f.switch(
@@ -86,7 +86,8 @@ function loadSized(f: FunctionBuilder, offset: I32, size: I32): I64 {
   return value
 }
 
-function storeSized(f: FunctionBuilder, offset: I32, size: I32, value: I64): void {
+/** Stores the low `size` bytes of `value` in RAM, and nothing else. */
+export function storeSized(f: FunctionBuilder, offset: I32, size: I32, value: I64): void {
   const place = { memory: 1 }
   f.switch(
     i32.ctz(size),

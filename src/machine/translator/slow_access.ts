@@ -7,10 +7,10 @@
 import { type I32, type I64, i32, i64 } from '../../wasm/expression.ts'
 import { type Callee, call, type FunctionBuilder, type Local } from '../../wasm/function.ts'
 import type { ModuleBuilder } from '../../wasm/module.ts'
-import { addendOf, type DataEntries } from '../data_entries.ts'
-import { hart64, machine32, setHart64, setMachine32 } from '../fields.ts'
+import { addendOf, DATA_ARRAY, type DataEntries, placeOf } from '../data_entries.ts'
+import { hart32, hart64, machine32, setHart64, setMachine32 } from '../fields.ts'
 import { MSTATUS } from '../layout.ts'
-import { type SlowMemory, STATUS } from '../memory.ts'
+import { loadSized, type SlowMemory, STATUS, storeSized } from '../memory.ts'
 import { pendingInterrupts } from '../trap.ts'
 
 export interface SlowAccess {
@@ -55,6 +55,9 @@ export function buildSlowAccess(
   const common = ['i32', 'i64', 'i64', 'i32', 'i32'] as const
   return {
     load: module.function('regionLoad', common, ['i64', 'i32'], (f) => {
+      ifFound(f, DATA_ARRAY.read, (offset, size) =>
+        f.return(loadSized(f, offset, size), i32.const(STATUS.done)),
+      )
       const { hart, address, size } = expose(f)
       const status = f.let(call<'i32'>(memory.load, hart, address, size))
       leaveBehind(f, status)
@@ -62,6 +65,10 @@ export function buildSlowAccess(
     }),
     group: buildGroup(module, entries),
     store: module.function('regionStore', [...common, 'i64'], ['i32'], (f) => {
+      ifFound(f, DATA_ARRAY.write, (offset, size) => {
+        storeSized(f, offset, size, f.parameter(5, 'i64'))
+        f.return(i32.const(STATUS.done))
+      })
       const { hart, address, size } = expose(f)
       const status = f.let(call<'i32'>(memory.store, hart, address, size, f.parameter(5, 'i64')))
       leaveBehind(f, status)
@@ -124,11 +131,27 @@ function buildGroup(module: ModuleBuilder, entries: DataEntries): Callee {
   })
 }
 
+/**
+ * Runs `body` with the place in RAM of an aligned access to a page that the data bank has: the region looked only for a group that it belongs to,
+ * which lies on two pages, as often the place of a function on the stack does.
+ */
+function ifFound(f: FunctionBuilder, array: number, body: (offset: Local<'i32'>, size: I32) => void): void {
+  const address = f.parameter(1, 'i64')
+  const size = f.let(accessBytes(f))
+  const entry = f.let(i32.add(i32.add(hart32(f.parameter(0, 'i32'), 'dataBank'), array), placeOf(address)))
+  const tag = i64.and(address, i64.extend_i32_s(i32.add(size, -4096 - 1)))
+  f.if(i64.eq(i64.load(entry), tag), () =>
+    body(f.let(i32.add(i32.wrap(address), addendOf(entry))), size),
+  )
+}
+
+const accessBytes = (f: FunctionBuilder): I32 => i32.and(f.parameter(4, 'i32'), 15)
+
 /** Makes the hart's pc and the step count current, as Emitter.expose does. */
 function expose(f: FunctionBuilder): { hart: Local<'i32'>; address: Local<'i64'>; size: Local<'i32'> } {
   const hart = f.parameter(0, 'i32')
   exposeAt(f, hart, f.parameter(2, 'i64'), f.parameter(3, 'i32'))
-  const size = f.let(i32.and(f.parameter(4, 'i32'), 15))
+  const size = f.let(accessBytes(f))
   return { hart, address: f.parameter(1, 'i64'), size }
 }
 
