@@ -1,6 +1,6 @@
 /**
  * The WebAssembly engine of Node.js, as the machine wants it. What the flags give is in docs/decisions/0018; they are set
- * before anything is compiled.
+ * before anything of the machine is compiled.
  *
  * Inlining is off: it would draw the slow paths into the interpreter's one large loop, whose registers are what
  * counts. Measured with Node 26 on a mix of integer, memory and call instructions: 460 instead of 350 to 420 million
@@ -11,7 +11,8 @@ import type { CompiledModule, Engine, EngineFunction, EngineMemory } from '../wa
 
 for (const flag of [
   '--experimental-wasm-branch-hinting',
-  // The launcher says `--no-wasm-inlining`, with which V8 crashes if WebAssembly has run before, as it has here. Others get this.
+  // The launcher says `--no-wasm-inlining`, with which V8 crashes if WebAssembly has run before, as what Node.js itself has of it may have
+  // by now. Who starts without the launcher gets this.
   '--wasm-inlining-max-size=0',
   '--no-wasm-inlining-call-indirect',
 ])

@@ -27,7 +27,10 @@ export interface Emitter {
   setX(value: I64): void
   /** Whether only the low half of what this instruction gives rd is ever looked at. Only translated code can know. */
   readonly isLowEnough: boolean
-  /** Whether the operands are sign-extended low halves, and the result is better made of these. Only translated code can know. */
+  /**
+   * Whether the operands are sign-extended low halves, and so is the result, which is to be made of the low halves: x1() and x2() may have
+   * something else above them. Only translated code can know.
+   */
   readonly isWord: boolean
 
   /** Floating-point register operands: the raw 64 bits. */

@@ -12,7 +12,10 @@ export const word = (value: I64): I32 => i32.wrap(value)
 export const fromWord = (value: I32): I64 => i64.extend_i32_s(value)
 export const truth = (condition: I32): I64 => i64.extend_i32_u(condition)
 
-/** `low` gives the low half of the result from those of the operands; it is taken where that is all that counts. */
+/**
+ * `low` gives the low half of the result from those of the operands. It is taken where that is all that counts, and where it is the result once it is
+ * sign-extended, as bits of words are.
+ */
 export const rr =
   (result: (a: I64, b: I64) => I64, low?: (a: I32, b: I32) => I32): Meaning =>
   (e) =>

@@ -81,8 +81,42 @@ test('bits of words are combined with 32 bits where one of the words was compute
   assert.deepEqual(words('lw a1, 0(a0); lw a2, 4(a0); or a3, a1, a2; addw a4, a1, a2'), [
     ...[false, false, false, false],
   ])
-  for (const other of ['lwu a1, 0(a0)', 'ld a1, 0(a0)', 'add a1, a0, a0', 'srli a1, a0, 3', 'li a4, 1'])
-    assert.equal(words(`addw a2, a0, a0; ${other}; or a3, a1, a2`)[2], false, other)
+  const others = [
+    'lwu a1, 0(a0)',
+    'ld a1, 0(a0)',
+    'add a1, a0, a0',
+    'sub a1, a2, a2',
+    'srli a1, a0, 3',
+    'auipc a1, 0',
+  ]
+  for (const other of [
+    ...others,
+    'amoswap.d a1, a0, (a0)',
+    'csrr a1, sscratch',
+    'fmv.x.d a1, fa0',
+    'li a4, 1',
+  ])
+    assert.deepEqual(words(`addw a2, a0, a0; ${other}; or a3, a1, a2`).slice(1), [false, false], other)
+})
+
+test('what is no word any more is combined with 64 bits', () => {
+  for (const body of [
+    'addw a0, a1, a1; amoswap.d a0, s3, (s1); addw a3, a1, a2; xor a4, a0, a3',
+    'addw a0, a1, a1; csrrw a0, sscratch, s3; addw a3, a1, a2; xor a4, a0, a3',
+    'fmv.d.x fa0, s3; addw a0, a1, a1; fmv.x.d a0, fa0; addw a3, a1, a2; xor a4, a0, a3',
+    'auipc a0, 0; addw a3, a1, a2; xor a4, a0, a3',
+    'li a0, 1; slliw a0, a0, 31; li a1, 1; addiw a1, a1, 0; sub a4, a0, a1',
+    'addw t6, a1, a1; subw t5, a1, a2; xor t6, t6, t5; and t4, t6, zero; or a4, t6, t4',
+    'addw zero, a1, a1; or a4, zero, a2; subw a3, a1, a2; or a5, a3, zero; xor a4, a4, a5; andi a4, a4, -1',
+  ]) {
+    const both = new BothWays(
+      nodeEngine,
+      `li t0, 0x6000; csrs mstatus, t0; li s1, ${DATA}; li s2, 300; li s3, 0x9e3779b97f4a7c15; sd s3, 0(s1); csrw sscratch, s3
+      next: mul s5, s5, s3; addi s5, s5, 77; add a1, a1, s5; xor a2, a1, s3
+      ${body}; slli s4, s4, 1; xor s4, s4, a4; xor s4, s4, a5; addi s2, s2, -1; bnez s2, next; ecall`,
+    ).finish(997n)
+    assert.ok(both.counts.steps > 0)
+  }
 })
 
 const PROGRAMS = 60

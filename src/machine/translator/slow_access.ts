@@ -132,17 +132,15 @@ function buildGroup(module: ModuleBuilder, entries: DataEntries): Callee {
 }
 
 /**
- * Runs `body` with the place in RAM of an aligned access to a page that the data bank has: the region looked only for a group that it belongs to,
- * which lies on two pages, as often the place of a function on the stack does.
+ * Runs `body` with the place in RAM of an aligned access to a page that the data bank has. So it often is where the region has looked only for the
+ * group of the access: it may lie on two pages, as a function's place on the stack does, or have been forgotten.
  */
 function ifFound(f: FunctionBuilder, array: number, body: (offset: Local<'i32'>, size: I32) => void): void {
   const address = f.parameter(1, 'i64')
   const size = f.let(accessBytes(f))
   const entry = f.let(i32.add(i32.add(hart32(f.parameter(0, 'i32'), 'dataBank'), array), placeOf(address)))
   const tag = i64.and(address, i64.extend_i32_s(i32.add(size, -4096 - 1)))
-  f.if(i64.eq(i64.load(entry), tag), () =>
-    body(f.let(i32.add(i32.wrap(address), addendOf(entry))), size),
-  )
+  f.if(i64.eq(i64.load(entry), tag), () => body(f.let(i32.add(i32.wrap(address), addendOf(entry))), size))
 }
 
 const accessBytes = (f: FunctionBuilder): I32 => i32.and(f.parameter(4, 'i32'), 15)
