@@ -32,7 +32,8 @@ import { checkOptions, type MachineOptions } from './machine_options.ts'
 import { Pmp } from './pmp.ts'
 import { Predecoder } from './predecode.ts'
 import { Ram } from './ram.ts'
-import { TIERS, Translator, type TranslatorCounts } from './translator/translator.ts'
+import { TIERS, Translator } from './translator/translator.ts'
+import type { TranslatorCounts } from './translator/translator_counts.ts'
 
 export type { Engine } from '../wasm/engine.ts'
 

@@ -2,8 +2,8 @@
  * A worker that emits what a machine translates, while that executes the guest (machine/translator/emission_thread.ts).
  *
  * It starts with the first order, or before there is a machine where something is kept for it, does not keep the process running, and ends when
- * nothing has been ordered and nothing found for some seconds, since it takes 20 MB, and holds the machine's memories: the next order, or a program
- * that begins, starts another one then. Both sides agree on that by words that they share.
+ * nothing has been ordered and nothing found for some seconds, since it takes 20 MB, and holds the machine's memories: orders that are worth it, or a program
+ * that begins, start another one then. Both sides agree on that by words that they share.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads'
@@ -138,6 +138,11 @@ class EmissionWorker implements EmissionThread {
     this.#restMs = restMs
     this.#running = first
     if (first !== undefined) this.#begin()
+  }
+
+  /** The first starts with the first order. */
+  get isReady(): boolean {
+    return !this.#isAgain || this.#isRunning
   }
 
   order(order: RegionOrder): void {

@@ -28,7 +28,15 @@ function partsOf(ramBytes: number): EmissionParts {
     ...{ engine: nodeEngine, harts: 1, ramBytes, translation: 'hot' },
     emission: (parts) => {
       found = parts
-      return { order() {}, meet() {}, finish() {}, hasAnswer: false, take: () => undefined, cancel() {} }
+      return {
+        isReady: true,
+        order() {},
+        meet() {},
+        finish() {},
+        hasAnswer: false,
+        take: () => undefined,
+        cancel() {},
+      }
     },
   })
   return found!

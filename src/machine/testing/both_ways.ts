@@ -5,7 +5,7 @@ import { firstDifference } from '../../base/state.ts'
 import type { Engine } from '../../wasm/engine.ts'
 import type { Machine, Stop } from '../machine.ts'
 import type { KeptRegions } from '../translator/kept_regions.ts'
-import type { TranslatorCounts } from '../translator/translator.ts'
+import type { TranslatorCounts } from '../translator/translator_counts.ts'
 import { lateThread } from './late_thread.ts'
 import { Program, type ProgramOptions } from './program.ts'
 

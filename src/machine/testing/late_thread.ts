@@ -57,6 +57,8 @@ class LateThread implements EmissionThread {
   }
 
   /** Asked for each time, since commands are done when answers are taken. */
+  readonly isReady = true
+
   get hasAnswer(): boolean {
     return this.#commands.length > 0 || this.#answers.length > 0
   }

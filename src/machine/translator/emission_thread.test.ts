@@ -6,9 +6,14 @@ import { assemble } from '../../isa/assemble.ts'
 import type { CompiledModule } from '../../wasm/engine.ts'
 import { Machine } from '../machine.ts'
 import { BothWays } from '../testing/both_ways.ts'
-import { DATA } from '../testing/program.ts'
+import { DATA, Program } from '../testing/program.ts'
 import type { EmissionParts, RegionOrder } from './emission.ts'
-import { type BatchLimits, type EmissionAnswer, EmissionService } from './emission_thread.ts'
+import {
+  type BatchLimits,
+  type EmissionAnswer,
+  EmissionService,
+  type EmissionThread,
+} from './emission_thread.ts'
 import { KeptRegions } from './kept_regions.ts'
 
 const LIMITS: BatchLimits = { regions: 3, wasmBytes: 70_000 }
@@ -42,7 +47,15 @@ class Bench {
 /** Of a machine with loops at the start of some pages. */
 function partsOf(ramBytes: number, pages: number): EmissionParts {
   let found: EmissionParts | undefined
-  const nothing = { order() {}, meet() {}, finish() {}, hasAnswer: false, take: () => undefined, cancel() {} }
+  const nothing = {
+    isReady: true,
+    order() {},
+    meet() {},
+    finish() {},
+    hasAnswer: false,
+    take: () => undefined,
+    cancel() {},
+  }
   const { ram } = new Machine({
     ...{ engine: nodeEngine, harts: 1, ramBytes, translation: 'hot' },
     emission: (parts) => {
@@ -54,6 +67,24 @@ function partsOf(ramBytes: number, pages: number): EmissionParts {
     ram.write(0x8000_0000 + page * 4096, assemble(LOOP, BigInt(page * 4096)).bytes)
   return found!
 }
+
+test('a thread that has to be started is ordered from by many steps, and one that is there at once', () => {
+  /** After so many steps of a loop, how many orders there were. */
+  const ordersAfter = (steps: bigint, isReady: boolean): number => {
+    let orders = 0
+    const thread: EmissionThread = {
+      ...{ isReady, hasAnswer: false, meet() {}, finish() {}, take: () => undefined, cancel() {} },
+      order: () => void orders++,
+    }
+    const loop = 'li s1, 100000000; 1: addi a0, a0, 3; addi s1, s1, -1; bnez s1, 1b'
+    const { machine } = new Program(nodeEngine, loop, { translation: 'hot', emission: () => thread })
+    machine.run(steps)
+    return orders
+  }
+  assert.ok(ordersAfter(2_000_000n, true) > 0)
+  assert.equal(ordersAfter(20_000_000n, false), 0)
+  assert.ok(ordersAfter(40_000_000n, false) > 0)
+})
 
 test('a module comes when it is full, with what has come of all orders until then', () => {
   const bench = new Bench()

@@ -28,6 +28,8 @@ export interface EmissionAnswer {
 
 /** The other thread, as the one that executes the guest sees it. */
 export interface EmissionThread {
+  /** Whether an order is begun at once: one that has ended has to be started again, which takes a quarter of a second of the host's time. */
+  readonly isReady: boolean
   order(order: RegionOrder): void
   /** The machine begins to execute code of these pages: regions may have been kept for it, which come without an order. */
   meet(pages: readonly number[]): void

@@ -222,6 +222,7 @@ test('a region that is emitted meanwhile is not taken a second time', () => {
   const answers: EmissionAnswer[] = []
   let service: EmissionService | undefined
   const thread: EmissionThread = {
+    isReady: true,
     order: (order) => service!.order(order, 0),
     meet() {},
     finish: () => service!.finish(),

@@ -24,6 +24,7 @@ import { type FoundPlace, findPlace, findVirtualPage, type Place } from './place
 import { Profile } from './profile.ts'
 import { hasByte, isKept, type Region, RegionMap } from './region_map.ts'
 import { findSmallFunction } from './small_functions.ts'
+import { noCounts } from './translator_counts.ts'
 
 /**
  * When code is translated. What is emitted is counted by bytes of WebAssembly, since an instruction of the guest can become very
@@ -80,6 +81,13 @@ export const TIERS: Readonly<Record<'hot' | 'eager' | 'patient', Tier>> = {
 const TRANSLATED_SHARE = 0.9
 /** All modules together have no more bytes of WebAssembly: each takes some six of the host's memory. */
 const WASM_BYTES_MAX = 17_500_000
+/**
+ * To start a thread takes as long as so many steps in the interpreter. An idle guest takes them in half a minute, and has a place that has become hot
+ * every few seconds.
+ */
+const INTERPRETED_MIN = 30_000_000
+/** So many places are worth a thread at once. */
+const REQUESTS_MIN = 8
 /** So many may be emitted at once where nothing has been for long. */
 const CREDIT_MAX = 210_000
 /** So many misses count as one where regions have left the place out: all of those are made anew with it. */
@@ -117,26 +125,6 @@ interface Request {
   readonly left?: readonly Region[]
 }
 
-/** What has been done, for tuning. */
-export interface TranslatorCounts {
-  /** Steps that were taken in translated code. */
-  steps: number
-  regions: number
-  modules: number
-  /** Of the guest, and what they have become. */
-  instructions: number
-  wasmBytes: number
-  /** Regions that were not emitted for this machine, but had been kept. */
-  kept: number
-  /** Calls at which a function of another page was taken in. */
-  takenIn: number
-  /** Regions taken out because their bytes were stored to, and put back after having slept. */
-  dropped: number
-  woken: number
-  /** Regions given up to make room for others. */
-  evicted: number
-}
-
 export class Translator {
   readonly #parts: TranslatorParts
   readonly #tables: DataView
@@ -154,23 +142,14 @@ export class Translator {
   /** Pages that have got a place for predecoded code since the last slice. */
   #met: number[] = []
   #translatedSteps = 0
+  /** Steps that were interpreted since something was last ordered. */
+  #interpreted = 0
   #misses = 0
   #unknownJumps = 0
   /** Bytes of WebAssembly that may be emitted now. */
   #credit = CREDIT_MAX
   #stepsMax: number
-  readonly counts: TranslatorCounts = {
-    steps: 0,
-    regions: 0,
-    modules: 0,
-    instructions: 0,
-    wasmBytes: 0,
-    kept: 0,
-    takenIn: 0,
-    dropped: 0,
-    woken: 0,
-    evicted: 0,
-  }
+  readonly counts = noCounts()
 
   constructor(parts: TranslatorParts) {
     this.#parts = parts
@@ -197,6 +176,7 @@ export class Translator {
     this.counts.steps += translated
     const isNews = translated < steps * TRANSLATED_SHARE
     this.#stepsMax = isNews || this.#requests.length > 0 ? tier.sampleSteps : tier.translatedSteps
+    this.#interpreted += steps - translated
     this.#profile.tick(steps)
     this.#credit = Math.min(CREDIT_MAX, this.#credit + steps / tier.stepsPerWasmByte)
     this.#sample(hart, steps, translated)
@@ -377,7 +357,7 @@ export class Translator {
       this.#waited = 0
       this.#isAsked = false
     }
-    while (this.#credit > 0 && this.#ordered.size < ORDERS_MAX) {
+    while (this.#credit > 0 && this.#ordered.size < ORDERS_MAX && this.#isWorth(thread)) {
       const request = this.#requests.shift()
       if (request === undefined) break
       this.#emit(hart, request)
@@ -386,6 +366,11 @@ export class Translator {
     if (this.#ordered.size < ORDERS_MAX && ++this.#waited < this.#parts.tier.batch.slices) return
     this.#isAsked = true
     thread.finish()
+  }
+
+  /** Whether it is worth a thread, which has to be started perhaps. */
+  #isWorth(thread: EmissionThread): boolean {
+    return thread.isReady || this.#requests.length >= REQUESTS_MIN || this.#interpreted >= INTERPRETED_MIN
   }
 
   /** Returns how many bytes of WebAssembly have been emitted by now. */
@@ -440,6 +425,7 @@ export class Translator {
       this.#onDone({ number: order.number, wasmBytes })
       return wasmBytes ?? 0
     }
+    this.#interpreted = 0
     thread.order(order)
     return 0
   }

@@ -2,7 +2,7 @@
 import { PAGE_BYTES, RAM_BASE } from '../../machine/layout.ts'
 import type { Statistics } from '../../machine/machine.ts'
 import type { TranslatedRegion } from '../../machine/translator/observer.ts'
-import type { TranslatorCounts } from '../../machine/translator/translator.ts'
+import type { TranslatorCounts } from '../../machine/translator/translator_counts.ts'
 import type { SymbolTable } from './symbol_table.ts'
 import { type ProfileTier, TIERS, type TimeByTier } from './tiers.ts'
 
