@@ -14,7 +14,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { nodeEngine } from '../host/engine.ts'
-import { Machine } from '../machine/machine.ts'
+import { emissionPartsOf } from '../machine/testing/emission_parts.ts'
 import type { EmissionParts } from '../machine/translator/emission.ts'
 import type { KeptRegion } from '../machine/translator/kept_regions.ts'
 import { KeptRegionsFile } from './kept_regions_file.ts'
@@ -22,25 +22,7 @@ import { KeptRegionsFile } from './kept_regions_file.ts'
 const folder = mkdtempSync(join(tmpdir(), 'understudy-kept-'))
 after(() => rmSync(folder, { recursive: true }))
 
-function partsOf(ramBytes: number): EmissionParts {
-  let found: EmissionParts | undefined
-  new Machine({
-    ...{ engine: nodeEngine, harts: 1, ramBytes, translation: 'hot' },
-    emission: (parts) => {
-      found = parts
-      return {
-        isReady: true,
-        order() {},
-        meet() {},
-        finish() {},
-        hasAnswer: false,
-        take: () => undefined,
-        cancel() {},
-      }
-    },
-  })
-  return found!
-}
+const partsOf = (ramBytes: number): EmissionParts => emissionPartsOf(nodeEngine, ramBytes).parts
 
 const parts = partsOf(2 << 20)
 

@@ -4,8 +4,8 @@ import { test } from 'node:test'
 import { nodeEngine } from '../../host/engine.ts'
 import { assemble } from '../../isa/assemble.ts'
 import type { CompiledModule } from '../../wasm/engine.ts'
-import { Machine } from '../machine.ts'
 import { BothWays } from '../testing/both_ways.ts'
+import { emissionPartsOf, idleThread } from '../testing/emission_parts.ts'
 import { DATA, Program } from '../testing/program.ts'
 import type { EmissionParts, RegionOrder } from './emission.ts'
 import {
@@ -46,36 +46,17 @@ class Bench {
 
 /** Of a machine with loops at the start of some pages. */
 function partsOf(ramBytes: number, pages: number): EmissionParts {
-  let found: EmissionParts | undefined
-  const nothing = {
-    isReady: true,
-    order() {},
-    meet() {},
-    finish() {},
-    hasAnswer: false,
-    take: () => undefined,
-    cancel() {},
-  }
-  const { ram } = new Machine({
-    ...{ engine: nodeEngine, harts: 1, ramBytes, translation: 'hot' },
-    emission: (parts) => {
-      found = parts
-      return nothing
-    },
-  })
+  const { parts, ram } = emissionPartsOf(nodeEngine, ramBytes)
   for (let page = 0; page < pages; page++)
     ram.write(0x8000_0000 + page * 4096, assemble(LOOP, BigInt(page * 4096)).bytes)
-  return found!
+  return parts
 }
 
 test('a thread that has to be started is ordered from by many steps, and one that is there at once', () => {
   /** After so many steps of a loop, how many orders there were. */
   const ordersAfter = (steps: bigint, isReady: boolean): number => {
     let orders = 0
-    const thread: EmissionThread = {
-      ...{ isReady, hasAnswer: false, meet() {}, finish() {}, take: () => undefined, cancel() {} },
-      order: () => void orders++,
-    }
+    const thread: EmissionThread = { ...idleThread, isReady, order: () => void orders++ }
     const loop = 'li s1, 100000000; 1: addi a0, a0, 3; addi s1, s1, -1; bnez s1, 1b'
     const { machine } = new Program(nodeEngine, loop, { translation: 'hot', emission: () => thread })
     machine.run(steps)

@@ -175,8 +175,8 @@ export class Translator {
     this.#translatedSteps = total
     this.counts.steps += translated
     const isNews = translated < steps * TRANSLATED_SHARE
-    this.#stepsMax = isNews || this.#requests.length > 0 ? tier.sampleSteps : tier.translatedSteps
     this.#interpreted += steps - translated
+    this.#stepsMax = isNews || this.#hasWork ? tier.sampleSteps : tier.translatedSteps
     this.#profile.tick(steps)
     this.#credit = Math.min(CREDIT_MAX, this.#credit + steps / tier.stepsPerWasmByte)
     this.#sample(hart, steps, translated)
@@ -368,8 +368,14 @@ export class Translator {
     thread.finish()
   }
 
+  /** Whether something that is asked for is to be done now. */
+  get #hasWork(): boolean {
+    return this.#requests.length > 0 && this.#isWorth(this.#parts.thread)
+  }
+
   /** Whether it is worth a thread, which has to be started perhaps. */
-  #isWorth(thread: EmissionThread): boolean {
+  #isWorth(thread: EmissionThread | undefined): boolean {
+    if (thread === undefined) return true
     return thread.isReady || this.#requests.length >= REQUESTS_MIN || this.#interpreted >= INTERPRETED_MIN
   }
 
